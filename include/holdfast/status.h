@@ -1,0 +1,49 @@
+/*
+ * status.h: what a call that can fail returns.
+ *
+ * Such a call returns an int. Negative is one of the codes below. 0 or 1 is the
+ * answer: "done", or "no" and "yes" (0: the key is not there, 1: it is). Other
+ * results go to out-parameters, which a failed call leaves alone. After a
+ * failure the arguments and the state are what they were before the call.
+ *
+ * One list makes the codes, their names, their messages, and the exceptions of
+ * the Python package. A number, once released, keeps its meaning: codes are
+ * added at the end and never reused.
+ *
+ * Concurrency: none needed, everything here is constant.
+ */
+#ifndef HOLDFAST_STATUS_H
+#define HOLDFAST_STATUS_H
+
+#include <holdfast/api.h>
+
+HF_BEGIN_DECLS
+
+#define HF_STATUS_LIST(X)                                                      \
+    X(HF_NOMEM, -1, "out of memory")                                           \
+    X(HF_INVALID, -2, "an argument is not valid here")                         \
+    X(HF_FOREIGN, -3, "a function supplied by the caller failed")              \
+    X(HF_CONFLICT, -4, "both sides changed the same key")                      \
+    X(HF_BUSY, -5, "the object is in use by another operation")                \
+    X(HF_LIMIT, -6, "a limit of the implementation was reached")               \
+    X(HF_IO, -7, "a call to the operating system failed")                      \
+    X(HF_CORRUPT, -8, "the data is damaged")
+
+enum hf_status {
+    HF_OK = 0,
+#define HF_STATUS_ENUM(name, code, message) name = (code),
+    HF_STATUS_LIST(HF_STATUS_ENUM)
+#undef HF_STATUS_ENUM
+};
+
+/*
+ * The name ("HF_NOMEM") and a one-line message in English for a returned value.
+ * An answer (0 or more) is "HF_OK"; a number that is no status is said to be
+ * unknown. Never NULL, never freed.
+ */
+HF_API const char *hf_status_name(int status);
+HF_API const char *hf_status_message(int status);
+
+HF_END_DECLS
+
+#endif
