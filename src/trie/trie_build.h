@@ -1,0 +1,536 @@
+/* trie_build.h - part of trie_algo.h: nodes put together from many parts, and the bulk build.
+ *
+ * A trie_view is what a slot may hold: nothing, an entry, or a node. Operations on two or three tries go
+ * through them slot by slot, and each slot's result is a view. A trie_draft collects the 32 results of a
+ * node and makes of them a view again: nothing if they are all empty, an entry if they come to one entry, a
+ * node otherwise; so results are canonical by construction.
+ */
+
+typedef enum trie_kind { TRIE_EMPTY, TRIE_ENTRY, TRIE_NODE } trie_kind;
+
+typedef struct trie_view {
+    trie_kind kind;
+    bool counted; /* whether the view holds counts of its own; otherwise an operand holds them */
+    trie_entry entry; /* of kind TRIE_ENTRY */
+    trie_link link;   /* of kind TRIE_NODE */
+} trie_view;
+
+static inline trie_view trie_view_of(trie_link link)
+{
+    return (trie_view){.kind = link == TRIE_NONE ? TRIE_EMPTY : TRIE_NODE, .link = link};
+}
+
+static void trie_view_drop(trie_ctx *ctx, trie_view *view)
+{
+    if (view->counted && view->kind == TRIE_ENTRY)
+        trie_drop_entries(ctx, &view->entry, 1);
+    if (view->counted && view->kind == TRIE_NODE)
+        trie_drop_link(ctx, view->link);
+    view->kind = TRIE_EMPTY;
+}
+
+/* The entry `index` of a node, or the child, as a view that is not counted. */
+static trie_view trie_view_slot(trie_ctx *ctx, trie_link link, uint32_t slot)
+{
+    trie_node *node = trie_at(ctx, link);
+    if (node->maps.entry_map & slot)
+        return (trie_view){.kind = TRIE_ENTRY,
+                           .entry = trie_entries(node)[hf_trie_index(node->maps.entry_map, slot)]};
+    if (node->maps.child_map & slot)
+        return (trie_view){.kind = TRIE_NODE,
+                           .link = trie_slot_links(node)[hf_trie_index(node->maps.child_map, slot)]};
+    return (trie_view){.kind = TRIE_EMPTY};
+}
+
+/* Whether two views are the very same, without running foreign code. */
+static bool trie_view_identical(const trie_view *a, const trie_view *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    switch (a->kind) {
+    case TRIE_ENTRY:
+        return trie_identical(&a->entry, &b->entry);
+    case TRIE_NODE:
+        return a->link == b->link;
+    default:
+        return true;
+    }
+}
+
+/* The number of entries in a view. */
+static size_t trie_view_count(trie_ctx *ctx, const trie_view *view)
+{
+    if (view->kind == TRIE_NODE)
+        return trie_count(ctx, view->link);
+    return view->kind == TRIE_ENTRY;
+}
+
+/* A node in the making. Slots that stay as they are in `base` are not touched until the node is built, which they
+ * mostly make unnecessary: a draft that has only those, and all of those, is `base`. */
+typedef struct trie_draft {
+    trie_link base;     /* a node at the same depth, or TRIE_NONE */
+    hf_trie_maps maps;  /* of the node to be */
+    uint32_t from_base; /* slots to take from `base` */
+    uint32_t counted;   /* slots whose contents the draft has counted */
+    unsigned traits;    /* of what does not come from `base` */
+    trie_entry entries[HF_TRIE_FANOUT]; /* by slot */
+    trie_link links[HF_TRIE_FANOUT];    /* by slot */
+} trie_draft;
+
+static void trie_draft_begin(trie_draft *draft, trie_link base)
+{
+    draft->base = base;
+    draft->maps = (hf_trie_maps){0, 0};
+    draft->from_base = draft->counted = 0;
+    draft->traits = 0;
+}
+
+/* Takes these slots, as they are, from the draft's base. */
+static void trie_draft_take(trie_ctx *ctx, trie_draft *draft, uint32_t slots)
+{
+    hf_trie_maps maps = trie_at(ctx, draft->base)->maps;
+    draft->maps.entry_map |= maps.entry_map & slots;
+    draft->maps.child_map |= maps.child_map & slots;
+    draft->from_base |= slots;
+}
+
+/* Puts a view in a slot, with its counts if it has any. */
+static void trie_draft_put(trie_ctx *ctx, trie_draft *draft, uint32_t slot, const trie_view *view)
+{
+    unsigned at = hf_trie_lowest(slot);
+    if (view->kind == TRIE_ENTRY) {
+        draft->maps.entry_map |= slot;
+        draft->entries[at] = view->entry;
+        draft->traits |= trie_traits_for(ctx, &view->entry);
+    } else if (view->kind == TRIE_NODE) {
+        draft->maps.child_map |= slot;
+        draft->links[at] = view->link;
+        draft->traits |= trie_traits_of(ctx, view->link);
+    }
+    if (view->counted)
+        draft->counted |= slot;
+}
+
+/* Drops what the draft has counted. */
+static void trie_draft_drop(trie_ctx *ctx, trie_draft *draft)
+{
+    for (uint32_t left = draft->counted; left != 0; left &= left - 1) {
+        unsigned at = hf_trie_lowest(left);
+        if (draft->maps.entry_map & (left & -left))
+            trie_drop_entries(ctx, &draft->entries[at], 1);
+        else if (draft->maps.child_map & (left & -left))
+            trie_drop_link(ctx, draft->links[at]);
+    }
+    draft->counted = 0;
+}
+
+/* Fills in from the base what was taken from it: afterwards entries[] and links[] are complete. */
+static void trie_draft_complete(trie_ctx *ctx, trie_draft *draft)
+{
+    for (uint32_t left = draft->from_base; left != 0; left &= left - 1) {
+        uint32_t slot = left & -left;
+        trie_view view = trie_view_slot(ctx, draft->base, slot);
+        if (view.kind == TRIE_ENTRY)
+            draft->entries[hf_trie_lowest(slot)] = view.entry;
+        else if (view.kind == TRIE_NODE)
+            draft->links[hf_trie_lowest(slot)] = view.link;
+    }
+    if (draft->from_base != 0)
+        draft->traits |= trie_traits_of(ctx, draft->base);
+}
+
+/* Counts all of the draft that is not counted yet. */
+static int trie_draft_keep(trie_ctx *ctx, trie_draft *draft)
+{
+    uint32_t left = (draft->maps.entry_map | draft->maps.child_map) & ~draft->counted;
+    for (; left != 0; left &= left - 1) {
+        uint32_t slot = left & -left;
+        unsigned at = hf_trie_lowest(slot);
+        if (draft->maps.child_map & slot) {
+            trie_keep_link(ctx, draft->links[at]);
+        } else {
+            int status = trie_keep_entries(ctx, &draft->entries[at], 1);
+            if (status < 0)
+                return status;
+        }
+        draft->counted |= slot;
+    }
+    return 0;
+}
+
+/* Makes a node of a complete draft, all of whose slots are counted; the counts go over to the node. */
+static int trie_draft_build(trie_ctx *ctx, const trie_draft *draft, trie_link *out)
+{
+    int status = trie_fresh(ctx, draft->maps, draft->traits, out);
+    if (status < 0)
+        return status;
+    trie_node *node = trie_at(ctx, *out);
+    trie_entry *entry = trie_entries(node);
+    for (uint32_t left = draft->maps.entry_map; left != 0; left &= left - 1)
+        *entry++ = draft->entries[hf_trie_lowest(left)];
+    trie_link *link = trie_links(node);
+    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1)
+        *link++ = draft->links[hf_trie_lowest(left)];
+    trie_seal(ctx, *out);
+    return 0;
+}
+
+/* Whether the draft came out as its base is. */
+static bool trie_draft_is_base(trie_ctx *ctx, const trie_draft *draft)
+{
+    if (draft->base == TRIE_NONE || !hf_trie_same_maps(draft->maps, trie_at(ctx, draft->base)->maps))
+        return false;
+    return (draft->maps.entry_map | draft->maps.child_map) == draft->from_base;
+}
+
+/* Ends a draft: *out is what it came to. The draft holds nothing afterwards, also when it fails. */
+static int trie_draft_finish(trie_ctx *ctx, trie_draft *draft, trie_view *out)
+{
+    *out = (trie_view){.kind = TRIE_EMPTY};
+    if (draft->maps.entry_map == 0 && draft->maps.child_map == 0)
+        return 0;
+    if (trie_draft_is_base(ctx, draft)) {
+        HF_ASSERT(draft->counted == 0);
+        *out = trie_view_of(draft->base);
+        return 0;
+    }
+    trie_draft_complete(ctx, draft);
+    if (hf_trie_is_lone_entry(draft->maps)) {
+        *out = (trie_view){.kind = TRIE_ENTRY,
+                           .counted = draft->counted != 0,
+                           .entry = draft->entries[hf_trie_lowest(draft->maps.entry_map)]};
+        return 0;
+    }
+    int status = trie_draft_keep(ctx, draft);
+    if (status == 0)
+        status = trie_draft_build(ctx, draft, &out->link);
+    if (status < 0) {
+        trie_draft_drop(ctx, draft);
+        return status;
+    }
+    out->kind = TRIE_NODE;
+    out->counted = true;
+    return 0;
+}
+
+/* Two entries with different keys and hashes that agree above `depth`, as one view. Counts them. */
+static int trie_view_pair(trie_ctx *ctx, unsigned depth, const trie_entry *a, const trie_entry *b, trie_view *out)
+{
+    uint64_t hash_a, hash_b;
+    int status = trie_hash(ctx, a, &hash_a);
+    if (status == 0)
+        status = trie_hash(ctx, b, &hash_b);
+    if (status == 0)
+        status = trie_pair(ctx, depth, a, hash_a, b, hash_b, &out->link);
+    out->kind = status < 0 ? TRIE_EMPTY : TRIE_NODE;
+    out->counted = true;
+    return status;
+}
+
+/* Makes a root of a view, counted for the caller. Takes over the view's counts, also when it fails. */
+static int trie_view_to_root(trie_ctx *ctx, trie_view *view, trie_link *root)
+{
+    *root = TRIE_NONE;
+    if (view->kind == TRIE_EMPTY)
+        return 0;
+    if (view->kind == TRIE_NODE) {
+        if (!view->counted)
+            trie_keep_link(ctx, view->link);
+        *root = view->link;
+        return 0;
+    }
+    uint64_t hash;
+    int status = trie_hash(ctx, &view->entry, &hash);
+    if (status == 0)
+        status = trie_single(ctx, &view->entry, hash, root);
+    trie_view_drop(ctx, view);
+    return status;
+}
+
+/* Makes a view of the entries of a collision node to be, all of one hash, their keys distinct. Counts them. */
+static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, uint32_t count, trie_view *out)
+{
+    *out = (trie_view){.kind = TRIE_EMPTY};
+    if (count == 0)
+        return 0;
+    if (count == 1) {
+        *out = (trie_view){.kind = TRIE_ENTRY, .counted = true, .entry = entries[0]};
+        return trie_keep_entries(ctx, &out->entry, 1);
+    }
+    unsigned traits = 0;
+    for (uint32_t i = 0; i < count; i++)
+        traits |= trie_traits_for(ctx, &entries[i]);
+    trie_entry *mutable_entries = (trie_entry *)(void *)(uintptr_t)entries;
+    int status = trie_keep_entries(ctx, mutable_entries, count);
+    if (status < 0)
+        return status;
+    status = trie_fresh(ctx, hf_trie_collision_maps(count), traits, &out->link);
+    if (status < 0) {
+        trie_drop_entries(ctx, mutable_entries, count);
+        return status;
+    }
+    memcpy(trie_entries(trie_at(ctx, out->link)), entries, count * sizeof(trie_entry));
+    trie_seal(ctx, out->link);
+    out->kind = TRIE_NODE;
+    out->counted = true;
+    return 0;
+}
+
+/* Bulk build.
+ *
+ * All hashes are known before the first node is made, so the entries are sorted by the first five bits, each run by
+ * the next five, and so on (an MSD radix sort whose most significant digit is the lowest), between two arrays that
+ * change places at each level. Every node is then built once, at its final size.
+ *
+ * Counts: an item brings the counts of its entry. They move into the trie without being touched. While the build
+ * goes on, `items` as a whole always holds each of them exactly once, whatever the order, so that a failure needs
+ * no more than to free the nodes' memory and leave the counts where they were. */
+typedef struct trie_item {
+    uint64_t hash;
+    trie_entry entry;
+} trie_item;
+
+typedef struct trie_builder {
+    trie_ctx *ctx;
+    bool distinct;      /* the caller vouches that no two keys are equal */
+    size_t added;       /* entries in the trie */
+    trie_entry *spare;  /* what came in twice: one key and one value of each such pair, for the caller to drop */
+    size_t spare_count;
+    size_t spare_room;
+} trie_builder;
+
+/* Frees the memory of nodes that were being built, and leaves the counts of their contents alone. */
+static void trie_unbuild(trie_ctx *ctx, trie_link link)
+{
+    trie_node *node = trie_at(ctx, link);
+    uint32_t children = hf_trie_child_count(node->maps);
+    for (uint32_t i = 0; i < children; i++)
+        trie_unbuild(ctx, trie_links(trie_at(ctx, link))[i]);
+    trie_shell_free(ctx, link);
+}
+
+static void trie_draft_unbuild(trie_ctx *ctx, trie_draft *draft)
+{
+    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1)
+        trie_unbuild(ctx, draft->links[hf_trie_lowest(left)]);
+}
+
+static int trie_builder_spare(trie_builder *builder, const trie_entry *entry)
+{
+    if (builder->spare_count == builder->spare_room) {
+        size_t room = builder->spare_room ? 2 * builder->spare_room : 16;
+        trie_entry *spare = hf_realloc(builder->spare, room * sizeof *spare);
+        if (spare == NULL)
+            return HF_NOMEM;
+        builder->spare = spare;
+        builder->spare_room = room;
+    }
+    builder->spare[builder->spare_count++] = *entry;
+    return 0;
+}
+
+/* Items of one and the same hash: keeps, of those with equal keys, the first key and the last value. Leaves them at
+ * the front; returns how many, or a failure. Runs foreign code. */
+static ptrdiff_t trie_builder_unique(trie_builder *builder, trie_item *items, size_t count)
+{
+    size_t unique = 1;
+    if (builder->distinct)
+        return (ptrdiff_t)count;
+    for (size_t i = 1; i < count; i++) {
+        size_t at = 0;
+        for (; at < unique; at++) {
+            int same = trie_same_key(builder->ctx, &items[at].entry, trie_key_of(&items[i].entry));
+            if (same < 0)
+                return same;
+            if (same > 0)
+                break;
+        }
+        if (at < unique) {
+            trie_swap_values(&items[at].entry, &items[i].entry);
+            int status = trie_builder_spare(builder, &items[i].entry);
+            if (status < 0)
+                return status;
+            continue;
+        }
+        trie_item item = items[i];
+        items[i] = items[unique];
+        items[unique++] = item;
+    }
+    return (ptrdiff_t)unique;
+}
+
+/* A node that leads to `link` and nowhere else, at each depth from `bottom` - 1 up to `depth`. */
+static int trie_builder_chain(trie_builder *builder, uint64_t hash, unsigned depth, unsigned bottom, trie_link *link)
+{
+    trie_ctx *ctx = builder->ctx;
+    while (bottom > depth) {
+        trie_link above;
+        bottom--;
+        int status = trie_fresh(ctx, (hf_trie_maps){.child_map = hf_trie_slot(hash, bottom)},
+                                trie_traits_of(ctx, *link), &above);
+        if (status < 0) {
+            trie_unbuild(ctx, *link);
+            return status;
+        }
+        trie_links(trie_at(ctx, above))[0] = *link;
+        trie_seal(ctx, above);
+        *link = above;
+    }
+    return 0;
+}
+
+/* A view, for `depth`, of items that all have one hash. */
+static int trie_build_same(trie_builder *builder, trie_item *items, size_t count, unsigned depth, trie_view *out)
+{
+    trie_ctx *ctx = builder->ctx;
+    ptrdiff_t unique = count == 1 ? 1 : trie_builder_unique(builder, items, count);
+    if (unique < 0)
+        return (int)unique;
+    if (unique > UINT32_MAX)
+        return HF_LIMIT;
+    builder->added += (size_t)unique;
+    if (unique == 1) {
+        *out = (trie_view){.kind = TRIE_ENTRY, .entry = items[0].entry};
+        return 0;
+    }
+    unsigned traits = 0;
+    for (ptrdiff_t i = 0; i < unique; i++)
+        traits |= trie_traits_for(ctx, &items[i].entry);
+    trie_link link;
+    int status = trie_fresh(ctx, hf_trie_collision_maps((uint32_t)unique), traits, &link);
+    if (status < 0)
+        return status;
+    trie_entry *entries = trie_entries(trie_at(ctx, link));
+    for (ptrdiff_t i = 0; i < unique; i++)
+        entries[i] = items[i].entry;
+    trie_seal(ctx, link);
+    status = trie_builder_chain(builder, items[0].hash, depth, HF_TRIE_LEVELS, &link);
+    *out = (trie_view){.kind = TRIE_NODE, .link = link};
+    return status;
+}
+
+static bool trie_items_share_hash(const trie_item *items, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (items[i].hash != items[0].hash)
+            return false;
+    return true;
+}
+
+/* Moves the items to `to`, in order of their slots at `depth`, keeping the order within a slot. ends[s] is where
+ * the run of slot s ends. */
+static void trie_partition(const trie_item *items, trie_item *to, size_t count, unsigned depth,
+                           size_t ends[HF_TRIE_FANOUT])
+{
+    unsigned shift = HF_TRIE_BITS * depth;
+    memset(ends, 0, HF_TRIE_FANOUT * sizeof *ends);
+    for (size_t i = 0; i < count; i++)
+        ends[(items[i].hash >> shift) & (HF_TRIE_FANOUT - 1)]++;
+    size_t begin = 0;
+    for (unsigned slot = 0; slot < HF_TRIE_FANOUT; slot++) {
+        size_t run = ends[slot];
+        ends[slot] = begin;
+        begin += run;
+    }
+    for (size_t i = 0; i < count; i++)
+        to[ends[(items[i].hash >> shift) & (HF_TRIE_FANOUT - 1)]++] = items[i];
+}
+
+/* A few items: sorts them by slot in place. */
+static void trie_sort_few(trie_item *items, size_t count, unsigned depth)
+{
+    unsigned shift = HF_TRIE_BITS * depth;
+    for (size_t i = 1; i < count; i++) {
+        trie_item item = items[i];
+        uint64_t slot = (item.hash >> shift) & (HF_TRIE_FANOUT - 1);
+        size_t at = i;
+        for (; at > 0 && ((items[at - 1].hash >> shift) & (HF_TRIE_FANOUT - 1)) > slot; at--)
+            items[at] = items[at - 1];
+        items[at] = item;
+    }
+}
+
+enum { TRIE_FEW = 12 }; /* up to here insertion sort beats a partition */
+
+/* The view, for `depth`, of these items; `other` is room for as many. */
+static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *other, size_t count, unsigned depth,
+                          trie_view *out)
+{
+    trie_ctx *ctx = builder->ctx;
+    if (trie_items_share_hash(items, count))
+        return trie_build_same(builder, items, count, depth, out);
+    HF_ASSERT(depth < HF_TRIE_LEVELS);
+    if (count > TRIE_FEW) {
+        size_t ends[HF_TRIE_FANOUT];
+        trie_partition(items, other, count, depth, ends);
+        trie_item *sorted = other;
+        other = items;
+        items = sorted;
+    } else {
+        trie_sort_few(items, count, depth);
+    }
+
+    trie_draft draft;
+    trie_draft_begin(&draft, TRIE_NONE);
+    for (size_t begin = 0, end; begin < count; begin = end) {
+        uint32_t slot = hf_trie_slot(items[begin].hash, depth);
+        for (end = begin + 1; end < count && hf_trie_slot(items[end].hash, depth) == slot; end++)
+            continue;
+        trie_view view = {.kind = TRIE_ENTRY, .entry = items[begin].entry};
+        int status = 0;
+        if (end - begin == 1)
+            builder->added++;
+        else
+            status = trie_build_run(builder, items + begin, other + begin, end - begin, depth + 1, &view);
+        if (status < 0) {
+            trie_draft_unbuild(ctx, &draft);
+            return status;
+        }
+        trie_draft_put(ctx, &draft, slot, &view);
+    }
+    if (hf_trie_is_lone_entry(draft.maps)) {
+        *out = (trie_view){.kind = TRIE_ENTRY, .entry = draft.entries[hf_trie_lowest(draft.maps.entry_map)]};
+        return 0;
+    }
+    int status = trie_draft_build(ctx, &draft, &out->link);
+    if (status < 0) {
+        trie_draft_unbuild(ctx, &draft);
+        return status;
+    }
+    out->kind = TRIE_NODE;
+    return 0;
+}
+
+/* Builds a trie of `count` items. On success the counts of their entries belong to *root, save for the entries in
+ * builder->spare, which the caller drops; on failure all of them are still the caller's, in `items` (in another
+ * order). The caller frees builder->spare in either case. Of equal keys the first stays, with the last one's
+ * value. Runs foreign code unless builder->distinct. */
+static int trie_build(trie_builder *builder, trie_item *items, size_t count, trie_link *root)
+{
+    *root = TRIE_NONE;
+    builder->added = 0;
+    if (count == 0)
+        return 0;
+    trie_item *other = items; /* a few are sorted where they are */
+    if (count > TRIE_FEW) {
+        other = count > SIZE_MAX / sizeof *other ? NULL : hf_alloc(count * sizeof *other);
+        if (other == NULL)
+            return HF_NOMEM;
+    }
+    trie_view view;
+    int status = trie_build_run(builder, items, other, count, 0, &view);
+    if (status == 0 && view.kind == TRIE_ENTRY) {
+        uint64_t hash = items[0].hash;
+        status = trie_fresh(builder->ctx, (hf_trie_maps){.entry_map = hf_trie_slot(hash, 0)},
+                            trie_traits_for(builder->ctx, &view.entry), root);
+        if (status == 0) {
+            trie_entries(trie_at(builder->ctx, *root))[0] = view.entry;
+            trie_seal(builder->ctx, *root);
+        }
+    } else if (status == 0) {
+        *root = view.link;
+    }
+    if (other != items)
+        hf_free(other);
+    return status;
+}

@@ -1,0 +1,574 @@
+/* trie_edit.h - part of trie_algo.h: put and remove.
+ *
+ * Both edits have two halves. `trie_locate` walks down, runs all the foreign code there is, and leaves the
+ * nodes it passed in a trie_path. `trie_apply` then makes one change to one node of the path and carries it
+ * up to the root. Between the root and the node there are, from the top, first the nodes that are ours, then
+ * those that are shared with other versions:
+ *
+ *      depth  top ............ owned ............... depth
+ *              [ours] [ours]  | [shared] [shared]  [edited]
+ *                           \   copied, link by link, from the bottom up
+ *                            one link overwritten: nothing above it changes
+ *
+ * The copies are made first, and only they can fail; the overwriting of one link (or of the root) makes the
+ * new version visible, and cannot.
+ */
+
+/* What an edit leaves to be dropped. Dropping runs foreign code, so the caller does it, with
+ * trie_trash_drop, when the new root is in its place. */
+typedef struct trie_trash {
+    trie_link link;
+    trie_entry entry;
+    bool has_entry;
+} trie_trash;
+
+static inline void trie_trash_drop(trie_ctx *ctx, trie_trash *trash)
+{
+    if (trash->has_entry)
+        trie_drop_entries(ctx, &trash->entry, 1);
+    if (trash->link != TRIE_NONE)
+        trie_drop_link(ctx, trash->link);
+}
+
+/* The nodes from the root of a (sub)trie, at depth `top`, down to the one where a search ended. */
+typedef struct trie_path {
+    trie_link at[HF_TRIE_HEIGHT]; /* by depth; below `top` and beyond `depth` not set */
+    uint64_t hash;
+    unsigned top;
+    unsigned depth;
+} trie_path;
+
+static inline void trie_path_begin(trie_path *path, trie_link root, unsigned top, uint64_t hash)
+{
+    path->at[top] = root;
+    path->hash = hash;
+    path->top = top;
+    path->depth = top;
+}
+
+/* Where a search ended in the last node of its path. */
+typedef enum trie_spot {
+    TRIE_VACANT, /* the slot is empty (a collision node: the key is not there); `index` is where it would go */
+    TRIE_FOUND,  /* the entry at `index` has the key */
+    TRIE_CLASH,  /* the entry at `index` has the slot but another key */
+} trie_spot;
+
+/* Walks from path->at[path->top] towards the key; fills in the rest of the path. Returns 0 or a failure. */
+static int trie_locate(trie_ctx *ctx, trie_path *path, trie_key key, trie_spot *spot, uint32_t *index)
+{
+    trie_link link = path->at[path->top];
+    for (unsigned depth = path->top; depth < HF_TRIE_LEVELS; depth++) {
+        trie_node *node = trie_at(ctx, link);
+        uint32_t slot = hf_trie_slot(path->hash, depth);
+        path->at[depth] = link;
+        if (node->maps.child_map & slot) {
+            link = trie_slot_links(node)[hf_trie_index(node->maps.child_map, slot)];
+            continue;
+        }
+        path->depth = depth;
+        *index = hf_trie_index(node->maps.entry_map, slot);
+        *spot = TRIE_VACANT;
+        if (!(node->maps.entry_map & slot))
+            return 0;
+        int same = trie_same_key(ctx, &trie_entries(node)[*index], key);
+        *spot = same > 0 ? TRIE_FOUND : TRIE_CLASH;
+        return same < 0 ? same : 0;
+    }
+    path->at[HF_TRIE_LEVELS] = link;
+    path->depth = HF_TRIE_LEVELS;
+    int found = trie_find_in_collision(ctx, link, key, index);
+    *spot = found > 0 ? TRIE_FOUND : TRIE_VACANT;
+    return found < 0 ? found : 0;
+}
+
+/* One change to one node: at most one entry and one link go out, at most one of each comes in, at one place in
+ * either packed array. Every edit of the trie is one of these:
+ *
+ *      put        entry in                   (the slot was vacant)
+ *                 entry out, entry in        (the key was there)
+ *                 entry out, child in        (two keys in one slot: a child for both)
+ *      remove     entry out
+ *                 child out, entry in        (the child came down to one entry)
+ *      on the way up                         child out, child in
+ *
+ * What comes in brings its count with it. */
+typedef struct trie_change {
+    hf_trie_maps maps; /* of the node as it will be */
+    uint32_t entry_at;
+    uint32_t child_at;
+    bool entry_out, entry_in;
+    bool child_out, child_in;
+    unsigned traits; /* of what comes in */
+    trie_entry entry;
+    trie_link child;
+} trie_change;
+
+static bool trie_change_keeps_size(const trie_change *change)
+{
+    return change->entry_out == change->entry_in && change->child_out == change->child_in;
+}
+
+/* Drops what a change was to bring in: the change will not happen. */
+static void trie_change_drop(trie_ctx *ctx, trie_change *change)
+{
+    if (change->entry_in)
+        trie_drop_entries(ctx, &change->entry, 1);
+    if (change->child_in)
+        trie_drop_link(ctx, change->child);
+}
+
+static void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        trie_keep_link(ctx, links[i]);
+}
+
+static void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        trie_drop_link(ctx, links[i]);
+}
+
+/* Counts everything in the node `link` that a copy of it with `change` made will hold as well. */
+static int trie_keep_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
+{
+    trie_node *node = trie_at(ctx, link);
+    trie_entry *entries = trie_entries(node);
+    uint32_t after = change->entry_at + change->entry_out;
+    int status = trie_keep_entries(ctx, entries, change->entry_at);
+    if (status < 0)
+        return status;
+    status = trie_keep_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
+    if (status < 0) {
+        trie_drop_entries(ctx, entries, change->entry_at);
+        return status;
+    }
+    const trie_link *links = trie_links(node);
+    after = change->child_at + change->child_out;
+    trie_keep_links(ctx, links, change->child_at);
+    trie_keep_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+    return 0;
+}
+
+/* Undoes trie_keep_rest. */
+static void trie_drop_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
+{
+    trie_node *node = trie_at(ctx, link);
+    trie_entry *entries = trie_entries(node);
+    const trie_link *links = trie_links(node);
+    uint32_t after = change->entry_at + change->entry_out;
+    trie_drop_entries(ctx, entries, change->entry_at);
+    trie_drop_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
+    after = change->child_at + change->child_out;
+    trie_drop_links(ctx, links, change->child_at);
+    trie_drop_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+}
+
+/* Writes into `to`, which has the room, the slots of `from` with `change` made. */
+static inline void trie_copy_changed(const trie_change *change, trie_node *from, trie_node *to)
+{
+    const trie_entry *entry = trie_entries(from);
+    trie_entry *entry_to = trie_entries(to);
+    const trie_entry *entry_end = entry + hf_trie_entry_count(from->maps);
+    const trie_link *link = (const trie_link *)(const void *)entry_end;
+    const trie_link *link_end = link + hf_trie_child_count(from->maps);
+
+    for (const trie_entry *cut = entry + change->entry_at; entry < cut;)
+        *entry_to++ = *entry++;
+    if (change->entry_in)
+        *entry_to++ = change->entry;
+    for (entry += change->entry_out; entry < entry_end;)
+        *entry_to++ = *entry++;
+
+    trie_link *link_to = (trie_link *)(void *)entry_to;
+    for (const trie_link *cut = link + change->child_at; link < cut;)
+        *link_to++ = *link++;
+    if (change->child_in)
+        *link_to++ = change->child;
+    for (link += change->child_out; link < link_end;)
+        *link_to++ = *link++;
+}
+
+/* Builds the node that `source` would be with `change` made. With `move` the slots of `source` go over to
+ * the new node and `source` is freed; without, both hold them. What goes out stays counted, once, for the caller
+ * if moved. Takes over what comes in, also when it fails. */
+static int trie_splice(trie_ctx *ctx, trie_link source, bool move, trie_change *change, trie_link *out)
+{
+    int status = move ? 0 : trie_keep_rest(ctx, source, change);
+    if (status < 0) {
+        trie_change_drop(ctx, change);
+        return status;
+    }
+    status = trie_fresh(ctx, change->maps, trie_traits_of(ctx, source) | change->traits, out);
+    if (status < 0) {
+        if (!move)
+            trie_drop_rest(ctx, source, change);
+        trie_change_drop(ctx, change);
+        return status;
+    }
+    trie_copy_changed(change, trie_at(ctx, source), trie_at(ctx, *out));
+    trie_seal(ctx, *out);
+    if (move)
+        trie_shell_free(ctx, source);
+    return 0;
+}
+
+/* Makes a change that keeps the node's size, in place. */
+static void trie_overwrite(trie_ctx *ctx, trie_link link, const trie_change *change)
+{
+    trie_node *node = trie_at(ctx, link);
+    if (change->entry_in)
+        trie_entries(node)[change->entry_at] = change->entry;
+    if (change->child_in)
+        trie_links(node)[change->child_at] = change->child;
+}
+
+/* The change to the node at `depth` of the path that puts `child` in the place of the one on the path. */
+static trie_change trie_change_of_child(trie_ctx *ctx, const trie_path *path, unsigned depth, trie_link child)
+{
+    hf_trie_maps maps = trie_at(ctx, path->at[depth])->maps;
+    return (trie_change){
+        .maps = maps,
+        .child_at = hf_trie_index(maps.child_map, hf_trie_slot(path->hash, depth)),
+        .child_out = true,
+        .child_in = true,
+        .child = child,
+        .traits = trie_traits_of(ctx, child),
+    };
+}
+
+/* How many nodes of the path, from the top, may be changed in place; as the depth of the first that may not. */
+static unsigned trie_owned_depth(trie_ctx *ctx, const trie_path *path, unsigned traits)
+{
+    unsigned depth = path->top;
+    while (depth <= path->depth && trie_ours(ctx, path->at[depth], traits))
+        depth++;
+    return depth;
+}
+
+/* Puts `link` in the place of the node at `depth` of the path, where all above is ours (or there is nothing
+ * above: then in *root). Cannot fail. */
+static void trie_hang(trie_ctx *ctx, trie_link *root, const trie_path *path, unsigned depth, trie_link link)
+{
+    if (depth == path->top) {
+        *root = link;
+        return;
+    }
+    trie_change change = trie_change_of_child(ctx, path, depth - 1, link);
+    trie_overwrite(ctx, path->at[depth - 1], &change);
+}
+
+/* Makes `change` to the node at `depth` of the path, and *root the root of the version that has it.
+ *
+ * `mine`: the caller gives up its count of *root, so that nodes nobody else counts are changed in place; what
+ * that leaves over goes to *trash. Otherwise the old version stays whole, and the caller keeps its count of it.
+ * Takes over what comes in, also when it fails; a failure changes nothing. */
+static int trie_apply(trie_ctx *ctx, trie_link *root, bool mine, const trie_path *path, unsigned depth,
+                      trie_change *change, trie_trash *trash)
+{
+    unsigned owned = mine ? trie_owned_depth(ctx, path, change->traits) : path->top;
+    trie_link source = path->at[depth], link;
+
+    if (depth < owned) {
+        if (change->entry_out) {
+            trash->entry = trie_entries(trie_at(ctx, source))[change->entry_at];
+            trash->has_entry = true;
+        }
+        if (change->child_out)
+            trash->link = trie_links(trie_at(ctx, source))[change->child_at];
+        if (trie_change_keeps_size(change)) {
+            trie_overwrite(ctx, source, change);
+        } else {
+            int status = trie_splice(ctx, source, true, change, &link);
+            if (status < 0) {
+                *trash = (trie_trash){.link = TRIE_NONE};
+                return status;
+            }
+            trie_hang(ctx, root, path, depth, link);
+            owned = depth; /* `source` is no more */
+        }
+    } else {
+        int status = trie_splice(ctx, source, false, change, &link);
+        for (unsigned up = depth; status == 0 && up > owned; up--) {
+            trie_change above = trie_change_of_child(ctx, path, up - 1, link);
+            status = trie_splice(ctx, path->at[up - 1], false, &above, &link);
+        }
+        if (status < 0)
+            return status;
+        if (mine) {
+            trash->link = path->at[owned];
+            for (unsigned down = owned; down <= depth; down++)
+                trie_superseded(ctx, path->at[down]);
+        }
+        trie_hang(ctx, root, path, owned, link);
+    }
+    for (unsigned up = path->top; up < owned && up <= depth; up++)
+        trie_touch(ctx, path->at[up]);
+    return 0;
+}
+
+/* A node, at `depth`, for nothing but these two entries, whose hashes agree above `depth` and whose keys differ.
+ * Counts the entries; the caller keeps its own. */
+static int trie_pair(trie_ctx *ctx, unsigned depth, const trie_entry *a, uint64_t hash_a, const trie_entry *b,
+                     uint64_t hash_b, trie_link *out)
+{
+    unsigned split = depth;
+    while (split < HF_TRIE_LEVELS && hf_trie_slot(hash_a, split) == hf_trie_slot(hash_b, split))
+        split++;
+    hf_trie_maps maps = hf_trie_collision_maps(2);
+    bool swap = false;
+    if (split < HF_TRIE_LEVELS) {
+        uint32_t slot_a = hf_trie_slot(hash_a, split), slot_b = hf_trie_slot(hash_b, split);
+        maps = (hf_trie_maps){.entry_map = slot_a | slot_b};
+        swap = slot_a > slot_b;
+    }
+    trie_entry both[2] = {swap ? *b : *a, swap ? *a : *b};
+    unsigned traits = trie_traits_for(ctx, a) | trie_traits_for(ctx, b);
+
+    int status = trie_keep_entries(ctx, both, 2);
+    if (status < 0)
+        return status;
+    trie_link link;
+    status = trie_fresh(ctx, maps, traits, &link);
+    if (status < 0) {
+        trie_drop_entries(ctx, both, 2);
+        return status;
+    }
+    memcpy(trie_entries(trie_at(ctx, link)), both, sizeof both);
+    trie_seal(ctx, link);
+
+    /* Above the split, one node a level that leads nowhere else. */
+    while (split > depth) {
+        trie_link above;
+        split--;
+        status = trie_fresh(ctx, (hf_trie_maps){.child_map = hf_trie_slot(hash_a, split)}, traits, &above);
+        if (status < 0) {
+            trie_drop_link(ctx, link);
+            return status;
+        }
+        trie_links(trie_at(ctx, above))[0] = link;
+        trie_seal(ctx, above);
+        link = above;
+    }
+    *out = link;
+    return 0;
+}
+
+/* A root for a single entry. Counts the entry; the caller keeps its own. */
+static int trie_single(trie_ctx *ctx, const trie_entry *entry, uint64_t hash, trie_link *out)
+{
+    trie_entry counted = *entry;
+    int status = trie_keep_entries(ctx, &counted, 1);
+    if (status < 0)
+        return status;
+    status = trie_fresh(ctx, (hf_trie_maps){.entry_map = hf_trie_slot(hash, 0)}, trie_traits_for(ctx, entry), out);
+    if (status < 0) {
+        trie_drop_entries(ctx, &counted, 1);
+        return status;
+    }
+    trie_entries(trie_at(ctx, *out))[0] = counted;
+    trie_seal(ctx, *out);
+    return 0;
+}
+
+typedef enum trie_put_mode {
+    TRIE_PUT_VALUE, /* a key that is there already stays, its value is replaced (as dict does) */
+    TRIE_PUT_ENTRY, /* the whole entry is replaced */
+} trie_put_mode;
+
+enum {
+    TRIE_SAME = 0, /* nothing changed */
+    TRIE_ADDED = 1,
+    TRIE_REPLACED = 2,
+};
+
+/* Finds out what putting `entry` at the end of the path does to the node there, and counts what will come in.
+ * Returns TRIE_SAME, TRIE_ADDED or TRIE_REPLACED (then *replaced is the entry that gives way), or a failure. Runs
+ * foreign code. */
+static int trie_plan_put(trie_ctx *ctx, const trie_path *path, trie_spot spot, uint32_t index,
+                         const trie_entry *entry, trie_put_mode mode, trie_change *change, trie_entry *replaced)
+{
+    trie_node *node = trie_at(ctx, path->at[path->depth]);
+    bool collision = path->depth == HF_TRIE_LEVELS;
+    uint32_t slot = collision ? 0 : hf_trie_slot(path->hash, path->depth);
+    int status;
+
+    *change = (trie_change){.maps = node->maps, .entry_at = index, .entry = *entry};
+    if (spot == TRIE_VACANT) {
+        change->maps.entry_map = collision ? node->maps.entry_map + 1 : node->maps.entry_map | slot;
+        change->maps.child_map = collision ? node->maps.entry_map + 1 : node->maps.child_map;
+        change->entry_in = true;
+        change->traits = trie_traits_for(ctx, entry);
+        status = trie_keep_entries(ctx, &change->entry, 1);
+        return status < 0 ? status : TRIE_ADDED;
+    }
+
+    trie_entry stored = trie_entries(node)[index];
+    *replaced = stored;
+    change->entry_out = true;
+    if (spot == TRIE_FOUND) {
+        if (mode == TRIE_PUT_VALUE ? trie_unchanged(&stored, entry) : trie_identical(&stored, entry))
+            return TRIE_SAME;
+        change->entry_in = true;
+        change->traits = trie_traits_for(ctx, entry);
+        status = mode == TRIE_PUT_VALUE ? trie_replace(ctx, &stored, entry, &change->entry)
+                                        : trie_keep_entries(ctx, &change->entry, 1);
+        return status < 0 ? status : TRIE_REPLACED;
+    }
+
+    uint64_t stored_hash;
+    status = trie_hash(ctx, &stored, &stored_hash);
+    if (status < 0)
+        return status;
+    status = trie_pair(ctx, path->depth + 1, &stored, stored_hash, entry, path->hash, &change->child);
+    if (status < 0)
+        return status;
+    change->maps.entry_map &= ~slot;
+    change->maps.child_map |= slot;
+    change->child_at = hf_trie_index(change->maps.child_map, slot);
+    change->child_in = true;
+    change->traits = trie_traits_of(ctx, change->child);
+    return TRIE_ADDED;
+}
+
+/* Puts `entry`, with this hash, into the (sub)trie *root at depth `top`. Returns TRIE_SAME (and *root is as it
+ * was), TRIE_ADDED, TRIE_REPLACED (and *root is the new version, counted for the caller), or a failure.
+ * `mine` and *trash as in trie_apply. Counts the entry; the caller keeps its own counts. */
+static int trie_put(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uint64_t hash,
+                    const trie_entry *entry, trie_put_mode mode, trie_trash *trash)
+{
+    *trash = (trie_trash){.link = TRIE_NONE};
+    if (*root == TRIE_NONE) {
+        HF_ASSERT(top == 0);
+        int status = trie_single(ctx, entry, hash, root);
+        return status < 0 ? status : TRIE_ADDED;
+    }
+    trie_path path;
+    trie_spot spot;
+    uint32_t index;
+    trie_path_begin(&path, *root, top, hash);
+    int status = trie_locate(ctx, &path, trie_key_of(entry), &spot, &index);
+    if (status < 0)
+        return status;
+    trie_change change;
+    trie_entry replaced;
+    int outcome = trie_plan_put(ctx, &path, spot, index, entry, mode, &change, &replaced);
+    if (outcome <= TRIE_SAME)
+        return outcome;
+    status = trie_apply(ctx, root, mine, &path, path.depth, &change, trash);
+    if (status < 0)
+        return status;
+    if (outcome == TRIE_REPLACED && mine)
+        trie_superseded_entry(ctx, &replaced);
+    return outcome;
+}
+
+/* Where the entry that is left of a node (the one at path->depth, about to lose its other entry) goes: the
+ * depth of the lowest node above that holds more than the chain leading down here, or the top. */
+static unsigned trie_dissolve_depth(trie_ctx *ctx, const trie_path *path)
+{
+    unsigned depth = path->depth - 1;
+    while (depth > path->top && hf_trie_is_lone_child(trie_at(ctx, path->at[depth])->maps))
+        depth--;
+    return depth;
+}
+
+/* The change that takes the entry at `index` out of the last node of the path. */
+static trie_change trie_plan_removal(trie_ctx *ctx, const trie_path *path, uint32_t index)
+{
+    trie_change change = {
+        .maps = trie_at(ctx, path->at[path->depth])->maps,
+        .entry_at = index,
+        .entry_out = true,
+    };
+    if (path->depth == HF_TRIE_LEVELS)
+        change.maps = hf_trie_collision_maps(change.maps.entry_map - 1);
+    else
+        change.maps.entry_map &= ~hf_trie_slot(path->hash, path->depth);
+    return change;
+}
+
+/* What is left of a subtrie: see trie_remove. Not set unless `dissolved`. */
+typedef struct trie_remainder {
+    bool dissolved;   /* the subtrie came down to one entry, which its parent has to take in */
+    trie_entry entry; /* that entry; not counted: it lives in the old version */
+} trie_remainder;
+
+/* Removes the only other entry of a node, and gives the one that stays to a node further up. */
+static int trie_remove_and_dissolve(trie_ctx *ctx, trie_link *root, bool mine, const trie_path *path,
+                                    uint32_t index, trie_remainder *rest, trie_trash *trash)
+{
+    trie_entry stays = trie_entries(trie_at(ctx, path->at[path->depth]))[index == 0 ? 1 : 0];
+    if (path->depth == path->top) {
+        *rest = (trie_remainder){.dissolved = true, .entry = stays};
+        return 1;
+    }
+    unsigned depth = trie_dissolve_depth(ctx, path);
+    trie_node *parent = trie_at(ctx, path->at[depth]);
+    if (path->top > 0 && depth == path->top && hf_trie_is_lone_child(parent->maps)) {
+        *rest = (trie_remainder){.dissolved = true, .entry = stays};
+        return 1;
+    }
+    uint32_t slot = hf_trie_slot(path->hash, depth);
+    trie_change change = {
+        .maps = {parent->maps.entry_map | slot, parent->maps.child_map & ~slot},
+        .entry_at = hf_trie_index(parent->maps.entry_map, slot),
+        .entry_in = true,
+        .child_at = hf_trie_index(parent->maps.child_map, slot),
+        .child_out = true,
+        .traits = trie_traits_for(ctx, &stays),
+        .entry = stays,
+    };
+    int status = trie_keep_entries(ctx, &change.entry, 1);
+    if (status < 0)
+        return status;
+    status = trie_apply(ctx, root, mine, path, depth, &change, trash);
+    if (status < 0)
+        return status;
+    if (mine)
+        for (unsigned down = depth + 1; down <= path->depth; down++)
+            trie_superseded(ctx, path->at[down]);
+    return 1;
+}
+
+/* Removes the key from the (sub)trie *root at depth `top`. Returns 1 (and *root is the new version, counted for the
+ * caller, or TRIE_NONE), 0 when the key is not there, or a failure.
+ *
+ * Below the root of the whole trie (top > 0) a subtrie cannot come down to one entry; then `rest` says so and *root
+ * is as it was. (mine is false there.) `mine` and *trash as in trie_apply. */
+static int trie_remove(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uint64_t hash, trie_key key,
+                       trie_remainder *rest, trie_trash *trash)
+{
+    *trash = (trie_trash){.link = TRIE_NONE};
+    *rest = (trie_remainder){.dissolved = false};
+    if (*root == TRIE_NONE)
+        return 0;
+    HF_ASSERT(top == 0 || !mine);
+    trie_path path;
+    trie_spot spot;
+    uint32_t index;
+    trie_path_begin(&path, *root, top, hash);
+    int status = trie_locate(ctx, &path, key, &spot, &index);
+    if (status < 0 || spot != TRIE_FOUND)
+        return status;
+
+    trie_link last = path.at[path.depth];
+    trie_entry gone = trie_entries(trie_at(ctx, last))[index];
+    trie_change change = trie_plan_removal(ctx, &path, index);
+    if (path.depth == 0 && change.maps.entry_map == 0 && change.maps.child_map == 0) {
+        *root = TRIE_NONE;
+        status = 1;
+        if (mine) {
+            trash->link = last;
+            trie_superseded(ctx, last);
+        }
+    } else if (path.depth > 0 && hf_trie_is_lone_entry(change.maps)) {
+        status = trie_remove_and_dissolve(ctx, root, mine, &path, index, rest, trash);
+    } else {
+        status = trie_apply(ctx, root, mine, &path, path.depth, &change, trash);
+        status = status < 0 ? status : 1;
+    }
+    if (status > 0 && mine)
+        trie_superseded_entry(ctx, &gone);
+    return status;
+}
