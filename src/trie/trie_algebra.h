@@ -22,32 +22,6 @@
  *      symmetric difference  nothing: what is left is the difference
  */
 
-typedef enum trie_side { TRIE_LEFT, TRIE_RIGHT, TRIE_NEITHER } trie_side;
-
-/* What becomes of a key that both operands have. */
-typedef enum trie_verdict {
-    TRIE_TAKE_LEFT,  /* the left entry */
-    TRIE_TAKE_RIGHT, /* the right entry */
-    TRIE_TAKE_NEW,   /* an entry that the callback made and counted */
-    TRIE_TAKE_NONE,  /* no entry */
-} trie_verdict;
-
-typedef enum trie_shared {
-    TRIE_SHARED_TAKE,  /* a node that both operands have is in the result as it is */
-    TRIE_SHARED_OMIT,  /* ... is not in the result */
-    TRIE_SHARED_ENTER, /* ... is treated like any other: every key in both is put to `both` */
-} trie_shared;
-
-typedef struct trie_algebra {
-    bool keep[2];       /* are keys of just the left (right) operand in the result? */
-    trie_shared shared;
-    bool counted;       /* is `delta` wanted? */
-    /* Settles a key that both operands have; a verdict or a failure. Runs foreign code. */
-    int (*both)(trie_ctx *ctx, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made);
-    /* Is told of each entry whose key is on one side only; 0 or a failure. May be NULL. */
-    int (*one)(trie_ctx *ctx, void *arg, trie_side side, const trie_entry *entry);
-} trie_algebra;
-
 typedef struct trie_run {
     trie_ctx *ctx;
     const trie_algebra *op;

@@ -285,20 +285,6 @@ static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, uint32_
  * Counts: an item brings the counts of its entry. They move into the trie without being touched. While the build
  * goes on, `items` as a whole always holds each of them exactly once, whatever the order, so that a failure needs
  * no more than to free the nodes' memory and leave the counts where they were. */
-typedef struct trie_item {
-    uint64_t hash;
-    trie_entry entry;
-} trie_item;
-
-typedef struct trie_builder {
-    trie_ctx *ctx;
-    bool distinct;      /* the caller vouches that no two keys are equal */
-    size_t added;       /* entries in the trie */
-    trie_entry *spare;  /* what came in twice: one key and one value of each such pair, for the caller to drop */
-    size_t spare_count;
-    size_t spare_room;
-} trie_builder;
-
 /* Frees the memory of nodes that were being built, and leaves the counts of their contents alone. */
 static void trie_unbuild(trie_ctx *ctx, trie_link link)
 {

@@ -14,14 +14,7 @@
  * new version visible, and cannot.
  */
 
-/* What an edit leaves to be dropped. Dropping runs foreign code, so the caller does it, with
- * trie_trash_drop, when the new root is in its place. */
-typedef struct trie_trash {
-    trie_link link;
-    trie_entry entry;
-    bool has_entry;
-} trie_trash;
-
+/* Drops what an edit left over. Runs foreign code. */
 static inline void trie_trash_drop(trie_ctx *ctx, trie_trash *trash)
 {
     if (trash->has_entry)
@@ -370,17 +363,6 @@ static int trie_single(trie_ctx *ctx, const trie_entry *entry, uint64_t hash, tr
     trie_seal(ctx, *out);
     return 0;
 }
-
-typedef enum trie_put_mode {
-    TRIE_PUT_VALUE, /* a key that is there already stays, its value is replaced (as dict does) */
-    TRIE_PUT_ENTRY, /* the whole entry is replaced */
-} trie_put_mode;
-
-enum {
-    TRIE_SAME = 0, /* nothing changed */
-    TRIE_ADDED = 1,
-    TRIE_REPLACED = 2,
-};
 
 /* Finds out what putting `entry` at the end of the path does to the node there, and counts what will come in.
  * Returns TRIE_SAME, TRIE_ADDED or TRIE_REPLACED (then *replaced is the entry that gives way), or a failure. Runs

@@ -13,19 +13,6 @@
  *
  * The result's size is counted as a difference from mine: see `delta`. */
 
-/* What becomes of a conflict. */
-typedef enum trie_resolution {
-    TRIE_RESOLVE_MINE,   /* my entry, or its absence */
-    TRIE_RESOLVE_THEIRS, /* theirs */
-    TRIE_RESOLVE_NEW,    /* the entry that the callback made and counted */
-    TRIE_RESOLVE_NONE,   /* no entry */
-} trie_resolution;
-
-/* Settles a conflict: a resolution or a failure. NULL stands for a key that a side does not have; never all
- * three. Runs foreign code. */
-typedef int trie_resolver(trie_ctx *ctx, void *arg, const trie_entry *base, const trie_entry *mine,
-                          const trie_entry *theirs, trie_entry *made);
-
 typedef struct trie_merge {
     trie_ctx *ctx;
     trie_resolver *resolve;

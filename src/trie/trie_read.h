@@ -7,7 +7,7 @@
 #ifndef HF_TRIE_READ_H
 #define HF_TRIE_READ_H
 
-#include "trie/trie_node.h"
+#include "trie/trie_types.h"
 
 _Static_assert(sizeof(trie_entry) % sizeof(uint64_t) == 0, "entries keep the links behind them aligned");
 _Static_assert(sizeof(trie_link) == sizeof(uint64_t), "a link is one word");
