@@ -24,16 +24,15 @@
 #define HF_ASSERTS 0
 #endif
 
-__attribute__((noreturn, cold, noinline, unused)) static void
-hf_assert_failed(const char *file, int line, const char *what)
+__attribute__((noreturn, cold, noinline, unused)) static void hf_assert_failed(const char *file, int line,
+                                                                               const char *what)
 {
     fprintf(stderr, "holdfast: %s:%d: assertion failed: %s\n", file, line, what);
     abort();
 }
 
-#define HF_ASSERT_CHEAP(condition)                                             \
-    (__builtin_expect(!!(condition), 1) ? (void)0                              \
-                                        : hf_assert_failed(__FILE__, __LINE__, #condition))
+#define HF_ASSERT_CHEAP(condition) \
+    (__builtin_expect(!!(condition), 1) ? (void)0 : hf_assert_failed(__FILE__, __LINE__, #condition))
 
 #if HF_ASSERTS
 #define HF_ASSERT(condition) HF_ASSERT_CHEAP(condition)

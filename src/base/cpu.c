@@ -12,22 +12,19 @@
 
 static _Atomic int hf_cpu_known;
 
-enum hf_cpu_level
-hf_cpu_choose(const char *asked)
+enum hf_cpu_level hf_cpu_choose(const char *asked)
 {
     if (asked != NULL && strcmp(asked, "portable") == 0)
         return HF_CPU_PORTABLE;
 #if HF_CPU_HAS_POPCNT
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi") &&
-        __builtin_cpu_supports("bmi2"))
+    if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         return HF_CPU_POPCNT;
 #endif
     return HF_CPU_PORTABLE;
 }
 
-enum hf_cpu_level
-hf_cpu_level(void)
+enum hf_cpu_level hf_cpu_level(void)
 {
     int known = atomic_load_explicit(&hf_cpu_known, memory_order_relaxed);
 
@@ -38,8 +35,7 @@ hf_cpu_level(void)
     return (enum hf_cpu_level)(known - 1);
 }
 
-const char *
-hf_cpu_level_name(enum hf_cpu_level level)
+const char *hf_cpu_level_name(enum hf_cpu_level level)
 {
     return level == HF_CPU_POPCNT ? "popcnt" : "portable";
 }

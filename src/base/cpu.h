@@ -53,8 +53,7 @@ enum hf_cpu_level {
 
 #if HF_CPU_HAS_POPCNT
 #define HF_CPU_DECLARE(type, name) extern const type name##_portable, name##_popcnt
-#define HF_CPU_SELECT(name)                                                    \
-    (hf_cpu_level() == HF_CPU_POPCNT ? &name##_popcnt : &name##_portable)
+#define HF_CPU_SELECT(name) (hf_cpu_level() == HF_CPU_POPCNT ? &name##_popcnt : &name##_portable)
 #else
 #define HF_CPU_DECLARE(type, name) extern const type name##_portable
 #define HF_CPU_SELECT(name) (&name##_portable)

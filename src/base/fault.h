@@ -39,6 +39,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum hf_fault_site {
@@ -56,8 +57,8 @@ struct hf_fault {
     uint64_t first; /* which call fails: 1 is the next; 0: none, only count */
     uint64_t times; /* how many calls fail from there on */
     int error;      /* the errno they fail with, positive */
-    bool shorten;   /* instead, a call that transfers bytes transfers half of
-                       them (at least one); any other call is not affected */
+    bool shorten;   /* instead, a call that transfers two bytes or more
+                       transfers half of them; any other is left alone */
 };
 
 /*
@@ -69,8 +70,7 @@ struct hf_fault {
 
 __attribute__((visibility("hidden"))) extern _Atomic unsigned hf_hooks;
 
-static inline bool
-hf_hooks_any(unsigned which)
+static inline bool hf_hooks_any(unsigned which)
 {
     unsigned now = atomic_load_explicit(&hf_hooks, memory_order_relaxed);
 
@@ -93,13 +93,15 @@ void hf_fault_disarm(void);
 uint64_t hf_fault_calls(unsigned site);
 uint64_t hf_fault_failed(unsigned site);
 
-/* For the sites themselves: count a call; is it one that must fail, and how? */
-bool hf_fault_hit_armed(unsigned site, struct hf_fault *how);
+/*
+ * For the sites themselves: count a call, which transfers `size` bytes or, with
+ * 0, none. Is it one that must fail, and how?
+ */
+bool hf_fault_hit_armed(unsigned site, size_t size, struct hf_fault *how);
 
-static inline bool
-hf_fault_hit(unsigned site, struct hf_fault *how)
+static inline bool hf_fault_hit(unsigned site, size_t size, struct hf_fault *how)
 {
-    return hf_hooks_any(HF_HOOK_FAULTS) && hf_fault_hit_armed(site, how);
+    return hf_hooks_any(HF_HOOK_FAULTS) && hf_fault_hit_armed(site, size, how);
 }
 
 #endif

@@ -25,8 +25,7 @@
 #error "xxhash 0.8.0 or newer is needed: XXH3 was not final before"
 #endif
 
-static inline uint64_t
-hf_hash_bytes(const void *bytes, size_t size, uint64_t seed)
+static inline uint64_t hf_hash_bytes(const void *bytes, size_t size, uint64_t seed)
 {
     return XXH3_64bits_withSeed(bytes, size, seed);
 }
@@ -35,8 +34,7 @@ hf_hash_bytes(const void *bytes, size_t size, uint64_t seed)
  * Murmur3's finaliser over the seeded value: a bijection, so different integers
  * never collide, and every input bit reaches every output bit.
  */
-static inline uint64_t
-hf_hash_u64(uint64_t x, uint64_t seed)
+static inline uint64_t hf_hash_u64(uint64_t x, uint64_t seed)
 {
     x ^= seed;
     x ^= x >> 33;
@@ -51,14 +49,12 @@ hf_hash_u64(uint64_t x, uint64_t seed)
  * A checksum says that these bytes are what was written *for this place*: the
  * seed is what the place is known by, such as its offset.
  */
-static inline uint64_t
-hf_checksum64(const void *bytes, size_t size, uint64_t seed)
+static inline uint64_t hf_checksum64(const void *bytes, size_t size, uint64_t seed)
 {
     return XXH3_64bits_withSeed(bytes, size, seed);
 }
 
-static inline uint32_t
-hf_checksum32(const void *bytes, size_t size, uint64_t seed)
+static inline uint32_t hf_checksum32(const void *bytes, size_t size, uint64_t seed)
 {
     return (uint32_t)hf_checksum64(bytes, size, seed);
 }

@@ -11,8 +11,7 @@
 
 static hf_allocator hf_allocator_now;
 
-int
-hf_allocator_set(const hf_allocator *allocator)
+int hf_allocator_set(const hf_allocator *allocator)
 {
     if (allocator == NULL) {
         atomic_fetch_and(&hf_hooks, ~HF_HOOK_ALLOCATOR);
@@ -25,24 +24,22 @@ hf_allocator_set(const hf_allocator *allocator)
     return 0;
 }
 
-void *
-hf_alloc_hooked(size_t size)
+void *hf_alloc_hooked(size_t size)
 {
     struct hf_fault how;
 
-    if (hf_fault_hit(HF_FAULT_ALLOC, &how) && !how.shorten)
+    if (hf_fault_hit(HF_FAULT_ALLOC, 0, &how))
         return NULL;
     if (hf_hooks_any(HF_HOOK_ALLOCATOR))
         return hf_allocator_now.alloc(hf_allocator_now.user, size);
     return malloc(size);
 }
 
-void *
-hf_realloc_hooked(void *block, size_t size)
+void *hf_realloc_hooked(void *block, size_t size)
 {
     struct hf_fault how;
 
-    if (hf_fault_hit(HF_FAULT_ALLOC, &how) && !how.shorten)
+    if (hf_fault_hit(HF_FAULT_ALLOC, 0, &how))
         return NULL;
     if (!hf_hooks_any(HF_HOOK_ALLOCATOR))
         return realloc(block, size);
@@ -51,8 +48,7 @@ hf_realloc_hooked(void *block, size_t size)
     return hf_allocator_now.realloc(hf_allocator_now.user, block, size);
 }
 
-void
-hf_free_hooked(void *block)
+void hf_free_hooked(void *block)
 {
     if (block != NULL)
         hf_allocator_now.free(hf_allocator_now.user, block);

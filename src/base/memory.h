@@ -31,8 +31,7 @@ void *hf_alloc_hooked(size_t size);
 void *hf_realloc_hooked(void *block, size_t size);
 void hf_free_hooked(void *block);
 
-__attribute__((warn_unused_result, alloc_size(1))) static inline void *
-hf_alloc(size_t size)
+__attribute__((warn_unused_result, alloc_size(1))) static inline void *hf_alloc(size_t size)
 {
     HF_ASSERT(size > 0);
     if (hf_hooks_any(~0u))
@@ -41,8 +40,7 @@ hf_alloc(size_t size)
 }
 
 /* `block` may be NULL: then this is hf_alloc. */
-__attribute__((warn_unused_result, alloc_size(2))) static inline void *
-hf_realloc(void *block, size_t size)
+__attribute__((warn_unused_result, alloc_size(2))) static inline void *hf_realloc(void *block, size_t size)
 {
     HF_ASSERT(size > 0);
     if (hf_hooks_any(~0u))
@@ -50,8 +48,7 @@ hf_realloc(void *block, size_t size)
     return realloc(block, size);
 }
 
-static inline void
-hf_free(void *block)
+static inline void hf_free(void *block)
 {
     if (hf_hooks_any(HF_HOOK_ALLOCATOR))
         hf_free_hooked(block);

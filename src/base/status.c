@@ -6,14 +6,13 @@
 #include <holdfast/status.h>
 #include <holdfast/version.h>
 
-const char *
-hf_status_name(int status)
+const char *hf_status_name(int status)
 {
     if (status >= 0)
         return "HF_OK";
     switch (status) {
-#define HF_STATUS_CASE(name, code, message)                                    \
-    case code:                                                                 \
+#define HF_STATUS_CASE(name, code, message) \
+    case code:                              \
         return #name;
         HF_STATUS_LIST(HF_STATUS_CASE)
 #undef HF_STATUS_CASE
@@ -22,14 +21,13 @@ hf_status_name(int status)
     }
 }
 
-const char *
-hf_status_message(int status)
+const char *hf_status_message(int status)
 {
     if (status >= 0)
         return "no error";
     switch (status) {
-#define HF_STATUS_CASE(name, code, message)                                    \
-    case code:                                                                 \
+#define HF_STATUS_CASE(name, code, message) \
+    case code:                              \
         return message;
         HF_STATUS_LIST(HF_STATUS_CASE)
 #undef HF_STATUS_CASE
@@ -38,8 +36,7 @@ hf_status_message(int status)
     }
 }
 
-const char *
-hf_version(void)
+const char *hf_version(void)
 {
     return HF_VERSION;
 }

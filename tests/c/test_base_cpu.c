@@ -13,14 +13,12 @@
 
 #define THREADS 4
 
-static void
-portable_can_always_be_asked_for(void **state)
+static void portable_can_always_be_asked_for(void **state)
 {
     assert_int_equal(hf_cpu_choose("portable"), HF_CPU_PORTABLE);
 }
 
-static void
-other_values_are_as_if_not_set(void **state)
+static void other_values_are_as_if_not_set(void **state)
 {
     enum hf_cpu_level best = hf_cpu_choose(NULL);
 
@@ -30,8 +28,7 @@ other_values_are_as_if_not_set(void **state)
     assert_int_equal(hf_cpu_choose("no such level"), best);
 }
 
-static void
-the_best_level_is_what_the_processor_says(void **state)
+static void the_best_level_is_what_the_processor_says(void **state)
 {
 #if HF_CPU_HAS_POPCNT
     unsigned ecx1, ebx7;
@@ -50,16 +47,14 @@ the_best_level_is_what_the_processor_says(void **state)
 #endif
 }
 
-static void *
-read_level(void *out)
+static void *read_level(void *out)
 {
     *(enum hf_cpu_level *)out = hf_cpu_level();
     return NULL;
 }
 
 /* First, so that the threads race for the very first answer. */
-static void
-every_thread_sees_what_the_environment_asks(void **state)
+static void every_thread_sees_what_the_environment_asks(void **state)
 {
     pthread_t threads[THREADS];
     enum hf_cpu_level seen[THREADS];
@@ -83,21 +78,18 @@ static const int table_portable = HF_CPU_PORTABLE;
 static const int table_popcnt = HF_CPU_POPCNT;
 #endif
 
-static void
-select_takes_the_table_of_the_level(void **state)
+static void select_takes_the_table_of_the_level(void **state)
 {
     assert_int_equal(*HF_CPU_SELECT(table), hf_cpu_level());
 }
 
-static void
-levels_have_names(void **state)
+static void levels_have_names(void **state)
 {
     assert_string_equal(hf_cpu_level_name(HF_CPU_PORTABLE), "portable");
     assert_string_equal(hf_cpu_level_name(HF_CPU_POPCNT), "popcnt");
 }
 
-int
-main(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_thread_sees_what_the_environment_asks),

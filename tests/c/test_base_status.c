@@ -23,16 +23,14 @@ static const struct {
 
 #define LISTED (sizeof(listed) / sizeof(listed[0]))
 
-static void
-codes_are_distinct_negative_and_without_gaps(void **state)
+static void codes_are_distinct_negative_and_without_gaps(void **state)
 {
     assert_true(LISTED >= 8);
     for (size_t i = 0; i < LISTED; i++)
         assert_int_equal(listed[i].code, -(int)(i + 1));
 }
 
-static void
-released_codes_keep_their_numbers(void **state)
+static void released_codes_keep_their_numbers(void **state)
 {
     assert_int_equal(HF_OK, 0);
     assert_int_equal(HF_NOMEM, -1);
@@ -45,8 +43,7 @@ released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_CORRUPT, -8);
 }
 
-static void
-every_code_has_its_own_name_and_message(void **state)
+static void every_code_has_its_own_name_and_message(void **state)
 {
     for (size_t i = 0; i < LISTED; i++) {
         assert_string_equal(hf_status_name(listed[i].code), listed[i].name);
@@ -56,16 +53,14 @@ every_code_has_its_own_name_and_message(void **state)
     }
 }
 
-static void
-answers_are_no_error(void **state)
+static void answers_are_no_error(void **state)
 {
     assert_string_equal(hf_status_name(0), "HF_OK");
     assert_string_equal(hf_status_name(1), "HF_OK");
     assert_string_equal(hf_status_message(1), "no error");
 }
 
-static void
-an_unknown_code_is_said_to_be_so(void **state)
+static void an_unknown_code_is_said_to_be_so(void **state)
 {
     int unknown[] = {-(int)LISTED - 1, -1000000, INT32_MIN};
 
@@ -75,20 +70,17 @@ an_unknown_code_is_said_to_be_so(void **state)
     }
 }
 
-static void
-version_is_the_builds(void **state)
+static void version_is_the_builds(void **state)
 {
     char text[64];
 
-    snprintf(text, sizeof(text), "%d.%d.%d", HF_VERSION_MAJOR, HF_VERSION_MINOR,
-             HF_VERSION_PATCH);
+    snprintf(text, sizeof(text), "%d.%d.%d", HF_VERSION_MAJOR, HF_VERSION_MINOR, HF_VERSION_PATCH);
     assert_string_equal(HF_VERSION, text);
     assert_string_equal(HF_VERSION, HF_TEST_VERSION);
     assert_string_equal(hf_version(), HF_VERSION);
 }
 
-int
-main(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_are_distinct_negative_and_without_gaps),
