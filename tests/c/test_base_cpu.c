@@ -1,15 +1,11 @@
 /* The choice of a CPU level. Run once with HOLDFAST_CPU set to each level. */
 #include "base/cpu.h"
 
+#include "cm.h"
+
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define THREADS 4
 

@@ -2,14 +2,10 @@
 #include <holdfast/status.h>
 #include <holdfast/version.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "cm.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const struct {
     const char *name;
@@ -21,7 +17,7 @@ static const struct {
 #undef ROW
 };
 
-#define LISTED (sizeof(listed) / sizeof(listed[0]))
+#define LISTED LENGTH(listed)
 
 static void codes_are_distinct_negative_and_without_gaps(void **state)
 {
@@ -64,7 +60,7 @@ static void an_unknown_code_is_said_to_be_so(void **state)
 {
     int unknown[] = {-(int)LISTED - 1, -1000000, INT32_MIN};
 
-    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+    for (size_t i = 0; i < LENGTH(unknown); i++) {
         assert_string_equal(hf_status_name(unknown[i]), "HF_UNKNOWN");
         assert_string_equal(hf_status_message(unknown[i]), "unknown status");
     }
