@@ -1,0 +1,47 @@
+"""Immutable maps that share what they have in common.
+
+A `Map` is a dict that never changes. `m.set(key, value)` gives a new Map and leaves `m` as it was;
+the two share every part that is the same, so a version costs what it changed, and all of them can be
+kept:
+
+    >>> from holdfast import Map
+    >>> old = Map(host="localhost", port=80)
+    >>> new = old.set("port", 8080)
+    >>> old["port"], new["port"]
+    (80, 8080)
+    >>> old.diff(new)
+    [Change(key='port', old=80, new=8080)]
+
+Maps are hashable, safe to share between threads, and pickle with their sharing. For many edits at a
+time there is `with m.mutate() as t: ...`; for two sets of edits made apart, `Map.merge3`.
+
+`python -m holdfast tour` shows all of it at work on the source of the standard library.
+"""
+
+from ._core import (
+    MISSING,
+    Change,
+    Conflict,
+    Map,
+    MapItems,
+    MapKeys,
+    MapValues,
+    MissingType,
+    TransientMap,
+    __version__,
+    footprint,
+)
+
+__all__ = [
+    "MISSING",
+    "Change",
+    "Conflict",
+    "Map",
+    "MapItems",
+    "MapKeys",
+    "MapValues",
+    "MissingType",
+    "TransientMap",
+    "__version__",
+    "footprint",
+]

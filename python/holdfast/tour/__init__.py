@@ -1,0 +1,92 @@
+"""`python -m holdfast tour`: holdfast at work on real input, every result checked against plain dicts.
+
+A chapter is a function from a Tour to a Summary (see _chapter.py), listed in CHAPTERS below.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import sysconfig
+import time
+import traceback
+
+from .. import __version__
+from . import chapter_map
+from ._chapter import Checks, Summary, Tour
+from ._terminal import Terminal
+
+CHAPTERS = {"map": chapter_map.run}
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "tour",
+        help="show what holdfast does, on the source of the standard library",
+        description="Index every identifier of the standard library's source, keep every version, undo, "
+        "diff and merge, and check each result against plain dicts. Exit status 1 if a check fails.",
+    )
+    parser.add_argument("--files", type=positive, metavar="N", help="read only the first N files")
+    parser.add_argument("--quiet", action="store_true", help="write nothing but checks that fail")
+    parser.add_argument(
+        "--json", action="store_true", help="write the figures to stdout as JSON, all else to stderr"
+    )
+    parser.set_defaults(run=run)
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    terminal = Terminal(sys.stderr if args.json else sys.stdout, quiet=args.quiet)
+    checks = Checks(terminal)
+    tour = Tour(terminal, checks, root=sysconfig.get_path("stdlib"), limit=args.files)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    terminal.heading(f"A tour of holdfast {__version__} under {python}")
+    start = time.perf_counter()
+    summaries = tell(tour)
+    seconds = time.perf_counter() - start
+    for summary in summaries.values():
+        terminal.heading(summary.title)
+        terminal.table(summary.columns, summary.rows)
+    conclude(terminal, checks, seconds)
+    if args.json:
+        print(json.dumps(report(summaries, checks, python, seconds), indent=2))
+    return 1 if checks.failed else 0
+
+
+def tell(tour: Tour) -> dict[str, Summary]:
+    """Each chapter in turn. One that breaks off has failed, and the others follow all the same."""
+    summaries = {}
+    for name, chapter in CHAPTERS.items():
+        try:
+            summaries[name] = chapter(tour)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            tour.checks.that(f"the chapter {name!r} comes to its end", False)
+    return summaries
+
+
+def conclude(terminal: Terminal, checks: Checks, seconds: float) -> None:
+    terminal.gap()
+    if checks.failed:
+        terminal.fail(f"FAILED  {len(checks.failed)} of {len(checks.results)} checks")
+    else:
+        terminal.line(f"All {len(checks.results)} checks passed, {seconds:.1f} s.")
+
+
+def report(summaries: dict[str, Summary], checks: Checks, python: str, seconds: float) -> dict[str, object]:
+    return {
+        "holdfast": __version__,
+        "python": python,
+        "seconds": seconds,
+        "chapters": {name: summary.figures for name, summary in summaries.items()},
+        "checks": [{"claim": claim, "ok": holds} for claim, holds in checks.results],
+        "ok": not checks.failed,
+    }
