@@ -114,7 +114,7 @@ tidy: build ## clang-tidy over all C
 
 install: setup ## the C library, its headers and pkg-config file, into PREFIX
 	@$(call configure,build-install,-Dpython=disabled -Dtests=disabled -Dextras=disabled)
-	@$(MESON) configure build-install -Dprefix=$(abspath $(PREFIX))
+	@$(MESON) configure build-install -Dprefix=$(abspath $(PREFIX)) -Dlibdir=lib
 	@$(NINJA) -C build-install
 	@$(MESON) install -C build-install --no-rebuild
 
