@@ -104,7 +104,7 @@ static void the_most_specific_plan_says_how(void **state)
 static void a_short_transfer_is_for_calls_that_transfer(void **state)
 {
     struct hf_fault shorten = {.first = 1, .times = HF_FAULT_FOREVER, .shorten = true};
-    struct hf_fault how;
+    struct hf_fault how = {0};
 
     hf_fault_arm_plan(HF_FAULT_ANY, &shorten);
     assert_false(hf_fault_hit(OS_A, 0, &how));

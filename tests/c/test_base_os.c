@@ -727,7 +727,7 @@ static void a_transfer_can_fail_half_way(void **state)
     pieces.pread = reads_a_piece;
     pieces.pwrite = writes_a_piece;
     hf_os_replace(&pieces);
-    for (unsigned n = 1; n <= LONG / PIECE + 1; n++) {
+    for (size_t n = 1; n <= LONG / PIECE + 1; n++) {
         bool fails = n <= LONG / PIECE;
 
         assert_int_equal(hf_os_ftruncate(fd, 0), 0);
@@ -789,9 +789,8 @@ static void a_call_that_makes_no_progress_is_an_error(void **state)
 static void randomness_comes_whole(void **state)
 {
     struct hf_fault shorten = {.first = 1, .times = HF_FAULT_FOREVER, .shorten = true};
-    unsigned char bytes[4][64];
+    unsigned char bytes[4][64] = {{0}};
 
-    memset(bytes, 0, sizeof(bytes));
     assert_int_equal(hf_os_getrandom_all(bytes[0], 64), 0);
     hf_fault_arm(HF_OS_SITE_getrandom, 1, EINTR);
     assert_int_equal(hf_os_getrandom_all(bytes[1], 64), 0);
@@ -800,9 +799,9 @@ static void randomness_comes_whole(void **state)
     hf_fault_arm(HF_OS_SITE_getrandom, 1, ENOSYS);
     assert_int_equal(hf_os_getrandom_all(bytes[3], 64), -ENOSYS);
     /* Each half differs from every other: 2^-256 that chance makes this fail. */
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < i; j++)
-            assert_memory_not_equal(bytes[i / 2] + i % 2 * 32, bytes[j / 2] + j % 2 * 32, 32);
+    for (size_t i = 0; i < 6; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_memory_not_equal(&bytes[i / 2][i % 2 * 32], &bytes[j / 2][j % 2 * 32], 32);
 }
 
 static struct timespec slept[3];
