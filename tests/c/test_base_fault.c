@@ -9,7 +9,7 @@
 #define OS_A HF_FAULT_FIRST_OS
 #define OS_B (HF_FAULT_SITES - 1)
 #define THREADS 8
-#define CALLS 5000
+#define CALLS 50000
 
 static int disarm(void **state)
 {
@@ -137,6 +137,9 @@ static void disarming_forgets_everything(void **state)
     what_is_not_armed_does_not_fail_and_is_not_counted(state);
 }
 
+/* So that they do overlap: a thread is over sooner than the next one is started. */
+static pthread_barrier_t start;
+
 struct worker {
     pthread_t thread;
     unsigned site;
@@ -147,6 +150,7 @@ static void *call_often(void *argument)
 {
     struct worker *worker = argument;
 
+    pthread_barrier_wait(&start);
     for (int i = 0; i < CALLS; i++)
         worker->failed += hit(worker->site) != 0;
     return NULL;
@@ -161,6 +165,7 @@ static void threads_share_one_count(void **state)
 
     hf_fault_arm_plan(HF_FAULT_ANY, &plan);
     hf_fault_arm(OS_B, CALLS, ENOSPC);
+    assert_int_equal(pthread_barrier_init(&start, NULL, THREADS), 0);
     for (int i = 0; i < THREADS; i++) {
         workers[i] = (struct worker){.site = i % 2 ? OS_A : HF_FAULT_ALLOC};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, call_often, &workers[i]), 0);
@@ -169,6 +174,7 @@ static void threads_share_one_count(void **state)
         assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
         failed += workers[i].failed;
     }
+    assert_int_equal(pthread_barrier_destroy(&start), 0);
     assert_int_equal(failed, 10000);
     assert_int_equal(hf_fault_failed(HF_FAULT_ANY), 10000);
     assert_int_equal(hf_fault_calls(HF_FAULT_ANY), THREADS * CALLS);
@@ -177,6 +183,7 @@ static void threads_share_one_count(void **state)
 
 static void *arm_and_disarm(void *unused)
 {
+    pthread_barrier_wait(&start);
     for (int i = 0; i < CALLS / 10; i++) {
         hf_fault_arm(OS_A, 1, EIO);
         (void)hf_fault_calls(OS_A);
@@ -191,10 +198,12 @@ static void arming_while_others_call_is_safe(void **state)
     struct worker worker = {.site = OS_A};
     pthread_t armer;
 
+    assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
     assert_int_equal(pthread_create(&armer, NULL, arm_and_disarm, NULL), 0);
     assert_int_equal(pthread_create(&worker.thread, NULL, call_often, &worker), 0);
     assert_int_equal(pthread_join(armer, NULL), 0);
     assert_int_equal(pthread_join(worker.thread, NULL), 0);
+    assert_int_equal(pthread_barrier_destroy(&start), 0);
     assert_true(worker.failed <= CALLS / 10);
     assert_int_equal(hit(OS_A), 0);
 }
