@@ -9,7 +9,7 @@
 #define OS_A HF_FAULT_FIRST_OS
 #define OS_B (HF_FAULT_SITES - 1)
 #define THREADS 8
-#define CALLS 50000
+#define CALLS 200000
 
 static int disarm(void **state)
 {
