@@ -4,11 +4,12 @@
 #   make build PYTHON=/usr/bin/python3.12   with that interpreter, now and from now on
 #   make fuzz FUZZ_SECONDS=600              so long for each target
 #   make install PREFIX=/opt/holdfast       the C library (DESTDIR is heeded too)
-#   make test PYTEST_ARGS="-k merge"        more for pytest
+#   make test-python PYTEST_ARGS="-k merge" more for pytest; BENCH_ARGS likewise for bench
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 export PYTHON
 
 PY := .venv/bin/python
@@ -104,7 +105,9 @@ torture: build ## the long tests, C and Python
 	@TORTURE=1 $(PY) -m pytest -q $(PYTEST_ARGS)
 
 bench: build ## measure, beside other libraries
-	@$(PY) bench/run.py --install
+	@[ .venv/.holdfast-bench -nt bench/requirements.txt ] || \
+		{ $(PY) bench/run.py --install && touch .venv/.holdfast-bench; }
+	@$(PY) bench/run.py $(BENCH_ARGS)
 
 fmt: ## clang-format over all C
 	clang-format -i $(C_FILES)
