@@ -1,0 +1,45 @@
+/* compat.h: where CPython versions differ. The only file with conditions on them. */
+#ifndef HFPY_COMPAT_H
+#define HFPY_COMPAT_H
+
+#include <Python.h>
+
+_Static_assert(sizeof(Py_hash_t) == 8 && sizeof(void *) == 8, "holdfast needs a 64-bit Python");
+
+/* Locks an object for the block on free-threaded builds; elsewhere the GIL has done so already. */
+#ifndef Py_BEGIN_CRITICAL_SECTION
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+#if defined(Py_mod_multiple_interpreters)
+#define HFPY_SLOT_INTERPRETERS {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#else
+#define HFPY_SLOT_INTERPRETERS
+#endif
+
+#if defined(Py_mod_gil)
+#define HFPY_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#else
+#define HFPY_SLOT_GIL
+#endif
+
+/* Whether the caller holds the only reference to an object that nobody else can reach just now. */
+static inline int hfpy_is_only_reference(PyObject *object)
+{
+    return Py_REFCNT(object) == 1;
+}
+
+/* Whether the tuple that an iterator gave out last time has come back, so that it may be filled again. Where threads
+ * run at once, a count of one read here says nothing about another thread's borrowed reference. */
+static inline int hfpy_may_refill(PyObject *tuple)
+{
+#ifdef Py_GIL_DISABLED
+    (void)tuple;
+    return 0;
+#else
+    return Py_REFCNT(tuple) == 1;
+#endif
+}
+
+#endif
