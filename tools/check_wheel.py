@@ -21,6 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Not libpython (an extension finds it in the process), and not libholdfast.
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libpthread|librt|libgcc_s|ld-linux[\w-]*)\.so\.\d+")
 
+OURS = re.compile(r"holdfast(-[\w.]+\.dist-info)?/")
+THE_LIBRARYS = re.compile(r"\.([acho]|pc|so\.[\d.]+)$|/lib\w+\.so$")
+NEEDED = (
+    r"holdfast/__init__\.py",
+    r"holdfast/_core\w*\.[\w-]+\.so",
+    r"holdfast/_core\.pyi",
+    r"holdfast/py\.typed",
+    r"holdfast-[\w.]+\.dist-info/licenses/LICENSE",
+)
+
 USE = """
 import sys
 import holdfast
@@ -50,10 +60,8 @@ def build(folder: Path) -> Path:
 
 def content_faults(names: list[str], metadata: str) -> list[str]:
     """What is wrong with a wheel that holds these files."""
-    faults = [f"{name} does not belong there" for name in names
-              if not re.match(r"holdfast(-[\w.]+\.dist-info)?/", name) or re.search(r"\.([acho]|pc|so\.[\d.]+)$|/lib\w+\.so$", name)]
-    for pattern in (r"holdfast/__init__\.py", r"holdfast/_core\w*\.[\w-]+\.so",
-                    r"holdfast/_core\.pyi", r"holdfast/py\.typed", r"holdfast-[\w.]+\.dist-info/licenses/LICENSE"):
+    faults = [f"{name} does not belong there" for name in names if not OURS.match(name) or THE_LIBRARYS.search(name)]
+    for pattern in NEEDED:
         if not any(re.fullmatch(pattern, name) for name in names):
             faults.append(f"nothing in it is {pattern}")
     if "Requires-Dist:" in metadata:

@@ -16,13 +16,17 @@ from pathlib import Path
 
 PASSED = "[       OK ]"
 FAILED = "[  FAILED  ]"
+BROKEN = "[  ERROR   ] "  # in stderr, with a test's name: its teardown failed, perhaps it too
+REASON = "[  ERROR   ] ---"  # in stderr, why a test failed
 
 
 def count(report: dict[str, object]) -> tuple[int, int]:
     """(passed, failed) for one line of meson's testlog.json."""
     lines = str(report.get("stdout", "")).splitlines()
+    errors = str(report.get("stderr", "")).splitlines()
     passed = sum(line.startswith(PASSED) for line in lines)
     failed = sum(line.startswith(FAILED) for line in lines)
+    failed += sum(line.startswith(BROKEN) and not line.startswith(REASON) for line in errors)
     if report["result"] == "OK":
         # A program without cmocka, such as an example, is one test.
         return (passed or 1), failed
