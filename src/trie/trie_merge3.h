@@ -168,6 +168,8 @@ static int trie_merge_pile(trie_merge *merge, const trie_view *base, const trie_
             status = trie_merge_key(merge, b, &entry, other, &view);
         if (status < 0)
             return status;
+        pile->from_left += view.kind == TRIE_ENTRY && trie_identical(&view.entry, &entry);
+        pile->from_right += view.kind == TRIE_ENTRY && other != NULL && trie_identical(&view.entry, other);
         trie_pile_add(pile, &view);
     }
     for (uint32_t i = 0; trie_view_nth(ctx, theirs, i, &entry); i++) {
@@ -180,6 +182,7 @@ static int trie_merge_pile(trie_merge *merge, const trie_view *base, const trie_
             status = trie_merge_key(merge, b, NULL, &entry, &view);
         if (status < 0)
             return status;
+        pile->from_right += view.kind == TRIE_ENTRY && trie_identical(&view.entry, &entry);
         trie_pile_add(pile, &view);
     }
     return 0;
@@ -191,12 +194,19 @@ static int trie_merge_collisions(trie_merge *merge, const trie_view *base, const
 {
     trie_ctx *ctx = merge->ctx;
     trie_pile pile;
-    int status = trie_pile_init(&pile, trie_view_count(ctx, mine), trie_view_count(ctx, theirs));
+    size_t mine_count = trie_view_count(ctx, mine), theirs_count = trie_view_count(ctx, theirs);
+    int status = trie_pile_init(&pile, mine_count, theirs_count);
     if (status < 0)
         return status;
     status = trie_merge_pile(merge, base, mine, theirs, &pile);
-    if (status == 0)
-        status = trie_view_collision(ctx, pile.entries, pile.count, out);
+    if (status == 0) {
+        if (pile.count == mine_count && pile.from_left == pile.count)
+            *out = *mine;
+        else if (pile.count == theirs_count && pile.from_right == pile.count)
+            *out = *theirs;
+        else
+            status = trie_view_collision(ctx, pile.entries, pile.count, out);
+    }
     trie_pile_clear(ctx, &pile);
     return status;
 }
