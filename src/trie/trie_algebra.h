@@ -305,12 +305,13 @@ static int trie_run_collisions(trie_run *run, trie_link left, trie_link right, t
         return status;
     status = trie_run_pile(run, left, right, &pile);
     if (status == 0) {
-        if (pile.count == left_count && pile.from_left == pile.count)
-            *out = trie_view_of(left);
-        else if (pile.count == right_count && pile.from_right == pile.count)
-            *out = trie_view_of(right);
+        bool is_left = pile.count == left_count && pile.from_left == pile.count;
+        bool is_right = pile.count == right_count && pile.from_right == pile.count;
+        if (is_left || is_right)
+            *out = trie_view_of(is_left ? left : right);
         else
             status = trie_view_collision(ctx, pile.entries, pile.count, out);
+        out->twin = is_left && is_right;
     }
     trie_pile_clear(ctx, &pile);
     return status;
@@ -375,17 +376,18 @@ static int trie_run_nodes(trie_run *run, trie_link left, trie_link right, unsign
     if (shared != 0)
         trie_run_shared(run, &draft, shared);
     bool is_right = run->op->shared != TRIE_SHARED_OMIT || shared == 0;
+    int status;
 
     for (uint32_t rest = (a.entry_map | a.child_map | b.entry_map | b.child_map) & ~shared; rest != 0;
          rest &= rest - 1) {
         uint32_t slot = rest & -rest;
         trie_view mine = trie_view_slot(ctx, left, slot), theirs = trie_view_slot(ctx, right, slot), view;
-        int status = trie_run_slot(run, &mine, &theirs, depth + 1, &view);
+        status = trie_run_slot(run, &mine, &theirs, depth + 1, &view);
         if (status < 0) {
             trie_draft_drop(ctx, &draft);
             return status;
         }
-        is_right = is_right && trie_view_identical(&view, &theirs);
+        is_right = is_right && (view.twin || trie_view_identical(&view, &theirs));
         if (trie_view_identical(&view, &mine)) {
             trie_draft_take(ctx, &draft, view.kind == TRIE_EMPTY ? 0 : slot);
             trie_view_drop(ctx, &view);
@@ -398,7 +400,9 @@ static int trie_run_nodes(trie_run *run, trie_link left, trie_link right, unsign
         *out = trie_view_of(right);
         return 0;
     }
-    return trie_draft_finish(ctx, &draft, out);
+    status = trie_draft_finish(ctx, &draft, out);
+    out->twin = is_right;
+    return status;
 }
 
 /* One slot; `depth` is that of a child in it. *out is counted only where it is new. */

@@ -11,6 +11,7 @@ typedef enum trie_kind { TRIE_EMPTY, TRIE_ENTRY, TRIE_NODE } trie_kind;
 typedef struct trie_view {
     trie_kind kind;
     bool counted; /* whether the view holds counts of its own; otherwise an operand holds them */
+    bool twin;    /* of a result that is a node of one operand: the other's node has the very same contents */
     trie_entry entry; /* of kind TRIE_ENTRY */
     trie_link link;   /* of kind TRIE_NODE */
 } trie_view;

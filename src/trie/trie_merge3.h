@@ -200,12 +200,13 @@ static int trie_merge_collisions(trie_merge *merge, const trie_view *base, const
         return status;
     status = trie_merge_pile(merge, base, mine, theirs, &pile);
     if (status == 0) {
-        if (pile.count == mine_count && pile.from_left == pile.count)
-            *out = *mine;
-        else if (pile.count == theirs_count && pile.from_right == pile.count)
-            *out = *theirs;
+        bool is_mine = pile.count == mine_count && pile.from_left == pile.count;
+        bool is_theirs = pile.count == theirs_count && pile.from_right == pile.count;
+        if (is_mine || is_theirs)
+            *out = is_mine ? *mine : *theirs;
         else
             status = trie_view_collision(ctx, pile.entries, pile.count, out);
+        out->twin = is_mine && is_theirs;
     }
     trie_pile_clear(ctx, &pile);
     return status;
@@ -273,7 +274,7 @@ static int trie_merge_nodes(trie_merge *merge, const trie_view *base, const trie
             trie_draft_drop(ctx, &draft);
             return status;
         }
-        is_theirs = is_theirs && trie_view_identical(&view, &theirs_slot);
+        is_theirs = is_theirs && (view.twin || trie_view_identical(&view, &theirs_slot));
         if (draft.base != TRIE_NONE && trie_view_identical(&view, &mine_slot)) {
             trie_draft_take(ctx, &draft, view.kind == TRIE_EMPTY ? 0 : slot);
             trie_view_drop(ctx, &view);
@@ -286,7 +287,9 @@ static int trie_merge_nodes(trie_merge *merge, const trie_view *base, const trie
         *out = *theirs;
         return 0;
     }
-    return trie_draft_finish(ctx, &draft, out);
+    status = trie_draft_finish(ctx, &draft, out);
+    out->twin = is_theirs;
+    return status;
 }
 
 /* Three views; `depth` is that of a node among them. *out is counted only where it is new. */
