@@ -78,7 +78,7 @@ build-asan: setup
 # Python tests' own counts. mypy is not ours to test.
 asan: test-asan ## C and Python tests under ASan and UBSan
 	@$(MESON) install -C build-asan --no-rebuild --only-changed --quiet --tags python-runtime
-	@LD_PRELOAD=$$(ldd $(ASAN_SITE)/holdfast/_core.*.so | awk '/libasan/ {print $$3}') \
+	@LD_PRELOAD=$$(ldd $(ASAN_SITE)/holdfast/*.so | awk '/libasan/ {print $$3; exit}') \
 	 PYTHONPATH=$(ASAN_SITE) PYTHONMALLOC=malloc \
 	 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	 $(PY) -m pytest -q --ignore tests/python/test_typing.py $(PYTEST_ARGS)
