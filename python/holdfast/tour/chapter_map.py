@@ -9,7 +9,6 @@ index takes; the rest is showing, measuring and checking.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import TypeVar
 
 from .. import Change, Conflict, Map, MissingType, footprint
@@ -43,11 +42,11 @@ def changes(old: Index, new: Index) -> list[Change[str, Files]]:
     return old.diff(new)
 
 
-def change(index: Index, difference: Iterable[Change[str, Files]]) -> Index:
+def apply(index: Index, difference: Iterable[Change[str, Files]]) -> Index:
     with index.mutate() as names:
         for name, _, new in difference:
             if isinstance(new, MissingType):
-                del names[name]
+                names.pop(name, None)
             else:
                 names[name] = new
     return names.finish()
@@ -97,11 +96,11 @@ def read_sources(tour: Tour) -> tuple[list[Source], list[Skipped]]:
             bar.step()
     terminal.line(f"{counted(len(sources), 'file')} read under {tour.root}")
     if skipped:
-        terminal.line(f"{len(skipped)} skipped, which cannot be read as Python source:")
+        terminal.line(f"{len(skipped)} skipped, as they cannot be read as Python source:")
         for skip in skipped[:8]:
-            terminal.line(f"  {skip.file}: {skip.reason}")
+            terminal.item(f"{skip.file}: {skip.reason}")
         if len(skipped) > 8:
-            terminal.line(f"  ... and {len(skipped) - 8} more (--json lists them all)")
+            terminal.item(f"... and {len(skipped) - 8} more (--json lists them all)")
     return sources, skipped
 
 
@@ -120,10 +119,9 @@ def keep_versions(tour: Tour, summary: Summary, sources: Sequence[Source]) -> li
             bar.step()
     map_seconds = time.perf_counter() - start
 
-    dict_seconds, dict_bytes = check_against_copies(tour, history, sources)
-    # The inner Maps are values of the outer ones, so footprint() is given them by name.
-    inner = (c.new for old, new in pairwise(history) for c in changes(old, new))
-    map_bytes = footprint(*history, *(files for files in inner if not isinstance(files, MissingType)))
+    dict_seconds, dict_bytes, inner = check_against_copies(tour, history, sources)
+    # footprint() does not count values, and the inner Maps are values of the outer ones.
+    map_bytes = footprint(*history, *inner)
 
     entries = sum(len(source.counts) for source in sources)
     terminal.line(f"{len(history):,} versions; the newest has {len(history[-1]):,} names, {entries:,} entries")
@@ -134,7 +132,7 @@ def keep_versions(tour: Tour, summary: Summary, sources: Sequence[Source]) -> li
     )
     summary.rows += [
         (f"memory of {len(history):,} versions", *compared(bytes_text, map_bytes, dict_bytes)),
-        ("time to make them", *compared(seconds_text, map_seconds, dict_seconds)),
+        ("time to make them (dicts dropped)", *compared(seconds_text, map_seconds, dict_seconds)),
     ]
     summary.figures |= {
         "versions": len(history),
@@ -148,10 +146,16 @@ def keep_versions(tour: Tour, summary: Summary, sources: Sequence[Source]) -> li
     return history
 
 
-def check_against_copies(tour: Tour, history: Sequence[Index], sources: Sequence[Source]) -> tuple[float, int]:
-    """Make the same versions from dict copies, compare, and return what the copies took: seconds, bytes."""
+def check_against_copies(
+    tour: Tour, history: Sequence[Index], sources: Sequence[Source]
+) -> tuple[float, int, list[Files]]:
+    """Make the same versions from dict copies, and compare.
+
+    Returns the seconds and bytes that the copies took, and the inner Maps of all versions.
+    """
     names: _oracle.Index = {}
     seconds, size = 0.0, 0
+    inner: list[Files] = []
     exact = equal = True
     looked_at = spread(len(sources), 24)
     with tour.terminal.progress("the same with dict copies", len(sources)) as bar:
@@ -160,7 +164,9 @@ def check_against_copies(tour: Tour, history: Sequence[Index], sources: Sequence
             names = _oracle.copy_with(names, [source])
             seconds += time.perf_counter() - start
             size += _oracle.size_of_copy(names, source)
-            exact = exact and adds_just(source, changes(history[i - 1], history[i]))
+            found = changes(history[i - 1], history[i])
+            exact = exact and adds_just(source, found)
+            inner += [files_of(change.new) for change in found]
             if i in looked_at:
                 equal = equal and plain(history[i]) == names and history[i] == names
             bar.step()
@@ -171,7 +177,7 @@ def check_against_copies(tour: Tour, history: Sequence[Index], sources: Sequence
         "the newest version gives every count by look-up",
         all(newest.get(name, NO_FILES).get(s.file) == n for s in sources for name, n in s.counts.items()),
     )
-    return seconds, size
+    return seconds, size, inner
 
 
 def adds_just(source: Source, difference: Iterable[Change[str, Files]]) -> bool:
@@ -219,6 +225,7 @@ def compare_versions(tour: Tour, summary: Summary, history: Sequence[Index], sou
     terminal.heading("What changed between two versions?")
     terminal.say("diff() skips what two versions share, so it costs what changed, not what is stored.")
     last = len(sources)
+    figures = []
     for older in sorted({max(last - 1, 0), max(last - 100, 0), 0}, reverse=True):
         old, new = history[older], history[last]
         old_names = _oracle.copy_with({}, sources[:older])
@@ -233,61 +240,76 @@ def compare_versions(tour: Tour, summary: Summary, history: Sequence[Index], sou
         )
         tour.checks.that(
             f"the older version with the changes of {files} is the newer; and back",
-            change(old, found) == new and change(new, changes(new, old)) == old,
+            apply(old, found) == new and apply(new, changes(new, old)) == old,
         )
         if older == last - 1:
             summary.rows.append(("diff of two neighbours", *compared(seconds_text, map_seconds, dict_seconds)))
-            summary.figures |= {"map_diff_seconds": map_seconds, "dict_diff_seconds": dict_seconds}
+        figures.append(
+            {
+                "files": last - older,
+                "changes": len(found),
+                "map_seconds": map_seconds,
+                "dict_seconds": dict_seconds,
+            }
+        )
+    summary.figures["diffs"] = figures
 
 
 def merge_apart(tour: Tour, summary: Summary, history: Sequence[Index], sources: Sequence[Source]) -> None:
-    terminal = tour.terminal
-    terminal.heading("Merge two indexes that were built apart")
-    third = len(sources) // 3
-    base, odd, even = history[third], sources[third::2], sources[third + 1 :: 2]
-    terminal.say(
-        f"From the version after {counted(third, 'file')} on, one index took in every other file"
-        f" ({len(odd):,}), another one the rest ({len(even):,})."
+    tour.terminal.heading("Merge two indexes that were built apart")
+    tour.terminal.say(
+        "From a common version on, one index takes in every other file, another one the rest. Names"
+        " that both sides changed are conflicts, which a function settles one by one."
     )
+    starts = sorted({len(sources) // 3, max(len(sources) - 2, 0)})
+    summary.figures["merges"] = [merge_from(tour, summary, history, sources, start) for start in starts]
+
+
+def merge_from(
+    tour: Tour, summary: Summary, history: Sequence[Index], sources: Sequence[Source], start: int
+) -> dict[str, object]:
+    base, odd, even = history[start], sources[start::2], sources[start + 1 :: 2]
     mine = theirs = base
     for source in odd:
         mine = add_file(mine, source)
     for source in even:
         theirs = add_file(theirs, source)
-    was = _oracle.copy_with({}, sources[:third])
+    was = _oracle.copy_with({}, sources[:start])
     left, right = _oracle.copy_with(was, odd), _oracle.copy_with(was, even)
     dict_seconds, (expected, contested) = timed(_oracle.merge, was, left, right)
 
-    try:
-        Map.merge3(base, mine, theirs)
-        conflicts: tuple[str, ...] = ()
-    except Conflict as conflict:
-        conflicts = conflict.keys
-    if conflicts:
-        terminal.line(f"both sides changed {counted(len(conflicts), 'name')}: a Conflict, as nothing settles it")
-    else:
-        terminal.line("no name was changed on both sides")
+    conflicts = conflicting(base, mine, theirs)
+    map_seconds, merged = timed(merge, base, mine, theirs)
+    sides = f"{len(odd):,} + {len(even):,} files"
+    tour.terminal.line(f"{sides}: {counted(len(conflicts), 'conflict')}, merged in {seconds_text(map_seconds)}")
     tour.checks.that(
-        "the Conflict names just the keys that both sides changed",
+        f"{sides}: the Conflict names just what both sides changed",
         len(conflicts) == len(contested) and set(conflicts) == contested,
     )
-    map_seconds, merged = timed(merge, base, mine, theirs)
-    terminal.line(f"with a function that settles one name: {len(merged):,} names in {seconds_text(map_seconds)}")
-    tour.checks.that("the merged index is what merging dicts gives", plain(merged) == expected)
+    tour.checks.that(f"{sides}: settled, it is what merging dicts gives", plain(merged) == expected)
     tour.checks.that(
-        "it equals the index built in one go, and has its hash",
+        f"{sides}: equal to the index built in one go, and of its hash",
         merged == history[-1] and hash(merged) == hash(history[-1]),
     )
     tour.checks.that(
-        "the three that were merged are unchanged",
+        f"{sides}: the three that were merged are unchanged",
         plain(base) == was and plain(mine) == left and plain(theirs) == right,
     )
-    summary.rows.append(("three-way merge", *compared(seconds_text, map_seconds, dict_seconds)))
-    summary.figures |= {
+    summary.rows.append((f"merge of {sides}", *compared(seconds_text, map_seconds, dict_seconds)))
+    return {
+        "files": [len(odd), len(even)],
         "conflicts": len(conflicts),
-        "map_merge_seconds": map_seconds,
-        "dict_merge_seconds": dict_seconds,
+        "map_seconds": map_seconds,
+        "dict_seconds": dict_seconds,
     }
+
+
+def conflicting(base: Index, mine: Index, theirs: Index) -> Sequence[str]:
+    try:
+        Map.merge3(base, mine, theirs)
+    except Conflict as conflict:
+        return conflict.keys
+    return ()
 
 
 def plain(index: Index) -> _oracle.Index:
