@@ -95,6 +95,7 @@ build-fuzz:
 	@tools/setup fuzz
 	@CC=clang && export CC && $(call configure,build-fuzz,$(SANITIZER) -Db_sanitize=address$(,)undefined \
 		-Dc_args=-fsanitize=fuzzer-no-link -Dfuzz=enabled -Dpython=disabled -Dtests=disabled -Dextras=disabled)
+	@$(MESON) setup --reconfigure build-fuzz >/dev/null # to see new targets
 	@$(NINJA) -C build-fuzz
 
 fuzz: build-fuzz ## each fuzz target for FUZZ_SECONDS
