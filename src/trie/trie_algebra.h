@@ -340,19 +340,64 @@ static uint32_t trie_shared_slots(trie_ctx *ctx, trie_link left, trie_link right
 static int trie_run_slot(trie_run *run, const trie_view *left, const trie_view *right, unsigned depth,
                          trie_view *out);
 
-/* What becomes of the slots that two nodes share. */
-static void trie_run_shared(trie_run *run, trie_draft *draft, uint32_t shared)
+/* Books the contents of some slots of a node, without looking at them unless they make a difference. */
+static void trie_run_count_slots(trie_run *run, bool in_left, bool in_right, bool in_result, trie_link link,
+                                 uint32_t slots)
+{
+    bool in_reference = run->reference == TRIE_LEFT ? in_left : run->reference == TRIE_RIGHT ? in_right : false;
+    if (!run->op->counted || in_reference == in_result)
+        return;
+    hf_trie_maps maps = trie_at(run->ctx, link)->maps;
+    trie_run_count(run, in_left, in_right, in_result, hf_trie_popcount(maps.entry_map & slots));
+    for (uint32_t rest = maps.child_map & slots; rest != 0; rest &= rest - 1) {
+        trie_view child = trie_view_slot(run->ctx, link, rest & -rest);
+        trie_run_count_view(run, in_left, in_right, in_result, &child);
+    }
+}
+
+/* The slots that two nodes have in common, all at once. */
+static void trie_run_shared_slots(trie_run *run, trie_draft *draft, uint32_t slots)
 {
     bool kept = run->op->shared == TRIE_SHARED_TAKE;
-    if (kept)
-        trie_draft_take(run->ctx, draft, shared);
-    bool in_reference = run->reference != TRIE_NEITHER;
-    if (!run->op->counted || in_reference == kept)
-        return;
-    for (; shared != 0; shared &= shared - 1) {
-        trie_view view = trie_view_slot(run->ctx, draft->base, shared & -shared);
-        trie_run_count_view(run, true, true, kept, &view);
+    if (kept) {
+        trie_draft_take(run->ctx, draft, 0, slots);
+        trie_draft_take(run->ctx, draft, 1, slots);
     }
+    trie_run_count_slots(run, true, true, kept, draft->bases[0], slots);
+}
+
+/* The slots that only one of two nodes fills, all at once, if nobody wants to be told of them one by one. */
+static int trie_run_one_sided_slots(trie_run *run, trie_draft *draft, trie_side side, uint32_t slots)
+{
+    bool kept = run->op->keep[side];
+    if (run->op->one == NULL) {
+        if (kept)
+            trie_draft_take(run->ctx, draft, side, slots);
+        trie_run_count_slots(run, side == TRIE_LEFT, side == TRIE_RIGHT, kept, draft->bases[side], slots);
+        return 0;
+    }
+    for (; slots != 0; slots &= slots - 1) {
+        trie_view was = trie_view_slot(run->ctx, draft->bases[side], slots & -slots), view;
+        int status = trie_run_one(run, side, &was, &view);
+        if (status < 0)
+            return status;
+        if (kept)
+            trie_draft_take(run->ctx, draft, side, slots & -slots);
+    }
+    return 0;
+}
+
+/* A slot that both nodes fill, differently. */
+static int trie_run_common_slot(trie_run *run, trie_draft *draft, uint32_t slot, unsigned depth)
+{
+    trie_view left = trie_view_slot(run->ctx, draft->bases[0], slot);
+    trie_view right = trie_view_slot(run->ctx, draft->bases[1], slot);
+    trie_view view;
+    int status = trie_run_slot(run, &left, &right, depth + 1, &view);
+    if (status < 0)
+        return status;
+    trie_draft_settle(run->ctx, draft, slot, (const trie_view *[2]){&left, &right}, &view);
+    return 0;
 }
 
 /* Two nodes at `depth`. */
@@ -370,39 +415,22 @@ static int trie_run_nodes(trie_run *run, trie_link left, trie_link right, unsign
         return trie_run_collisions(run, left, right, out);
 
     trie_draft draft;
-    trie_draft_begin(&draft, left);
+    trie_draft_begin(&draft, left, right);
     hf_trie_maps a = trie_at(ctx, left)->maps, b = trie_at(ctx, right)->maps;
+    uint32_t in_left = a.entry_map | a.child_map, in_right = b.entry_map | b.child_map;
     uint32_t shared = run->op->shared == TRIE_SHARED_ENTER ? 0 : trie_shared_slots(ctx, left, right);
     if (shared != 0)
-        trie_run_shared(run, &draft, shared);
-    bool is_right = run->op->shared != TRIE_SHARED_OMIT || shared == 0;
-    int status;
-
-    for (uint32_t rest = (a.entry_map | a.child_map | b.entry_map | b.child_map) & ~shared; rest != 0;
-         rest &= rest - 1) {
-        uint32_t slot = rest & -rest;
-        trie_view mine = trie_view_slot(ctx, left, slot), theirs = trie_view_slot(ctx, right, slot), view;
-        status = trie_run_slot(run, &mine, &theirs, depth + 1, &view);
-        if (status < 0) {
-            trie_draft_drop(ctx, &draft);
-            return status;
-        }
-        is_right = is_right && (view.twin || trie_view_identical(&view, &theirs));
-        if (trie_view_identical(&view, &mine)) {
-            trie_draft_take(ctx, &draft, view.kind == TRIE_EMPTY ? 0 : slot);
-            trie_view_drop(ctx, &view);
-        } else {
-            trie_draft_put(ctx, &draft, slot, &view);
-        }
-    }
-    if (is_right && !trie_draft_is_base(ctx, &draft)) {
+        trie_run_shared_slots(run, &draft, shared);
+    int status = trie_run_one_sided_slots(run, &draft, TRIE_LEFT, in_left & ~in_right);
+    if (status == 0)
+        status = trie_run_one_sided_slots(run, &draft, TRIE_RIGHT, in_right & ~in_left);
+    for (uint32_t rest = in_left & in_right & ~shared; status == 0 && rest != 0; rest &= rest - 1)
+        status = trie_run_common_slot(run, &draft, rest & -rest, depth);
+    if (status < 0) {
         trie_draft_drop(ctx, &draft);
-        *out = trie_view_of(right);
-        return 0;
+        return status;
     }
-    status = trie_draft_finish(ctx, &draft, out);
-    out->twin = is_right;
-    return status;
+    return trie_draft_finish(ctx, &draft, out);
 }
 
 /* One slot; `depth` is that of a child in it. *out is counted only where it is new. */

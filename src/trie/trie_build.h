@@ -66,37 +66,40 @@ static size_t trie_view_count(trie_ctx *ctx, const trie_view *view)
     return view->kind == TRIE_ENTRY;
 }
 
-/* A node in the making. Slots that stay as they are in `base` are not touched until the node is built, which they
- * mostly make unnecessary: a draft that has only those, and all of those, is `base`. */
+/* A node in the making, from up to two nodes of the same depth (the bases) and what is new. A slot that is as it was in a
+ * base is only marked; it is read, and counted, when the node is built, which the draft mostly makes unnecessary: one
+ * that has all the slots of a base, as they were, comes to that base. */
 typedef struct trie_draft {
-    trie_link base;     /* a node at the same depth, or TRIE_NONE */
-    hf_trie_maps maps;  /* of the node to be */
-    uint32_t from_base; /* slots to take from `base` */
-    uint32_t counted;   /* slots whose contents the draft has counted */
-    unsigned traits;    /* of what does not come from `base` */
-    trie_entry entries[HF_TRIE_FANOUT]; /* by slot */
-    trie_link links[HF_TRIE_FANOUT];    /* by slot */
+    trie_link bases[2];       /* TRIE_NONE where there is none */
+    uint32_t same[2];         /* slots that are as they were in the base; one may be in both */
+    hf_trie_maps maps;        /* of the node to be */
+    uint32_t counted;         /* of the other slots: whose contents the draft has counted */
+    unsigned traits;          /* of the contents of the other slots */
+    trie_entry entries[HF_TRIE_FANOUT]; /* by slot; only those of the other slots are set */
+    trie_link links[HF_TRIE_FANOUT];
 } trie_draft;
 
-static void trie_draft_begin(trie_draft *draft, trie_link base)
+static void trie_draft_begin(trie_draft *draft, trie_link base, trie_link second)
 {
-    draft->base = base;
+    draft->bases[0] = base;
+    draft->bases[1] = second;
+    draft->same[0] = draft->same[1] = 0;
     draft->maps = (hf_trie_maps){0, 0};
-    draft->from_base = draft->counted = 0;
+    draft->counted = 0;
     draft->traits = 0;
 }
 
-/* Takes these slots, as they are, from the draft's base. */
-static void trie_draft_take(trie_ctx *ctx, trie_draft *draft, uint32_t slots)
+/* Takes these slots as they are in a base. */
+static inline void trie_draft_take(trie_ctx *ctx, trie_draft *draft, unsigned base, uint32_t slots)
 {
-    hf_trie_maps maps = trie_at(ctx, draft->base)->maps;
+    hf_trie_maps maps = trie_at(ctx, draft->bases[base])->maps;
     draft->maps.entry_map |= maps.entry_map & slots;
     draft->maps.child_map |= maps.child_map & slots;
-    draft->from_base |= slots;
+    draft->same[base] |= slots;
 }
 
 /* Puts a view in a slot, with its counts if it has any. */
-static void trie_draft_put(trie_ctx *ctx, trie_draft *draft, uint32_t slot, const trie_view *view)
+static inline void trie_draft_put(trie_ctx *ctx, trie_draft *draft, uint32_t slot, const trie_view *view)
 {
     unsigned at = hf_trie_lowest(slot);
     if (view->kind == TRIE_ENTRY) {
@@ -108,8 +111,25 @@ static void trie_draft_put(trie_ctx *ctx, trie_draft *draft, uint32_t slot, cons
         draft->links[at] = view->link;
         draft->traits |= trie_traits_of(ctx, view->link);
     }
-    if (view->counted)
+    if (view->counted && view->kind != TRIE_EMPTY)
         draft->counted |= slot;
+}
+
+/* Puts in a slot what became of it; `was` is what it was in the bases. Where it is the same, it is only marked. */
+static void trie_draft_settle(trie_ctx *ctx, trie_draft *draft, uint32_t slot, const trie_view *was[2],
+                              trie_view *view)
+{
+    bool same = false;
+    for (unsigned base = 0; base < 2 && view->kind != TRIE_EMPTY; base++) {
+        if (draft->bases[base] == TRIE_NONE || !(view->twin || trie_view_identical(view, was[base])))
+            continue;
+        trie_draft_take(ctx, draft, base, slot);
+        same = true;
+    }
+    if (same)
+        trie_view_drop(ctx, view);
+    else
+        trie_draft_put(ctx, draft, slot, view);
 }
 
 /* Drops what the draft has counted. */
@@ -119,69 +139,107 @@ static void trie_draft_drop(trie_ctx *ctx, trie_draft *draft)
         unsigned at = hf_trie_lowest(left);
         if (draft->maps.entry_map & (left & -left))
             trie_drop_entries(ctx, &draft->entries[at], 1);
-        else if (draft->maps.child_map & (left & -left))
+        else
             trie_drop_link(ctx, draft->links[at]);
     }
     draft->counted = 0;
 }
 
-/* Fills in from the base what was taken from it: afterwards entries[] and links[] are complete. */
-static void trie_draft_complete(trie_ctx *ctx, trie_draft *draft)
+/* Whether the draft came out as one of its bases is. */
+static bool trie_draft_is_base(trie_ctx *ctx, const trie_draft *draft, unsigned base)
 {
-    for (uint32_t left = draft->from_base; left != 0; left &= left - 1) {
-        uint32_t slot = left & -left;
-        trie_view view = trie_view_slot(ctx, draft->base, slot);
-        if (view.kind == TRIE_ENTRY)
-            draft->entries[hf_trie_lowest(slot)] = view.entry;
-        else if (view.kind == TRIE_NODE)
-            draft->links[hf_trie_lowest(slot)] = view.link;
-    }
-    if (draft->from_base != 0)
-        draft->traits |= trie_traits_of(ctx, draft->base);
+    return draft->bases[base] != TRIE_NONE &&
+           hf_trie_same_maps(draft->maps, trie_at(ctx, draft->bases[base])->maps) &&
+           (draft->maps.entry_map | draft->maps.child_map) == draft->same[base];
 }
 
-/* Counts all of the draft that is not counted yet. */
-static int trie_draft_keep(trie_ctx *ctx, trie_draft *draft)
+/* The contents of a draft in the order in which a node has them, and how many of them are not counted yet. */
+typedef struct trie_packed {
+    trie_entry entries[HF_TRIE_FANOUT];
+    trie_link links[HF_TRIE_FANOUT];
+    uint32_t entry_count, link_count;
+    uint32_t entries_counted, links_counted; /* a bit for each */
+    unsigned traits;
+} trie_packed;
+
+static void trie_draft_pack(trie_ctx *ctx, const trie_draft *draft, trie_packed *packed)
 {
-    uint32_t left = (draft->maps.entry_map | draft->maps.child_map) & ~draft->counted;
-    for (; left != 0; left &= left - 1) {
+    trie_node *bases[2];
+    for (unsigned base = 0; base < 2; base++)
+        bases[base] = draft->same[base] != 0 ? trie_at(ctx, draft->bases[base]) : NULL;
+    uint32_t first = draft->same[0], second = draft->same[1] & ~first;
+    uint32_t count = 0, counted = 0;
+    for (uint32_t left = draft->maps.entry_map; left != 0; left &= left - 1, count++) {
         uint32_t slot = left & -left;
-        unsigned at = hf_trie_lowest(slot);
-        if (draft->maps.child_map & slot) {
-            trie_keep_link(ctx, draft->links[at]);
+        if ((first | second) & slot) {
+            trie_node *base = bases[(second & slot) != 0];
+            packed->entries[count] = trie_entries(base)[hf_trie_index(base->maps.entry_map, slot)];
         } else {
-            int status = trie_keep_entries(ctx, &draft->entries[at], 1);
-            if (status < 0)
-                return status;
+            packed->entries[count] = draft->entries[hf_trie_lowest(slot)];
+            counted |= (uint32_t)((draft->counted & slot) != 0) << count;
         }
-        draft->counted |= slot;
     }
+    packed->entry_count = count;
+    packed->entries_counted = counted;
+    count = counted = 0;
+    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1, count++) {
+        uint32_t slot = left & -left;
+        if ((first | second) & slot) {
+            trie_node *base = bases[(second & slot) != 0];
+            packed->links[count] = trie_slot_links(base)[hf_trie_index(base->maps.child_map, slot)];
+        } else {
+            packed->links[count] = draft->links[hf_trie_lowest(slot)];
+            counted |= (uint32_t)((draft->counted & slot) != 0) << count;
+        }
+    }
+    packed->link_count = count;
+    packed->links_counted = counted;
+    packed->traits = draft->traits | (first != 0 ? trie_traits_of(ctx, draft->bases[0]) : 0) |
+                     (second != 0 ? trie_traits_of(ctx, draft->bases[1]) : 0);
+}
+
+/* Counts what is not counted yet. On failure it has counted nothing. */
+static int trie_packed_keep(trie_ctx *ctx, trie_packed *packed)
+{
+    for (uint32_t i = 0; i < packed->entry_count; i++) {
+        if (packed->entries_counted >> i & 1)
+            continue;
+        int status = trie_keep_entries(ctx, &packed->entries[i], 1);
+        if (status == 0)
+            continue;
+        while (i-- > 0)
+            if (!(packed->entries_counted >> i & 1))
+                trie_drop_entries(ctx, &packed->entries[i], 1);
+        return status;
+    }
+    for (uint32_t i = 0; i < packed->link_count; i++)
+        if (!(packed->links_counted >> i & 1))
+            trie_keep_link(ctx, packed->links[i]);
     return 0;
 }
 
-/* Makes a node of a complete draft, all of whose slots are counted; the counts go over to the node. */
-static int trie_draft_build(trie_ctx *ctx, const trie_draft *draft, trie_link *out)
+/* Undoes trie_packed_keep. */
+static void trie_packed_drop(trie_ctx *ctx, trie_packed *packed)
 {
-    int status = trie_fresh(ctx, draft->maps, draft->traits, out);
+    for (uint32_t i = 0; i < packed->entry_count; i++)
+        if (!(packed->entries_counted >> i & 1))
+            trie_drop_entries(ctx, &packed->entries[i], 1);
+    for (uint32_t i = 0; i < packed->link_count; i++)
+        if (!(packed->links_counted >> i & 1))
+            trie_drop_link(ctx, packed->links[i]);
+}
+
+/* Makes a node of what is packed, and counted: the counts go over to the node. */
+static int trie_packed_build(trie_ctx *ctx, const trie_packed *packed, hf_trie_maps maps, trie_link *out)
+{
+    int status = trie_fresh(ctx, maps, packed->traits, out);
     if (status < 0)
         return status;
     trie_node *node = trie_at(ctx, *out);
-    trie_entry *entry = trie_entries(node);
-    for (uint32_t left = draft->maps.entry_map; left != 0; left &= left - 1)
-        *entry++ = draft->entries[hf_trie_lowest(left)];
-    trie_link *link = trie_links(node);
-    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1)
-        *link++ = draft->links[hf_trie_lowest(left)];
+    memcpy(trie_entries(node), packed->entries, packed->entry_count * sizeof(trie_entry));
+    memcpy(trie_links(node), packed->links, packed->link_count * sizeof(trie_link));
     trie_seal(ctx, *out);
     return 0;
-}
-
-/* Whether the draft came out as its base is. */
-static bool trie_draft_is_base(trie_ctx *ctx, const trie_draft *draft)
-{
-    if (draft->base == TRIE_NONE || !hf_trie_same_maps(draft->maps, trie_at(ctx, draft->base)->maps))
-        return false;
-    return (draft->maps.entry_map | draft->maps.child_map) == draft->from_base;
 }
 
 /* Ends a draft: *out is what it came to. The draft holds nothing afterwards, also when it fails. */
@@ -190,21 +248,25 @@ static int trie_draft_finish(trie_ctx *ctx, trie_draft *draft, trie_view *out)
     *out = (trie_view){.kind = TRIE_EMPTY};
     if (draft->maps.entry_map == 0 && draft->maps.child_map == 0)
         return 0;
-    if (trie_draft_is_base(ctx, draft)) {
+    bool is_base[2] = {trie_draft_is_base(ctx, draft, 0), trie_draft_is_base(ctx, draft, 1)};
+    if (is_base[0] || is_base[1]) {
         HF_ASSERT(draft->counted == 0);
-        *out = trie_view_of(draft->base);
+        *out = trie_view_of(draft->bases[is_base[0] ? 0 : 1]);
+        out->twin = is_base[0] && is_base[1];
         return 0;
     }
-    trie_draft_complete(ctx, draft);
+    trie_packed packed;
+    trie_draft_pack(ctx, draft, &packed);
     if (hf_trie_is_lone_entry(draft->maps)) {
-        *out = (trie_view){.kind = TRIE_ENTRY,
-                           .counted = draft->counted != 0,
-                           .entry = draft->entries[hf_trie_lowest(draft->maps.entry_map)]};
+        *out = (trie_view){.kind = TRIE_ENTRY, .counted = packed.entries_counted != 0, .entry = packed.entries[0]};
         return 0;
     }
-    int status = trie_draft_keep(ctx, draft);
-    if (status == 0)
-        status = trie_draft_build(ctx, draft, &out->link);
+    int status = trie_packed_keep(ctx, &packed);
+    if (status == 0) {
+        status = trie_packed_build(ctx, &packed, draft->maps, &out->link);
+        if (status < 0)
+            trie_packed_drop(ctx, &packed);
+    }
     if (status < 0) {
         trie_draft_drop(ctx, draft);
         return status;
@@ -296,10 +358,10 @@ static void trie_unbuild(trie_ctx *ctx, trie_link link)
     trie_shell_free(ctx, link);
 }
 
-static void trie_draft_unbuild(trie_ctx *ctx, trie_draft *draft)
+static void trie_packed_unbuild(trie_ctx *ctx, const trie_packed *packed)
 {
-    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1)
-        trie_unbuild(ctx, draft->links[hf_trie_lowest(left)]);
+    for (uint32_t i = 0; i < packed->link_count; i++)
+        trie_unbuild(ctx, packed->links[i]);
 }
 
 static int trie_builder_spare(trie_builder *builder, const trie_entry *entry)
@@ -457,8 +519,9 @@ static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *ot
         trie_sort_few(items, count, depth);
     }
 
-    trie_draft draft;
-    trie_draft_begin(&draft, TRIE_NONE);
+    trie_packed packed;
+    hf_trie_maps maps = {0, 0};
+    packed.entry_count = packed.link_count = packed.traits = 0;
     for (size_t begin = 0, end; begin < count; begin = end) {
         uint32_t slot = hf_trie_slot(items[begin].hash, depth);
         for (end = begin + 1; end < count && hf_trie_slot(items[end].hash, depth) == slot; end++)
@@ -470,18 +533,26 @@ static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *ot
         else
             status = trie_build_run(builder, items + begin, other + begin, end - begin, depth + 1, &view);
         if (status < 0) {
-            trie_draft_unbuild(ctx, &draft);
+            trie_packed_unbuild(ctx, &packed);
             return status;
         }
-        trie_draft_put(ctx, &draft, slot, &view);
+        if (view.kind == TRIE_ENTRY) {
+            maps.entry_map |= slot;
+            packed.traits |= trie_traits_for(ctx, &view.entry);
+            packed.entries[packed.entry_count++] = view.entry;
+        } else {
+            maps.child_map |= slot;
+            packed.traits |= trie_traits_of(ctx, view.link);
+            packed.links[packed.link_count++] = view.link;
+        }
     }
-    if (hf_trie_is_lone_entry(draft.maps)) {
-        *out = (trie_view){.kind = TRIE_ENTRY, .entry = draft.entries[hf_trie_lowest(draft.maps.entry_map)]};
+    if (hf_trie_is_lone_entry(maps)) {
+        *out = (trie_view){.kind = TRIE_ENTRY, .entry = packed.entries[0]};
         return 0;
     }
-    int status = trie_draft_build(ctx, &draft, &out->link);
+    int status = trie_packed_build(ctx, &packed, maps, &out->link);
     if (status < 0) {
-        trie_draft_unbuild(ctx, &draft);
+        trie_packed_unbuild(ctx, &packed);
         return status;
     }
     out->kind = TRIE_NODE;

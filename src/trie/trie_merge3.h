@@ -260,8 +260,8 @@ static int trie_merge_nodes(trie_merge *merge, const trie_view *base, const trie
         return status;
 
     trie_draft draft;
-    trie_draft_begin(&draft, mine->kind == TRIE_NODE ? mine->link : TRIE_NONE);
-    bool is_theirs = theirs->kind == TRIE_NODE;
+    trie_draft_begin(&draft, mine->kind == TRIE_NODE ? mine->link : TRIE_NONE,
+                     theirs->kind == TRIE_NODE ? theirs->link : TRIE_NONE);
     for (uint32_t rest = m.maps.entry_map | m.maps.child_map | t.maps.entry_map | t.maps.child_map; rest != 0;
          rest &= rest - 1) {
         uint32_t slot = rest & -rest;
@@ -274,22 +274,9 @@ static int trie_merge_nodes(trie_merge *merge, const trie_view *base, const trie
             trie_draft_drop(ctx, &draft);
             return status;
         }
-        is_theirs = is_theirs && (view.twin || trie_view_identical(&view, &theirs_slot));
-        if (draft.base != TRIE_NONE && trie_view_identical(&view, &mine_slot)) {
-            trie_draft_take(ctx, &draft, view.kind == TRIE_EMPTY ? 0 : slot);
-            trie_view_drop(ctx, &view);
-        } else {
-            trie_draft_put(ctx, &draft, slot, &view);
-        }
+        trie_draft_settle(ctx, &draft, slot, (const trie_view *[2]){&mine_slot, &theirs_slot}, &view);
     }
-    if (is_theirs && !trie_draft_is_base(ctx, &draft)) {
-        trie_draft_drop(ctx, &draft);
-        *out = *theirs;
-        return 0;
-    }
-    status = trie_draft_finish(ctx, &draft, out);
-    out->twin = is_theirs;
-    return status;
+    return trie_draft_finish(ctx, &draft, out);
 }
 
 /* Three views; `depth` is that of a node among them. *out is counted only where it is new. */
