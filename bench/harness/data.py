@@ -1,0 +1,110 @@
+"""Inputs of the rows: keys inserted in shuffled order, values, and the dict that is the oracle.
+
+Everything a loop touches exists before the clock starts. Keys of both kinds are distinct objects (no
+cached small integers), so that a look-up with an equal but not identical key is what it says.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from .contenders import Contender
+
+FIRST_KEY = 1_000
+FIRST_VALUE = 100_000_000
+FIRST_NEW_VALUE = 200_000_000
+
+
+def tiled(items: list[Any], length: int) -> list[Any]:
+    """items repeated up to length, so that a loop over few keys is long enough to time."""
+    return (items * -(-length // len(items)))[:length]
+
+
+def other_objects(keys: list[Any]) -> list[Any]:
+    """Equal keys that are not the same objects."""
+    return [int(str(k)) if isinstance(k, int) else "".join(list(k)) for k in keys]
+
+
+class Data:
+    def __init__(self, n: int, kind: str, seed: int) -> None:
+        self.n, self.kind, self.seed = n, kind, seed
+        self._kept: dict[Any, Any] = {}
+        self._maps: dict[str, Any] = {}
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """make(), made once and kept till the case is done."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def forget(self) -> None:
+        """Drops what a case wanted once; inputs and maps stay for the next."""
+        self._kept.clear()
+
+    def _shuffled(self, items: list[Any], salt: int) -> list[Any]:
+        items = list(items)
+        random.Random(self.seed * 1_000 + salt).shuffle(items)
+        return items
+
+    def _keys(self, first: int, count: int) -> list[Any]:
+        numbers = range(first, first + count)
+        return list(numbers) if self.kind == "int" else [f"key:{i}" for i in numbers]
+
+    @cached_property
+    def keys(self) -> list[Any]:
+        """In the order in which they are inserted."""
+        return self._shuffled(self._keys(FIRST_KEY, self.n), 1)
+
+    @cached_property
+    def absent(self) -> list[Any]:
+        """As many keys again that no map holds."""
+        return self._shuffled(self._keys(FIRST_KEY + self.n, self.n), 2)
+
+    @cached_property
+    def pairs(self) -> list[tuple[Any, int]]:
+        return list(zip(self.keys, range(FIRST_VALUE, FIRST_VALUE + self.n)))
+
+    @cached_property
+    def oracle(self) -> dict[Any, int]:
+        return dict(self.pairs)
+
+    @cached_property
+    def shuffled_keys(self) -> list[Any]:
+        """The keys in another order than that of insertion: for look-ups, updates, deletions."""
+        return self._shuffled(self.keys, 3)
+
+    @cached_property
+    def updates(self) -> list[tuple[Any, int]]:
+        """A new value for every key."""
+        return list(zip(self.shuffled_keys, range(FIRST_NEW_VALUE, FIRST_NEW_VALUE + self.n)))
+
+    @cached_property
+    def additions(self) -> list[tuple[Any, int]]:
+        return list(zip(self.absent, range(FIRST_NEW_VALUE, FIRST_NEW_VALUE + self.n)))
+
+    @cached_property
+    def updated(self) -> dict[Any, int]:
+        return dict(self.updates)
+
+    def look_ups(self, length: int, same: bool = True) -> list[Any]:
+        """At most as many keys as there are, then repeated up to length: the key objects that the map
+        holds, or others that are equal."""
+
+        def make() -> list[Any]:
+            keys = self.shuffled_keys[:length]
+            return tiled(keys if same else other_objects(keys), length)
+
+        return self.once(("look-ups", length, same), make)
+
+    def map_of(self, c: Contender) -> Any:
+        """The contender's map of all pairs, shared by the rows: not to be changed."""
+        if c.name not in self._maps:
+            self._maps[c.name] = c.make(self.oracle)
+        return self._maps[c.name]
+
+    def own_map_of(self, c: Contender) -> Any:
+        """The same for a row that writes: where writes are in place, a copy of its own."""
+        return c.make(self.oracle) if c.in_place else self.map_of(c)
