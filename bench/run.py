@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     add("--only", metavar="NAME,..", help="only these contenders")
     add("--list", action="store_true", help="list the rows, and stop")
     add("--slow", action="store_true", help="also what takes more than half a minute a turn")
+    add("--cpu-time", action="store_true", help="count the processor's time, where others use the machine (not in C)")
     add("--seed", type=int, default=1, help="decides the order of the keys and the hashes of strings")
     add("--json", metavar="FILE", type=Path, help="where to (a whole run: bench/results/bench.json)")
     add("--no-plot", action="store_true", help="do not draw bench/results/*.png")
@@ -97,7 +98,7 @@ def measure(
     """(results in the order of the plan, versions of the native programs)."""
     results = {case: Result(row, case) for row, case in work}
     progress = Progress(len(work))
-    settings = jobs.Settings(names, options.seed, options.quick, options.slow)
+    settings = jobs.Settings(names, options.seed, options.quick, options.slow, options.cpu_time)
     waiting = {case: len(names) if row.alone else 1 for row, case in work}
 
     def done(case: Case, outcomes: jobs.Outcomes) -> None:
@@ -166,6 +167,7 @@ def main() -> int:
         print("holdfast cannot be imported: `make build` first, or --peers-only.", file=sys.stderr)
         return 2
     about: dict[str, Any] = {"machine": machine.describe(), "seed": options.seed, "quick": options.quick}
+    about["clock"] = "processor time" if options.cpu_time else "wall"
     results, native_versions = measure(options, work, [name for name in wanted if name not in absent])
     versions = {name: version for name, (version, _) in probed.items() if version}
     about["versions"] = versions | {f"{name} (C row)": text for name, text in native_versions.items()}

@@ -30,6 +30,7 @@ class Settings:
     seed: int = 1
     quick: bool = False
     slow: bool = False
+    cpu_time: bool = False
     patience: float = 300.0  # seconds without a word from a child before it is taken to hang
 
 
@@ -104,6 +105,7 @@ def _run_child(
         "seed": settings.seed,
         "quick": settings.quick,
         "slow": settings.slow,
+        "cpu_time": settings.cpu_time,
         "cases": [{"case": asdict(case), "contenders": names} for case, names in items],
     }
     child, pipe = _start(job, environment)

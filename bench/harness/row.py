@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 from .contenders import Contender
@@ -18,6 +19,7 @@ from .data import Data
 
 SIZES = (8, 1_000, 100_000, 1_000_000)
 QUICK = {8: 8, 1_000: 200, 100_000: 1_000, 1_000_000: 2_000}
+FULL, SAMPLE, SPOT = 1 << 60, 20_000, 50  # look-ups that check a result; FULL: and iterate over all
 SLOW_TURN_US = 30e6  # a turn that would take longer is left out, and reported so
 
 
@@ -104,9 +106,9 @@ class Row:
         """How many operations one turn does, or one repetition where the row repeats."""
         return 1
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        """Raises Mismatch unless the result is the oracle's. full: all of it, in a contender's first
-        turn; later turns do the same work again and are spot-checked."""
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        """Raises Mismatch unless the result is the oracle's. effort: how many look-ups to check it by;
+        FULL is to compare all of it, as in a contender's first turn. Later turns do the same work again."""
         raise NotImplementedError
 
     def commands(self, case: Case) -> dict[str, str]:
@@ -117,21 +119,20 @@ class Row:
         """Why this contender is left out of this case, if it is."""
         return None
 
-    def turn(self, run: Callable[..., Any], args: dict[str, Any]) -> tuple[float, Any]:
+    def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
         """(figure of the whole turn, result)."""
-        start = time.perf_counter_ns()
+        start = clock()
         result = run(**args)
-        return time.perf_counter_ns() - start, result
+        return clock() - start, result
 
 
-def expect_map(m: Any, oracle: dict[Any, Any], full: bool = True) -> None:
-    """m holds just what the oracle holds, seen by len, by iteration and by look-up."""
+def expect_map(m: Any, oracle: dict[Any, Any], effort: int = FULL) -> None:
+    """m holds just what the oracle holds, seen by len, by look-ups and, in full, by iteration."""
     if len(m) != len(oracle):
         raise Mismatch(f"len is {len(m)}, not {len(oracle)}")
-    if full and dict(m.items()) != oracle:
+    if effort == FULL and dict(m.items()) != oracle:
         raise Mismatch("iteration gives other items")
-    step = max(1, len(oracle) // (20_000 if full else 50))
-    for k in list(oracle)[::step]:
+    for k in islice(oracle, 0, None, -(-len(oracle) // min(effort, SAMPLE)) or 1):
         if m[k] != oracle[k]:
             raise Mismatch(f"m[{k!r}] is {m[k]!r}, not {oracle[k]!r}")
 

@@ -1,6 +1,6 @@
 """The child process: measures the cases of one job, every contender in turn, round after round.
 
-    stdin   the job, JSON: {"seed", "quick", "slow", "cases": [{"case", "contenders"}]}
+    stdin   the job, JSON: {"seed", "quick", "slow", "cpu_time", "cases": [{"case", "contenders"}]}
     fd 3    what happened, a JSON object a line:
             {"at": [case number, contender, what]}     before anything that might kill the process
             {"done": case number, "outcomes": {...}}   a case is measured
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import contenders  # noqa: E402
 from harness.contenders import LOOP, Contender, NotOffered  # noqa: E402
 from harness.data import Data  # noqa: E402
-from harness.row import Case, Mismatch, Row  # noqa: E402
+from harness.row import FULL, SAMPLE, SPOT, Case, Mismatch, Row  # noqa: E402
 
 MIN_ROUNDS, MAX_ROUNDS = 3, 15
 SHARE = 0.5  # of the budget that one who decides no goal may use; then it takes no further part
@@ -43,7 +43,7 @@ class Entry:
     note: str = ""
     run: Callable[..., Any] | None = None
     reps: int | None = None
-    checked: bool = False
+    effort: int = FULL  # of the check of its next turn
     spent: float = 0.0  # seconds, preparation included
     retired: bool = False
     figures: dict[int, float] = field(default_factory=dict)  # round -> figure of one operation
@@ -64,6 +64,7 @@ class Rounds:
 
     def __init__(self, job: dict[str, Any], row: Row, case: Case, say: Callable[[str, str], None]) -> None:
         self.job, self.row, self.case, self.say = job, row, case, say
+        self.clock = time.process_time_ns if job["cpu_time"] else time.perf_counter_ns
         self.data: Data
         self.entries: list[Entry] = []
 
@@ -89,17 +90,21 @@ class Rounds:
             entry.fail(ERROR, f"{what}: {type(error).__name__}: {error}"[:200])
         return None
 
-    def _calibrate(self, entry: Entry, args: dict[str, Any]) -> None:
-        run, reps = entry.run, 1
+    def _timed(self, entry: Entry, args: dict[str, Any]) -> tuple[float, Any] | None:
+        """(figure, result) of a turn. The first of a row that repeats finds out how often it must: the last
+        of its tries is the turn."""
+        run, row = entry.run, self.row
         assert run is not None
+        if not row.repeats:
+            return self._guarded(entry, "run", lambda: row.turn(run, args, self.clock))
+        wanted = entry.reps
+        entry.reps = wanted or (2 if self.job["quick"] else 1)
         while True:
-            start = time.perf_counter_ns()
-            run(**args, reps=range(reps))
-            taken = max(1, time.perf_counter_ns() - start)
-            if taken > TURN_NS / 20 or reps >= 100_000 or self.job["quick"]:
-                break
-            reps *= 8
-        entry.reps = 2 if self.job["quick"] else max(1, math.ceil(reps * TURN_NS / taken))
+            timed = args | {"reps": range(entry.reps)}
+            turn = self._guarded(entry, "run", lambda: row.turn(run, timed, self.clock))
+            if turn is None or wanted or self.job["quick"] or turn[0] >= TURN_NS / 2:
+                return turn
+            entry.reps = math.ceil(entry.reps * min(10.0, TURN_NS / max(turn[0], 1)))
 
     def _turn(self, entry: Entry, number: int) -> None:
         row, case, c = self.row, self.case, entry.c
@@ -107,20 +112,15 @@ class Rounds:
         args = self._guarded(entry, "prepare", lambda: row.prepare(c, case, self.data))
         if not entry.running:
             return
-        if row.repeats and entry.reps is None:
-            self._guarded(entry, "calibrate", lambda: self._calibrate(entry, args))
-            if not entry.running:
-                return
-        timed = {**args, "reps": range(entry.reps)} if entry.reps is not None else args
         gc.collect()
-        figure_and_result = self._guarded(entry, "run", lambda: row.turn(entry.run, timed))
-        if figure_and_result is None:
+        turn = self._timed(entry, args)
+        if turn is None:
             return
-        figure, result = figure_and_result
+        figure, result = turn
         entry.spent += time.perf_counter() - start
         entry.figures[number] = figure / (row.ops(c, case) * (entry.reps or 1))
-        full, entry.checked = not entry.checked, True
-        self._guarded(entry, "check", lambda: row.check(c, case, self.data, args, result, full))
+        effort, entry.effort = entry.effort, SPOT
+        self._guarded(entry, "check", lambda: row.check(c, case, self.data, args, result, effort))
 
     def _round(self, number: int) -> None:
         for entry in self.entries:
@@ -132,6 +132,9 @@ class Rounds:
         self.data = data
         row, case, budget = self.row, self.case, self.row.budget
         core = {"holdfast", "dict", *row.rivals}
+        for entry in self.entries:
+            if case.n > 100_000 and entry.c.name not in core:
+                entry.effort = SAMPLE  # a full check of a slow one takes longer than all the rest
         least, most = (2, 2) if self.job["quick"] else (1, 1) if row.alone else (MIN_ROUNDS, MAX_ROUNDS)
         row.inputs(case, data)
         if row.shared:

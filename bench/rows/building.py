@@ -32,8 +32,8 @@ class BuildFromDict(Row):
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"d": data.oracle, "pairs": data.pairs}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
 
 
 ROWS = (BuildFromDict,)

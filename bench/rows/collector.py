@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.contenders import Contender
 from harness.data import FIRST_KEY, FIRST_VALUE, Data
-from harness.row import Case, Goal, Row, expect_equal
+from harness.row import FULL, Case, Goal, Row, expect_equal
 
 
 class Collect(Row):
@@ -46,9 +46,9 @@ for _ in reps:
         gc.collect()
         return {"m": m, "collect": gc.collect}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_equal(len(args["m"]), case.n, "len")
-        if full:
+        if effort == FULL:
             expect_equal(dict(args["m"].items()), self._contents(case), "what is left after a collection")
 
 

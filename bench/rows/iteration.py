@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.contenders import Contender
 from harness.data import Data
-from harness.row import Case, Goal, Row, expect_equal
+from harness.row import FULL, Case, Goal, Row, expect_equal
 
 
 class IterateItems(Row):
@@ -39,8 +39,8 @@ for _ in reps:
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": data.map_of(c)}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        if full:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        if effort == FULL:
             items = list(args["m"].items())
             expect_equal(len(items), case.n, "the number of items")
             expect_equal(dict(items), data.oracle, "what was iterated")

@@ -36,10 +36,10 @@ for k in ks:
         ks = data.look_ups(self.ops(c, case), case.variant == "same key")
         return {"m": None if c is LOOP else data.map_of(c), "ks": ks}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         if c is LOOP:
             return
-        ks = args["ks"] if full else args["ks"][:100]
+        ks = args["ks"][:effort]
         m, d = args["m"], data.oracle
         expect_equal([m[k] for k in ks], [d[k] for k in ks], "the list of what was found")
 

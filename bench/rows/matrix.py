@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.contenders import LOOP, Contender
 from harness.data import Data
-from harness.row import Case, Mismatch, Row, expect_equal, expect_map
+from harness.row import FULL, SAMPLE, Case, Mismatch, Row, expect_equal, expect_map
 
 from .structural import check_diff
 
@@ -47,9 +47,9 @@ class LookUpRow(MatrixRow):
         ks = data.once((self.name, "keys"), lambda: self.keys(case, data))
         return {"m": None if c is LOOP else data.map_of(c), "ks": ks}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         if c is not LOOP:
-            ks = args["ks"] if full else args["ks"][:100]
+            ks = args["ks"][:effort]
             m, d = args["m"], data.oracle
             expect_equal([(k in m, m.get(k)) for k in ks], [(k in d, d.get(k)) for k in ks], "what was found")
 
@@ -93,6 +93,8 @@ return m
     def _keys(self, c: Contender, case: Case) -> int:
         if c.write_copies:
             return max(1, min(case.n // 10 + 8, 2_000_000 // case.n))
+        if c.write_us > 50 and case.n > WRITES:
+            return WRITES // 20
         return min(case.n // 10 + 8, self.scaled(case, WRITES)) if case.n > 8 else 8
 
     def _times(self, c: Contender, case: Case) -> int:
@@ -111,10 +113,10 @@ return m
     def expected(self, oracle: dict[Any, Any], changes: list[tuple[Any, Any]]) -> dict[Any, Any]:
         return oracle | dict(changes)
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, self.expected(data.oracle, args["changes"]), full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, self.expected(data.oracle, args["changes"]), effort)
         if not c.in_place:
-            expect_map(args["bases"][0], data.oracle, full)
+            expect_map(args["bases"][0], data.oracle, min(effort, SAMPLE))
 
 
 class SetNew(WriteRow):
@@ -158,8 +160,8 @@ class BuildRow(MatrixRow):
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"d": data.oracle, "pairs": data.pairs}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
 
 
 class FromDict(BuildRow):
@@ -182,8 +184,8 @@ class WalkRow(MatrixRow):
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": data.map_of(c)}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        if full:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        if effort == FULL:
             keys, items = list(args["m"]), list(args["m"].items())
             expect_equal((len(keys), len(items)), (case.n, case.n), "how many keys and items there are")
             expect_equal((set(keys), dict(items)), (data.oracle.keys(), data.oracle), "what was iterated")
@@ -222,9 +224,9 @@ class Equal(TwoMapsRow):
     def operands(self, c: Contender, case: Case, data: Data) -> tuple[Any, Any]:
         return data.map_of(c), c.make(dict(reversed(data.pairs)))
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_equal(result, True, "a == b")
-        if full and (args["a"] == c.changed(args["b"], data.updates[:1])):
+        if effort == FULL and (args["a"] == c.changed(args["b"], data.updates[:1])):
             raise Mismatch("a == b where one value differs")
 
 
@@ -244,7 +246,7 @@ class Diff(TwoMapsRow):
             data.map_of(c), self._changes(case, data)
         )
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         check_diff(c, result, data.oracle, data.oracle | dict(self._changes(case, data)))
 
 
@@ -257,8 +259,8 @@ class Merge(TwoMapsRow):
     def operands(self, c: Contender, case: Case, data: Data) -> tuple[Any, Any]:
         return c.make(dict(data.pairs[: case.n // 2])), c.make(dict(data.pairs[case.n // 2 :]))
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
 
 
 class UnionDerived(TwoMapsRow):
@@ -270,8 +272,8 @@ class UnionDerived(TwoMapsRow):
     def operands(self, c: Contender, case: Case, data: Data) -> tuple[Any, Any]:
         return data.map_of(c), c.changed(data.map_of(c), data.updates[:1])
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle | dict(data.updates[:1]), full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle | dict(data.updates[:1]), effort)
 
 
 ROWS = (

@@ -52,7 +52,7 @@ class MemoryRow(Row):
     def inputs(self, case: Case, data: Data) -> None:
         data.oracle, data.updates
 
-    def turn(self, run: Callable[..., Any], args: dict[str, Any]) -> tuple[float, Any]:
+    def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
         _, count = in_use()
         run(**args)  # whatever a first call allocates for good
         gc.collect()
@@ -79,8 +79,8 @@ class MemoryOfEntry(MemoryRow):
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"d": data.oracle}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
 
 
 class MemoryOfVersion(MemoryRow):
@@ -107,7 +107,7 @@ return out
         pairs = data.updates[: self.ops(c, case)]
         return {"m": data.map_of(c), "pairs": pairs, "out": [None] * len(pairs)}
 
-    def turn(self, run: Callable[..., Any], args: dict[str, Any]) -> tuple[float, Any]:
+    def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
         out = args["out"]
         run(**args)
         out[:] = [None] * len(out)
@@ -118,9 +118,9 @@ return out
         gc.collect()
         return count() - before, out
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         for w, (k, v) in zip(result[:3], args["pairs"]):
-            expect_map(w, data.oracle | {k: v}, full)
+            expect_map(w, data.oracle | {k: v}, effort)
 
 
 ROWS = (MemoryOfEntry, MemoryOfVersion)

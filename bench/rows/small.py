@@ -46,7 +46,7 @@ class Small(Row):
             "changes": data.additions if case.variant == "set new" else data.updates,
         }
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         m = result if "build" in case.variant else args["m"]
         expect_map(m, data.oracle)
         if "set" in case.variant:

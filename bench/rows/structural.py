@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.contenders import Contender
 from harness.data import Data
-from harness.row import Case, Goal, Mismatch, Row, expect_equal, expect_map
+from harness.row import FULL, SAMPLE, Case, Goal, Mismatch, Row, expect_equal, expect_map
 
 
 def changes(c: Contender, result: Any) -> dict[Any, tuple[Any, Any]]:
@@ -51,9 +51,9 @@ return r
         b = data.once(("undone", c.name), lambda: c.changed(c.changed(a, [(k, v)]), [(k, data.oracle[k])]))
         return {"a": a, "b": b}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_equal(result, True, "a == b")
-        if full:
+        if effort == FULL:
             expect_equal(args["a"] == c.changed(args["b"], [data.updates[1]]), False, "a == b with a change")
 
 
@@ -80,7 +80,7 @@ return r
         a = data.map_of(c)
         return {"a": a, "b": data.once(("one change", c.name), lambda: c.changed(a, data.updates[:1]))}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         check_diff(c, result, data.oracle, data.oracle | dict(data.updates[:1]))
 
 
@@ -106,9 +106,9 @@ return r
         a = data.map_of(c)
         return {"a": a, "b": data.once(("one change", c.name), lambda: c.changed(a, data.updates[:1]))}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle | dict(data.updates[:1]), full)
-        expect_map(args["a"], data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle | dict(data.updates[:1]), effort)
+        expect_map(args["a"], data.oracle, min(effort, SAMPLE))
 
 
 class MergeHalves(Row):
@@ -132,8 +132,8 @@ class MergeHalves(Row):
         half = case.n // 2
         return {"a": c.make(dict(data.pairs[:half])), "b": c.make(dict(data.pairs[half:]))}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
         expect_equal(len(args["a"]), case.n // 2, "the length of the left operand afterwards")
 
 
@@ -164,12 +164,12 @@ return out
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": data.map_of(c), "pairs": data.updates[: self.ops(c, case)]}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_equal(len(result), self.ops(c, case), "the number of versions")
         for w, (k, v) in zip(result, args["pairs"]):
             expect_equal((w[k], len(w), args["m"][k]), (v, case.n, data.oracle[k]), "what a version holds")
         k, v = args["pairs"][-1]
-        expect_map(result[-1], data.oracle | {k: v}, full)
+        expect_map(result[-1], data.oracle | {k: v}, effort)
 
 
 ROWS = (EqualDescendant, DiffOne, UpdateDerived, MergeHalves, HundredVersions)

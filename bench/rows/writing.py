@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.contenders import Contender
 from harness.data import Data
-from harness.row import Case, Goal, Mismatch, Row, expect_map, too_slow
+from harness.row import SAMPLE, SPOT, Case, Goal, Mismatch, Row, expect_map, too_slow
 
 
 class SetOneByOne(Row):
@@ -34,8 +34,8 @@ return m
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"pairs": data.pairs}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.oracle, full)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.oracle, effort)
 
     def skip(self, c: Contender, case: Case) -> str | None:
         return too_slow(c, case.n, case.n)
@@ -68,9 +68,9 @@ class UpdateEvery(Row):
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": c.make(data.oracle), "updates": data.updates}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
-        expect_map(result, data.updated, full)
-        expect_map(args["m"], data.updated if c.in_place else data.oracle, full=False)
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
+        expect_map(result, data.updated, effort)
+        expect_map(args["m"], data.updated if c.in_place else data.oracle, SPOT)
 
     def skip(self, c: Contender, case: Case) -> str | None:
         return too_slow(c, case.n, case.n)
@@ -105,11 +105,11 @@ class OneSet(Row):
         pairs = data.updates if "existing" in case.variant else data.additions
         return {"m": data.own_map_of(c), "pairs": pairs[: self.ops(c, case)]}
 
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, full: bool) -> None:
+    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         chained = "chained" in case.variant
-        expect_map(result, data.oracle | dict(args["pairs"]) if chained else data.oracle, full)
+        expect_map(result, data.oracle | dict(args["pairs"]) if chained else data.oracle, effort)
         if not c.in_place:
-            expect_map(args["m"], data.oracle, full)
+            expect_map(args["m"], data.oracle, min(effort, SAMPLE))
         if not chained:
             k, v = args["pairs"][-1]
             if c.changed(args["m"], [(k, v)])[k] != v:
