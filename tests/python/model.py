@@ -2,7 +2,8 @@
 
 A test performs the same call on a Map and on a Model and compares what comes back. Keys and values are
 the same objects on both sides, so the comparison is by identity: which of two equal keys stays, and which
-of two equal values, is part of the contract. So is an operation that changes nothing: it returns `self`.
+of two equal values, is part of the contract. So is an operation no step of which changes anything: it
+returns `self`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ class Model:
     def __init__(self, source: Any = (), /, **kw: Any) -> None:
         self.d: dict[Any, Any] = dict(unwrap(source), **kw)
 
-    def _changed(self, d: dict[Any, Any]) -> Model:
-        if len(d) == len(self.d) and all(k in self.d and self.d[k] is v for k, v in d.items()):
-            return self
-        return Model(d)
+    def _with(self, pairs: Iterable[Any], settle: Callable[[Any, Any], Any] | None = None) -> Model:
+        d, changed = dict(self.d), False
+        for k, v in pairs:
+            if settle and k in d:
+                v = settle(d[k], v)
+            changed |= k not in d or d[k] is not v
+            d[k] = v
+        return Model(d) if changed else self
 
     @staticmethod
     def create(**kw: Any) -> Model:
@@ -43,11 +48,8 @@ class Model:
         return Model(dict.fromkeys(keys, value))
 
     def assoc(self, key: Any, value: Any, *more: Any) -> Model:
-        d = dict(self.d)
-        pairs = iter((key, value, *more))
-        for k, v in zip(pairs, pairs, strict=True):
-            d[k] = v
-        return self._changed(d)
+        rest = iter((key, value, *more))
+        return self._with(zip(rest, rest, strict=True))
 
     set = assoc
 
@@ -55,7 +57,7 @@ class Model:
         d = dict(self.d)
         for k in (key, *more):
             d.pop(k, None)
-        return self._changed(d)
+        return Model(d) if len(d) < len(self) else self
 
     delete = discard = dissoc
 
@@ -67,19 +69,19 @@ class Model:
     def pop(self, key: Any, *default: Any) -> tuple[Any, Model]:
         d = dict(self.d)
         value = d.pop(key, *default)
-        return value, self._changed(d)
+        return value, Model(d) if len(d) < len(self) else self
 
     def update(self, source: Any = (), /, **kw: Any) -> Model:
-        d = dict(self.d)
-        d.update(unwrap(source), **kw)
-        return self._changed(d)
+        source = unwrap(source)
+        if hasattr(source, "keys"):
+            source = [(k, source[k]) for k in source.keys()]  # noqa: SIM118
+        return self._with([*source, *kw.items()])
 
     def merge(self, *maps: Any, with_: Callable[[Any, Any], Any] | None = None) -> Model:
-        d = dict(self.d)
+        merged = self
         for other in maps:
-            for k, v in unwrap(other).items():
-                d[k] = with_(d[k], v) if with_ and k in d else v
-        return self._changed(d)
+            merged = merged._with(unwrap(other).items(), with_)
+        return merged
 
     def __or__(self, other: Any) -> Model:
         return self.update(other)

@@ -37,6 +37,12 @@ class Material:
         return [*self.keys, *self.values, *self.twin_keys, *self.twin_values]
 
 
+def assert_as_before(maps: list[Any], contents: list[dict[int, int]]) -> None:
+    for m, content in zip(maps, contents, strict=True):
+        m._check()
+        assert exactly(m) == content
+
+
 class World:
     """Operands of one class, Map or Model, most of them sharing structure with `m`."""
 
@@ -60,9 +66,7 @@ class World:
         self.contents = [exactly(m) for m in self.operands]
 
     def assert_unchanged(self) -> None:
-        for operand, content in zip(self.operands, self.contents, strict=True):
-            operand._check()
-            assert exactly(operand) == content
+        assert_as_before(self.operands, self.contents)
         assert list(self.nested) == [self.path[0]]
         assert self.nested[self.path[0]][self.path[1]][self.path[2]] is not None
 

@@ -145,7 +145,7 @@ class TestBuild:
         assert Map.create(a=1, b=2, c=3) == ABC
         assert Map.from_dict(ABC) == ABC
         assert Map.from_dict(OrderedDict(ABC)) == ABC
-        with pytest.raises(TypeError, match=r"from_dict\(\).*'?d'?.*list"):
+        with pytest.raises(TypeError, match=r"from_dict\(\) argument.*list"):
             Map.from_dict([("a", 1)])  # type: ignore[arg-type]
         with pytest.raises(TypeError):
             Map.create(ABC)  # type: ignore[call-arg]
@@ -164,10 +164,10 @@ class TestBuild:
         ("args", "error", "message"),
         [
             ((1,), TypeError, "'int' object is not iterable"),
-            (([1],), TypeError, "cannot convert Map update sequence element #0 to a sequence"),
-            (([("a", 1), None],), TypeError, "cannot convert Map update sequence element #1 to a sequence"),
-            (([(1, 2, 3)],), ValueError, "Map update sequence element #0 has length 3; 2 is required"),
-            (([(1, 2), (1,)],), ValueError, "Map update sequence element #1 has length 1; 2 is required"),
+            (([1],), TypeError, "cannot convert Map sequence element #0 to a sequence"),
+            (([("a", 1), None],), TypeError, "cannot convert Map sequence element #1 to a sequence"),
+            (([(1, 2, 3)],), ValueError, "Map sequence element #0 has length 3; 2 is required"),
+            (([(1, 2), (1,)],), ValueError, "Map sequence element #1 has length 1; 2 is required"),
             (({}, {}), TypeError, r"at most 1 .*argument.*2"),
             (([([], 1)],), TypeError, "unhashable type: 'list'"),
         ],
@@ -176,7 +176,7 @@ class TestBuild:
         with pytest.raises(error, match=message):
             Map(*args)
         if len(args) == 1:
-            with pytest.raises(error, match=message.replace("Map update", r"\w+ update")):
+            with pytest.raises(error, match=message.replace("Map sequence", r"\w+ sequence")):
                 Map(a=1).update(*args)
 
     def test_errors_of_the_source_pass_through(self) -> None:
@@ -855,11 +855,10 @@ class TestVersions:
         assert bool(MISSING) is True
         assert copy.copy(MISSING) is MISSING
         assert copy.deepcopy([MISSING]) == [MISSING]
-        assert MissingType() is MISSING  # type: ignore[comparison-overlap]
         assert MISSING == MISSING
         assert len({MISSING, MISSING}) == 1
         with pytest.raises(TypeError):
-            MissingType(1)  # type: ignore[call-arg]
+            MissingType()
         with pytest.raises(AttributeError):
             MISSING.x = 1  # type: ignore[attr-defined]
 
@@ -936,7 +935,7 @@ class TestVersions:
         (lambda m: m.update_in(5, abs), ["update_in", "path", "int"]),
         (lambda m: m.dissoc_in(5), ["dissoc_in", "path", "int"]),
         (lambda m: m.get_in(5), ["get_in", "path", "int"]),
-        (lambda m: Map.from_dict(5), ["from_dict", "d", "int"]),
+        (lambda m: Map.from_dict(5), ["from_dict", "argument", "int"]),
         (lambda m: holdfast.footprint(m, 5), ["footprint", "int"]),
         (lambda m: m.update(5), ["int"]),
         (lambda m: Map.fromkeys(5), ["int"]),

@@ -169,7 +169,6 @@ class TestWork:
             lambda: big | near,
             lambda: big.update(near),
             lambda: big.merge(near),
-            lambda: big.merge(near, with_=lambda left, right: right),
         ):
             united, calls = work(call)
             assert united == near

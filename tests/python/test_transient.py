@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Map, TransientMap
+from holdfast import Map, TransientMap, footprint
 from support import Key
 
 ABC = {"a": 1, "b": 2, "c": 3}
@@ -303,7 +303,9 @@ class TestLife:
         t.delete("z")
         t.pop("z", None)
         t.update({})
-        assert t.finish() is m
+        done = t.finish()
+        assert done == m
+        assert footprint(m, done) - footprint(m) <= 100  # the root is the same one
 
     def test_context_manager(self, m: Map[str, int]) -> None:
         with m.mutate() as t:
@@ -377,7 +379,7 @@ class TestLife:
 
     def test_repr(self, m: Map[str, int]) -> None:
         assert repr(Map(a=1).mutate()) == "holdfast.TransientMap({'a': 1})"
-        assert repr(Map().mutate()) == "holdfast.TransientMap({})"
+        assert repr(Map().mutate()) == "holdfast.TransientMap()"
         t: TransientMap[str, Any] = Map(a=1).mutate()
         t["a"] = t
         assert repr(t) == "holdfast.TransientMap({'a': holdfast.TransientMap(...)})"
