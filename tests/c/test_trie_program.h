@@ -1,0 +1,692 @@
+/*
+ * test_trie_program.h: the rest of the policies, the template, and the tests: random programs against an array. See
+ * test_trie_support.h.
+ */
+
+/* -- policies -- */
+
+static inline trie_key trie_key_of(const trie_entry *entry)
+{
+    return entry_key(entry);
+}
+
+static int trie_same_key(trie_ctx *ctx, const trie_entry *entry, trie_key key)
+{
+    int status = foreign();
+    return status < 0 ? status : entry_key(entry) == key;
+}
+
+static int trie_same_value(trie_ctx *ctx, const trie_entry *a, const trie_entry *b)
+{
+    int status = foreign();
+    return status < 0 ? status : entry_value(a) == entry_value(b);
+}
+
+static inline bool trie_identical(const trie_entry *a, const trie_entry *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+static inline bool trie_unchanged(const trie_entry *stored, const trie_entry *entry)
+{
+    return entry_value(stored) == entry_value(entry);
+}
+
+static void trie_swap_values(trie_entry *a, trie_entry *b)
+{
+    trie_entry entry = *a;
+    *a = *b;
+    *b = entry;
+}
+
+static inline int trie_keep_entries(trie_ctx *ctx, trie_entry *entries, size_t count)
+{
+    return 0;
+}
+
+static inline void trie_drop_entries(trie_ctx *ctx, const trie_entry *entries, size_t count)
+{
+}
+
+static inline void trie_keep_link(trie_ctx *ctx, trie_link link)
+{
+}
+
+static inline void trie_drop_link(trie_ctx *ctx, trie_link link)
+{
+}
+
+static int trie_fresh(trie_ctx *ctx, hf_trie_maps maps, unsigned traits, trie_link *out)
+{
+    size_t slots = hf_trie_entry_count(maps) * sizeof(trie_entry) + hf_trie_child_count(maps) * sizeof(trie_link);
+    int status = arena_alloc(sizeof(trie_node) + slots, true, out);
+    if (status < 0)
+        return status;
+    trie_node *node = trie_at(ctx, *out);
+    node->digest = 0;
+    node->traits = traits;
+    node->maps = maps;
+    the.open++;
+    return 0;
+}
+
+/* All slots have been written, and with something. */
+static void trie_seal(trie_ctx *ctx, trie_link link)
+{
+    const trie_node *node = trie_at(ctx, link);
+    size_t words = (arena_find(link)->size - sizeof *node) / sizeof(uint64_t);
+    for (size_t i = 0; i < words; i++)
+        assert_true(node->slots[i] != RUBBISH);
+    assert_int_equal(the.open, 1);
+    the.open--;
+}
+
+static void trie_shell_free(trie_ctx *ctx, trie_link link)
+{
+    assert_true(link >= the.savepoint);
+    arena_end(link, FREED);
+}
+
+static inline bool trie_ours(trie_ctx *ctx, trie_link link, unsigned traits)
+{
+    return link >= the.savepoint && (traits & ~trie_at(ctx, link)->traits) == 0;
+}
+
+static inline void trie_touch(trie_ctx *ctx, trie_link link)
+{
+    assert_true(link >= the.savepoint);
+    trie_at(ctx, link)->digest = 0;
+}
+
+static void trie_superseded(trie_ctx *ctx, trie_link link)
+{
+    arena_end(link, SUPERSEDED);
+}
+
+static inline unsigned trie_traits_of(trie_ctx *ctx, trie_link link)
+{
+    return (unsigned)trie_at(ctx, link)->traits;
+}
+
+static inline unsigned trie_traits_for(trie_ctx *ctx, const trie_entry *entry)
+{
+    return traits_of_key(entry_key(entry));
+}
+
+static int trie_digest_entry(trie_ctx *ctx, const trie_entry *entry, uint64_t *out)
+{
+    *out = mixed(entry_key(entry) * 1000 + entry_value(entry) + 1);
+    return foreign();
+}
+
+static inline uint64_t trie_digest_load(trie_ctx *ctx, trie_link link)
+{
+    return trie_at(ctx, link)->digest;
+}
+
+static inline void trie_digest_save(trie_ctx *ctx, trie_link link, uint64_t digest)
+{
+    trie_at(ctx, link)->digest = digest;
+}
+
+static inline void trie_prefetch(trie_ctx *ctx, trie_link link)
+{
+}
+
+static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
+{
+}
+
+#include "trie/trie_algo.h"
+
+/* -- the model -- */
+
+typedef struct version {
+    trie_link root;
+    size_t size;
+    int value[KEYS];
+} version;
+
+static trie_ctx ctx;
+static uint64_t dice_state;
+
+static int dice(int limit)
+{
+    return (int)(mixed(dice_state += 0x9e3779b97f4a7c15u) % (uint64_t)limit);
+}
+
+static version empty_version(void)
+{
+    version v = {.root = TRIE_NONE};
+    for (int i = 0; i < KEYS; i++)
+        v.value[i] = ABSENT;
+    return v;
+}
+
+static uint64_t digest_of(const version *v)
+{
+    uint64_t digest = 0;
+    for (int i = 0; i < KEYS; i++)
+        if (v->value[i] != ABSENT)
+            digest ^= mixed((uint64_t)(i * 1000 + v->value[i] + 1));
+    return digest;
+}
+
+static void assert_whole(const version *v)
+{
+    const char *fault = "none";
+    size_t size = 0;
+    uint64_t digest;
+    for (int i = 0; i < KEYS; i++) {
+        trie_entry entry;
+        int found = trie_find(&ctx, v->root, 0, hash_of((uint64_t)i), (uint64_t)i, &entry);
+        assert_int_equal(found, v->value[i] != ABSENT);
+        if (found) {
+            assert_int_equal(entry_key(&entry), i);
+            assert_int_equal(entry_value(&entry), v->value[i]);
+            size++;
+        }
+    }
+    assert_int_equal(size, v->size);
+    assert_int_equal(trie_count(&ctx, v->root), size);
+    if (trie_check(&ctx, v->root, size, &fault) < 0)
+        fail_msg("trie_check: %s", fault);
+    trie_cursor cursor;
+    trie_cursor_begin(&ctx, &cursor, v->root);
+    for (const trie_entry *entry; (entry = trie_cursor_next(&ctx, &cursor)) != NULL; size--)
+        assert_int_equal(v->value[entry_key(entry)], entry_value(entry));
+    assert_int_equal(size, 0);
+    assert_int_equal(trie_digest(&ctx, v->root, &digest), 0);
+    assert_int_equal(digest, digest_of(v));
+}
+
+/* -- accounting: what is alive is what is reachable -- */
+
+static void mark(trie_link link)
+{
+    if (link == TRIE_NONE)
+        return;
+    arena_block *reached = arena_find(link);
+    assert_true(reached->is_node);
+    assert_int_equal(reached->state, LIVE);
+    reached->marks++;
+    trie_node *node = trie_at(&ctx, link);
+    for (uint32_t i = 0; i < hf_trie_entry_count(node->maps); i++)
+        entry_mark(&trie_entries(node)[i]);
+    for (uint32_t i = 0; i < hf_trie_child_count(node->maps); i++)
+        mark(trie_links(node)[i]);
+}
+
+static void assert_accounted(trie_link root)
+{
+    for (size_t i = 0; i < the.block_count; i++)
+        the.blocks[i].marks = 0;
+    entry_marks_clear();
+    mark(root);
+    for (size_t i = 0; i < the.block_count; i++)
+        assert_int_equal(the.blocks[i].marks, the.blocks[i].state == LIVE);
+    entry_marks_check();
+}
+
+/* -- edits -- */
+
+/* Puts or removes; returns the template's answer. What is left over is no affair of a memory without counts. */
+static int edit_put(version *v, bool mine, int key, int value, trie_put_mode put_mode)
+{
+    trie_trash trash;
+    trie_entry entry;
+    int status = entry_make((uint64_t)key, (uint64_t)value, &entry);
+    if (status < 0)
+        return status;
+    trie_link root = v->root;
+    status = trie_put(&ctx, &root, 0, mine, hash_of((uint64_t)key), &entry, put_mode, &trash);
+    bool used =
+        status == TRIE_ADDED || (status == TRIE_REPLACED && (put_mode == TRIE_PUT_ENTRY || REPLACE_USES_ENTRY));
+    if (status >= 0 && !used)
+        entry_unmake(&entry);
+    if (status < 0)
+        return status;
+    v->root = root;
+    v->size += v->value[key] == ABSENT;
+    v->value[key] = value;
+    return status;
+}
+
+static int edit_remove(version *v, bool mine, int key)
+{
+    trie_trash trash;
+    trie_remainder rest;
+    trie_link root = v->root;
+    int status = trie_remove(&ctx, &root, 0, mine, hash_of((uint64_t)key), (uint64_t)key, &rest, &trash);
+    if (status < 0)
+        return status;
+    assert_false(rest.dissolved);
+    v->root = root;
+    v->size -= v->value[key] != ABSENT;
+    v->value[key] = ABSENT;
+    return status;
+}
+
+/* One random edit; asserts the answer unless it failed. */
+static int edit_random(version *v, bool mine, int keys)
+{
+    int key = dice(keys), value = dice(5);
+    bool there = v->value[key] != ABSENT, same = v->value[key] == value;
+    if (dice(2)) {
+        trie_put_mode put_mode = dice(2) ? TRIE_PUT_VALUE : TRIE_PUT_ENTRY;
+        int status = edit_put(v, mine, key, value, put_mode);
+        if (status >= 0)
+            assert_int_equal(status, !there                               ? TRIE_ADDED
+                                     : same && put_mode == TRIE_PUT_VALUE ? TRIE_SAME
+                                                                          : TRIE_REPLACED);
+        return status;
+    }
+    int status = edit_remove(v, mine, key);
+    if (status >= 0)
+        assert_int_equal(status, there);
+    return status;
+}
+
+static void each_block_is_reachable_or_was_given_up_once(void **state)
+{
+    for (the_mode = 0; the_mode < HASH_MODES; the_mode++) {
+        for (int keys = 3; keys <= KEYS; keys += 61) {
+            arena_reset();
+            entries_reset();
+            version v = empty_version(), kept = empty_version();
+            for (int i = 0; i < 1500; i++) {
+                if (dice(10) == 0)
+                    the.savepoint = the.used;
+                if (dice(100) == 0 || i == 750) {
+                    the.savepoint = the.used;
+                    kept = v;
+                }
+                assert_true(edit_random(&v, true, keys) >= 0);
+                assert_accounted(v.root);
+                assert_whole(&v);
+                /* Superseded nodes are still what they were; nothing that is not ours was touched. */
+                assert_whole(&kept);
+            }
+        }
+    }
+}
+
+/* A copy of everything, to see whether an operation left it alone, and to go back to. */
+typedef struct memory {
+    char *bytes;
+    size_t used, block_count;
+    arena_block *blocks;
+} memory;
+
+static memory memory_save(void)
+{
+    memory m = {.used = the.used, .block_count = the.block_count};
+    m.bytes = malloc(m.used);
+    m.blocks = malloc((m.block_count + 1) * sizeof *m.blocks);
+    memcpy(m.bytes, the.base, m.used);
+    memcpy(m.blocks, the.blocks, m.block_count * sizeof *m.blocks);
+    return m;
+}
+
+static void memory_forget(memory *m)
+{
+    free(m->bytes);
+    free(m->blocks);
+}
+
+/* Nothing that was there has changed; what is behind it goes, as when a transaction is rolled back. */
+static void memory_roll_back(memory *m)
+{
+    assert_int_equal(the.open, 0);
+    assert_memory_equal(the.base, m->bytes, m->used);
+    assert_memory_equal(the.blocks, m->blocks, m->block_count * sizeof *m->blocks);
+    the.used = m->used;
+    the.block_count = m->block_count;
+    memory_forget(m);
+}
+
+static void arm(bool comparison, uint64_t n)
+{
+    the.allocations = the.comparisons = 0;
+    the.fail_allocation = comparison ? 0 : n;
+    the.fail_comparison = comparison ? n : 0;
+}
+
+static bool armed_fired(bool comparison, uint64_t n)
+{
+    bool fired = comparison ? the.comparisons >= n : the.allocations >= n;
+    arm(false, 0);
+    return fired;
+}
+
+static void an_edit_that_fails_has_changed_nothing(void **state)
+{
+    for (the_mode = 0; the_mode < HASH_MODES; the_mode++) {
+        arena_reset();
+        entries_reset();
+        version v = empty_version();
+        int failures = 0;
+        for (int i = 0; i < 500; i++) {
+            if (dice(8) == 0)
+                the.savepoint = the.used;
+            bool comparison = dice(2);
+            uint64_t dice_before = dice_state;
+            for (uint64_t n = 1;; n++) {
+                memory before = memory_save();
+                entries_save();
+                dice_state = dice_before;
+                arm(comparison, n);
+                int status = edit_random(&v, true, KEYS);
+                if (!armed_fired(comparison, n)) {
+                    assert_true(status >= 0);
+                    memory_forget(&before);
+                    break;
+                }
+                assert_int_equal(status, comparison ? FAILED : HF_NOMEM);
+                memory_roll_back(&before);
+                entries_roll_back();
+                assert_whole(&v);
+                failures++;
+            }
+            assert_accounted(v.root);
+            assert_whole(&v);
+        }
+        assert_true(failures > 250);
+    }
+}
+
+/* -- two and three versions -- */
+
+enum { VERSIONS = 5 };
+
+/* An edit that leaves the old version as it is. */
+static void make_edited(version *versions)
+{
+    version v = versions[dice(VERSIONS)], before = v;
+    int to = dice(VERSIONS);
+    for (int i = dice(4); i >= 0; i--)
+        assert_true(edit_random(&v, false, KEYS) >= 0);
+    assert_whole(&before);
+    versions[to] = v;
+}
+
+static void make_built(version *versions)
+{
+    trie_item items[2 * KEYS];
+    version v = empty_version();
+    size_t count = (size_t)dice(dice(2) ? 2 * KEYS : 8);
+    for (size_t i = 0; i < count; i++) {
+        int key = dice(KEYS), value = dice(5);
+        assert_int_equal(entry_make((uint64_t)key, (uint64_t)value, &items[i].entry), 0);
+        items[i].hash = hash_of((uint64_t)key);
+        v.size += v.value[key] == ABSENT;
+        v.value[key] = value;
+    }
+    trie_builder builder = {.ctx = &ctx};
+    assert_int_equal(trie_build(&builder, items, count, &v.root), 0);
+    assert_int_equal(builder.added, v.size);
+    assert_int_equal(builder.spare_count, count - v.size);
+    hf_free(builder.spare);
+    versions[dice(VERSIONS)] = v;
+}
+
+/* What the callbacks do with a key that both have. */
+static trie_verdict verdict_of(int key, int left, int right, int *made)
+{
+    uint64_t n = mixed((uint64_t)(key * 64 + left * 8 + right));
+    *made = (int)(n / 8 % 5);
+    return (trie_verdict)(n % 4);
+}
+
+static int settle(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
+{
+    int value, key = (int)entry_key(left), status = foreign();
+    assert_int_equal(entry_key(right), key);
+    trie_verdict verdict = verdict_of(key, (int)entry_value(left), (int)entry_value(right), &value);
+    if (status == 0 && verdict == TRIE_TAKE_NEW)
+        status = entry_make((uint64_t)key, (uint64_t)value, made);
+    return status < 0 ? status : (int)verdict;
+}
+
+static int drop_both(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
+{
+    int status = foreign();
+    return status < 0 ? status : TRIE_TAKE_NONE;
+}
+
+static int settled(trie_verdict verdict, int left, int right, int made)
+{
+    return verdict == TRIE_TAKE_LEFT    ? left
+           : verdict == TRIE_TAKE_RIGHT ? right
+           : verdict == TRIE_TAKE_NEW   ? made
+                                        : ABSENT;
+}
+
+typedef struct operation {
+    trie_algebra algebra;
+    trie_side reference;
+} operation;
+
+static const operation operations[] = {
+    /* union, with a look at every key in both */
+    {{.keep = {true, true}, .shared = TRIE_SHARED_ENTER, .counted = true, .both = settle}, TRIE_LEFT},
+    {{.keep = {true, true}, .shared = TRIE_SHARED_ENTER, .counted = true, .both = settle}, TRIE_RIGHT},
+    /* intersection */
+    {{.keep = {false, false}, .shared = TRIE_SHARED_ENTER, .counted = true, .both = settle}, TRIE_RIGHT},
+    /* difference */
+    {{.keep = {true, false}, .shared = TRIE_SHARED_OMIT, .counted = true, .both = drop_both}, TRIE_LEFT},
+    {{.keep = {true, false}, .shared = TRIE_SHARED_OMIT, .counted = true, .both = drop_both}, TRIE_NEITHER},
+    /* symmetric difference */
+    {{.keep = {true, true}, .shared = TRIE_SHARED_OMIT, .counted = true, .both = drop_both}, TRIE_NEITHER},
+};
+
+enum { OPERATIONS = sizeof operations / sizeof *operations };
+
+static int run_operation(const operation *op, const version *left, const version *right, version *out)
+{
+    *out = (version){.root = TRIE_NONE};
+    for (int key = 0; key < KEYS; key++) {
+        int l = left->value[key], r = right->value[key], made;
+        out->value[key] = ABSENT;
+        if (l != ABSENT && r != ABSENT && op->algebra.both == settle) {
+            trie_verdict verdict = verdict_of(key, l, r, &made);
+            out->value[key] = settled(verdict, l, r, made);
+        } else if (l != ABSENT && r == ABSENT && op->algebra.keep[TRIE_LEFT]) {
+            out->value[key] = l;
+        } else if (l == ABSENT && op->algebra.keep[TRIE_RIGHT]) {
+            out->value[key] = r;
+        }
+    }
+    return trie_combine(&ctx, &op->algebra, NULL, op->reference, left->root, left->size, right->root, right->size,
+                        &out->root, &out->size);
+}
+
+static void make_combined(version *versions)
+{
+    const version *left = &versions[dice(VERSIONS)], *right = &versions[dice(VERSIONS)];
+    version out;
+    assert_int_equal(run_operation(&operations[dice(OPERATIONS)], left, right, &out), 0);
+    versions[dice(VERSIONS)] = out;
+}
+
+static int key_value(const trie_entry *entry)
+{
+    return entry == NULL ? ABSENT : (int)entry_value(entry);
+}
+
+static int resolution_of(int key, int base, int mine, int theirs, int *made)
+{
+    return (int)verdict_of(key * 6 + base + 1, mine + 1, theirs + 1, made);
+}
+
+static int resolve(trie_ctx *c, void *arg, const trie_entry *base, const trie_entry *mine, const trie_entry *theirs,
+                   trie_entry *made)
+{
+    int key = (int)entry_key(mine != NULL ? mine : theirs), value, status = foreign();
+    int resolution = resolution_of(key, key_value(base), key_value(mine), key_value(theirs), &value);
+    if (status == 0 && resolution == TRIE_RESOLVE_NEW)
+        status = entry_make((uint64_t)key, (uint64_t)value, made);
+    return status < 0 ? status : resolution;
+}
+
+static int run_merge3(const version *base, const version *mine, const version *theirs, version *out)
+{
+    ptrdiff_t delta = 0;
+    *out = (version){.root = TRIE_NONE};
+    for (int key = 0; key < KEYS; key++) {
+        int b = base->value[key], m = mine->value[key], t = theirs->value[key], made;
+        out->value[key] = m == t || b == t ? m : t;
+        if (m != t && b != t && b != m) {
+            int resolution = resolution_of(key, b, m, t, &made);
+            out->value[key] = settled((trie_verdict)resolution, m, t, made);
+        }
+    }
+    int status = trie_merge3(&ctx, resolve, NULL, base->root, mine->root, theirs->root, &out->root, &delta);
+    out->size = mine->size + (size_t)delta;
+    return status;
+}
+
+static void make_merged(version *versions)
+{
+    version out;
+    assert_int_equal(
+        run_merge3(&versions[dice(VERSIONS)], &versions[dice(VERSIONS)], &versions[dice(VERSIONS)], &out), 0);
+    versions[dice(VERSIONS)] = out;
+}
+
+static void compare(version *versions)
+{
+    const version *a = &versions[dice(VERSIONS)], *b = &versions[dice(VERSIONS)];
+    assert_int_equal(trie_equal(&ctx, a->root, b->root), memcmp(a->value, b->value, sizeof a->value) == 0);
+}
+
+static void versions_begin(version *versions)
+{
+    arena_reset();
+    entries_reset();
+    for (int i = 0; i < VERSIONS; i++)
+        versions[i] = empty_version();
+}
+
+static void operations_on_versions_agree_with_the_model(void **state)
+{
+    static void (*const steps[])(version *) = {make_edited, make_edited,   make_built, make_combined,
+                                               make_merged, make_combined, compare};
+    version versions[VERSIONS];
+    for (the_mode = 0; the_mode < HASH_MODES; the_mode++) {
+        versions_begin(versions);
+        for (int i = 0; i < 1000; i++) {
+            the.savepoint = the.used; /* nothing may be changed in place */
+            steps[dice(sizeof steps / sizeof *steps)](versions);
+            for (int j = 0; j < VERSIONS; j++)
+                assert_whole(&versions[j]);
+            if (i % 250 == 249)
+                versions_begin(versions);
+        }
+    }
+}
+
+/* Runs an operation with every allocation, or comparison, failing in turn. */
+static int fail_each(bool comparison, int (*run)(const version *versions, version *out), const version *versions)
+{
+    version out;
+    int failures = 0;
+    for (uint64_t n = 1;; n++, failures++) {
+        memory before = memory_save();
+        entries_save();
+        arm(comparison, n);
+        int status = run(versions, &out);
+        if (!armed_fired(comparison, n)) {
+            assert_int_equal(status, 0);
+            memory_forget(&before);
+            assert_whole(&out);
+            return failures;
+        }
+        assert_int_equal(status, comparison ? FAILED : HF_NOMEM);
+        memory_roll_back(&before);
+        entries_roll_back();
+    }
+}
+
+static const operation *the_operation;
+
+static int run_the_operation(const version *versions, version *out)
+{
+    return run_operation(the_operation, &versions[0], &versions[1], out);
+}
+
+static int run_the_merge(const version *versions, version *out)
+{
+    return run_merge3(&versions[0], &versions[1], &versions[2], out);
+}
+
+static int run_the_build(const version *versions, version *out)
+{
+    trie_item items[2 * KEYS];
+    size_t count = 0;
+    *out = versions[0];
+    for (int pass = 0; pass < 2; pass++) {
+        for (int key = 0; key < KEYS; key++) {
+            int value = versions[pass].value[key];
+            if (value == ABSENT)
+                continue;
+            trie_item item = {.hash = hash_of((uint64_t)key)};
+            int status = entry_make((uint64_t)key, (uint64_t)value, &item.entry);
+            if (status < 0)
+                return status;
+            items[count++] = item;
+            out->value[key] = value;
+        }
+    }
+    trie_builder builder = {.ctx = &ctx};
+    size_t first_node = the.block_count;
+    int status = trie_build(&builder, items, count, &out->root);
+    out->size = builder.added;
+    hf_free(builder.spare);
+    /* A build that fails has freed every node it made. */
+    for (size_t i = first_node; status < 0 && i < the.block_count; i++)
+        assert_int_equal(the.blocks[i].state, FREED);
+    return status;
+}
+
+static void an_operation_that_fails_has_changed_nothing(void **state)
+{
+    version versions[VERSIONS];
+    for (the_mode = 0; the_mode < HASH_MODES; the_mode++) {
+        int failures = 0;
+        versions_begin(versions);
+        for (int i = 0; i < 12; i++) {
+            the.savepoint = the.used;
+            make_edited(versions);
+            make_built(versions);
+            the.savepoint = the.used;
+            the_operation = &operations[i % OPERATIONS];
+            for (int comparison = 0; comparison < 2; comparison++) {
+                failures += fail_each(comparison, run_the_operation, versions);
+                failures += fail_each(comparison, run_the_merge, versions);
+                failures += fail_each(comparison, run_the_build, versions);
+            }
+            for (int j = 0; j < VERSIONS; j++)
+                assert_whole(&versions[j]);
+        }
+        assert_true(failures > 100);
+    }
+}
+
+static int arena_end_all(void **state)
+{
+    free(the.base);
+    the.base = NULL;
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_block_is_reachable_or_was_given_up_once),
+        cmocka_unit_test(an_edit_that_fails_has_changed_nothing),
+        cmocka_unit_test(operations_on_versions_agree_with_the_model),
+        cmocka_unit_test(an_operation_that_fails_has_changed_nothing),
+    };
+    return cmocka_run_group_tests_name(ENTRY_NAME, tests, NULL, arena_end_all);
+}

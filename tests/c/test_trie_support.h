@@ -1,0 +1,178 @@
+/*
+ * test_trie_support.h: the trie template in the most unfriendly memory that it promises to work in.
+ *
+ * An arena of offsets. Each allocation moves the whole arena to another address and fills the old one with rubbish, so
+ * that any address kept across a trie_fresh is found out (by AddressSanitizer, or by the rubbish). There are no
+ * counts: keep and drop do nothing. A node may be changed in place if it was made since the last savepoint. What
+ * is no longer needed is told by trie_superseded, trie_superseded_entry and trie_shell_free; each block must be told
+ * of once, or be reachable. Nodes have traits, so a node cannot take in what its memory is not fit for.
+ *
+ * The including file defines the entry: `trie_entry`, and the functions below that are declared and not defined here.
+ * Then it includes trie_algo.h and test_trie_program.h.
+ *
+ *      block:   [ node or record ]   in allocation order; states: LIVE -> SUPERSEDED or FREED, never back
+ *      blocks[] says where each is; the arena itself has no headers
+ */
+#ifndef HF_TEST_TRIE_SUPPORT_H
+#define HF_TEST_TRIE_SUPPORT_H
+
+#include "trie/trie_node.h"
+
+#include <holdfast/status.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define RUBBISH 0xdbdbdbdbdbdbdbdbu
+
+enum { KEYS = 64, ABSENT = -1, FAILED = -1234, BLOCKS = 1 << 16 };
+
+typedef enum block_state { LIVE, SUPERSEDED, FREED } block_state;
+
+typedef struct arena_block {
+    uint64_t offset;
+    size_t size;
+    block_state state;
+    bool is_node;
+    unsigned marks; /* by a walk: how often it was reached */
+} arena_block;
+
+typedef struct arena {
+    char *base;
+    size_t used;
+    uint64_t savepoint; /* blocks at and behind this offset are ours */
+    unsigned open;      /* nodes between fresh and seal */
+    arena_block blocks[BLOCKS];
+    size_t block_count;
+    uint64_t allocations, fail_allocation; /* 0: never */
+    uint64_t comparisons, fail_comparison;
+} arena;
+
+static arena the;
+
+static void arena_reset(void)
+{
+    free(the.base);
+    memset(&the, 0, sizeof the);
+    the.used = 64; /* so that 0 refers to nothing */
+    the.base = calloc(1, the.used);
+    the.savepoint = the.used;
+}
+
+/* Moves everything, and appends a block. */
+static int arena_alloc(size_t size, bool is_node, uint64_t *offset)
+{
+    assert_int_equal(the.open, 0);
+    if (++the.allocations == the.fail_allocation)
+        return HF_NOMEM;
+    assert_true(the.block_count < BLOCKS);
+    char *moved = malloc(the.used + size);
+    memcpy(moved, the.base, the.used);
+    memset(moved + the.used, 0xdb, size);
+    memset(the.base, 0xdb, the.used);
+    free(the.base);
+    the.base = moved;
+    *offset = the.used;
+    the.blocks[the.block_count++] = (arena_block){.offset = the.used, .size = size, .is_node = is_node};
+    the.used += size;
+    return 0;
+}
+
+/* The block that begins at `offset`. */
+static arena_block *arena_find(uint64_t offset)
+{
+    size_t low = 0, high = the.block_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (the.blocks[middle].offset < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    assert_true(low < the.block_count && the.blocks[low].offset == offset);
+    return &the.blocks[low];
+}
+
+/* A block ends; it may do so once. A freed one is gone at once. */
+static void arena_end(uint64_t offset, block_state state)
+{
+    arena_block *ended = arena_find(offset);
+    assert_int_equal(ended->state, LIVE);
+    ended->state = state;
+    if (state == FREED)
+        memset(the.base + offset, 0xdb, ended->size);
+}
+
+/* -- the types and policies that all entries share -- */
+
+typedef uint64_t trie_link;
+#define TRIE_NONE ((trie_link)0)
+
+typedef struct trie_node {
+    uint64_t digest;
+    uint64_t traits;
+    hf_trie_maps maps;
+    uint64_t slots[];
+} trie_node;
+
+typedef uint64_t trie_key;
+
+typedef struct trie_ctx {
+    int unused;
+} trie_ctx;
+
+typedef enum hash_mode { HASH_MIXED, HASH_LOW_10, HASH_HIGH_4, HASH_GROUPS, HASH_CONSTANT, HASH_MODES } hash_mode;
+
+static hash_mode the_mode;
+
+static uint64_t mixed(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static uint64_t hash_of(uint64_t key)
+{
+    switch (the_mode) {
+    case HASH_MIXED:
+        return mixed(key + 1);
+    case HASH_LOW_10:
+        return key << 10;
+    case HASH_HIGH_4:
+        return key << 60 | 0x123456789abcdefu;
+    case HASH_GROUPS:
+        return mixed(key % 5 + 77);
+    default:
+        return 0x5555555555555555u;
+    }
+}
+
+static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
+{
+    assert_true(link != TRIE_NONE && link < the.used);
+    return (trie_node *)(void *)(the.base + link);
+}
+
+/* Foreign code runs here: never while a node is being written (I4); and it may fail. */
+static int foreign(void)
+{
+    assert_int_equal(the.open, 0);
+    return ++the.comparisons == the.fail_comparison ? FAILED : 0;
+}
+
+/* What the entry of a key asks of its node: two kinds, and neither. */
+static inline unsigned traits_of_key(uint64_t key)
+{
+    return key % 7 == 0 ? 1u : key % 11 == 0 ? 2u : 0u;
+}
+
+#endif
