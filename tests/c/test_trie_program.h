@@ -294,10 +294,10 @@ static void each_block_is_reachable_or_was_given_up_once(void **state)
             arena_reset();
             entries_reset();
             version v = empty_version(), kept = empty_version();
-            for (int i = 0; i < 1500; i++) {
+            for (int i = 0; i < 800; i++) {
                 if (dice(10) == 0)
                     the.savepoint = the.used;
-                if (dice(100) == 0 || i == 750) {
+                if (dice(100) == 0 || i == 400) {
                     the.savepoint = the.used;
                     kept = v;
                 }
@@ -366,7 +366,7 @@ static void an_edit_that_fails_has_changed_nothing(void **state)
         entries_reset();
         version v = empty_version();
         int failures = 0;
-        for (int i = 0; i < 500; i++) {
+        for (int i = 0; i < 250; i++) {
             if (dice(8) == 0)
                 the.savepoint = the.used;
             bool comparison = dice(2);
@@ -391,7 +391,7 @@ static void an_edit_that_fails_has_changed_nothing(void **state)
             assert_accounted(v.root);
             assert_whole(&v);
         }
-        assert_true(failures > 250);
+        assert_true(failures > 125);
     }
 }
 
@@ -575,12 +575,12 @@ static void operations_on_versions_agree_with_the_model(void **state)
     version versions[VERSIONS];
     for (the_mode = 0; the_mode < HASH_MODES; the_mode++) {
         versions_begin(versions);
-        for (int i = 0; i < 1000; i++) {
+        for (int i = 0; i < 600; i++) {
             the.savepoint = the.used; /* nothing may be changed in place */
             steps[dice(sizeof steps / sizeof *steps)](versions);
             for (int j = 0; j < VERSIONS; j++)
                 assert_whole(&versions[j]);
-            if (i % 250 == 249)
+            if (i % 150 == 149)
                 versions_begin(versions);
         }
     }
