@@ -53,7 +53,7 @@ def run(*command: str | Path) -> str:
 def build(folder: Path) -> Path:
     # A build folder that stays: what did not change is not compiled again.
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps",
-        "--disable-pip-version-check", f"-Cbuild-dir={ROOT / 'build-wheel'}", "-w", folder, ROOT)
+        "--disable-pip-version-check", f"--config-settings=build-dir={ROOT / 'build-wheel'}", "-w", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
