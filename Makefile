@@ -59,6 +59,7 @@ test-asan: build-asan
 	@$(PY) tools/run_c_tests.py build-asan
 
 test-wheel: setup
+	@[ build-wheel/build.ninja -nt .venv/.holdfast-setup ] || rm -rf build-wheel
 	@$(PY) tools/check_wheel.py
 
 test-python: build ## the Python tests alone
