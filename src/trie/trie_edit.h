@@ -110,8 +110,9 @@ static void trie_change_drop(trie_ctx *ctx, trie_change *change)
         trie_drop_link(ctx, change->child);
 }
 
-static void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
+static inline void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
 {
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < count; i++)
         trie_keep_link(ctx, links[i]);
 }
@@ -157,29 +158,42 @@ static void trie_drop_rest(trie_ctx *ctx, trie_link link, const trie_change *cha
     trie_drop_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
 }
 
+/* Writes what comes in over what goes out, where the one takes the other's place. */
+static inline void trie_overwrite_slots(trie_node *node, const trie_change *change)
+{
+    if (change->entry_in)
+        trie_entries(node)[change->entry_at] = change->entry;
+    if (change->child_in)
+        trie_links(node)[change->child_at] = change->child;
+}
+
 /* Writes into `to`, which has the room, the slots of `from` with `change` made. */
 static inline void trie_copy_changed(const trie_change *change, trie_node *from, trie_node *to)
 {
+    if (trie_change_keeps_size(change)) {
+        memcpy(to->slots, from->slots, trie_slots_size(from->maps));
+        trie_overwrite_slots(to, change);
+        return;
+    }
     const trie_entry *entry = trie_entries(from);
-    trie_entry *entry_to = trie_entries(to);
-    const trie_entry *entry_end = entry + hf_trie_entry_count(from->maps);
-    const trie_link *link = (const trie_link *)(const void *)entry_end;
-    const trie_link *link_end = link + hf_trie_child_count(from->maps);
-
-    for (const trie_entry *cut = entry + change->entry_at; entry < cut;)
-        *entry_to++ = *entry++;
+    uint32_t count = hf_trie_entry_count(from->maps), at = change->entry_at;
+    trie_entry *entry_to = trie_entries(to) + at;
+    memcpy(trie_entries(to), entry, at * sizeof *entry);
     if (change->entry_in)
         *entry_to++ = change->entry;
-    for (entry += change->entry_out; entry < entry_end;)
-        *entry_to++ = *entry++;
+    at += change->entry_out;
+    memcpy(entry_to, entry + at, (count - at) * sizeof *entry);
 
-    trie_link *link_to = (trie_link *)(void *)entry_to;
-    for (const trie_link *cut = link + change->child_at; link < cut;)
-        *link_to++ = *link++;
+    const trie_link *link = trie_links(from);
+    trie_link *link_to = trie_links(to);
+    count = hf_trie_child_count(from->maps);
+    at = change->child_at;
+    memcpy(link_to, link, at * sizeof *link);
+    link_to += at;
     if (change->child_in)
         *link_to++ = change->child;
-    for (link += change->child_out; link < link_end;)
-        *link_to++ = *link++;
+    at += change->child_out;
+    memcpy(link_to, link + at, (count - at) * sizeof *link);
 }
 
 /* Builds the node that `source` would be with `change` made. With `move` the slots of `source` go over to
@@ -204,16 +218,6 @@ static int trie_splice(trie_ctx *ctx, trie_link source, bool move, trie_change *
     if (move)
         trie_shell_free(ctx, source);
     return 0;
-}
-
-/* Makes a change that keeps the node's size, in place. */
-static void trie_overwrite(trie_ctx *ctx, trie_link link, const trie_change *change)
-{
-    trie_node *node = trie_at(ctx, link);
-    if (change->entry_in)
-        trie_entries(node)[change->entry_at] = change->entry;
-    if (change->child_in)
-        trie_links(node)[change->child_at] = change->child;
 }
 
 /* The change to the node at `depth` of the path that puts `child` in the place of the one on the path. */
@@ -248,7 +252,7 @@ static void trie_hang(trie_ctx *ctx, trie_link *root, const trie_path *path, uns
         return;
     }
     trie_change change = trie_change_of_child(ctx, path, depth - 1, link);
-    trie_overwrite(ctx, path->at[depth - 1], &change);
+    trie_overwrite_slots(trie_at(ctx, path->at[depth - 1]), &change);
 }
 
 /* Makes `change` to the node at `depth` of the path, and *root the root of the version that has it.
@@ -270,7 +274,7 @@ static int trie_apply(trie_ctx *ctx, trie_link *root, bool mine, const trie_path
         if (change->child_out)
             trash->link = trie_links(trie_at(ctx, source))[change->child_at];
         if (trie_change_keeps_size(change)) {
-            trie_overwrite(ctx, source, change);
+            trie_overwrite_slots(trie_at(ctx, source), change);
         } else {
             int status = trie_splice(ctx, source, true, change, &link);
             if (status < 0) {
