@@ -26,9 +26,10 @@ def run_mypy(cache: Path, *args: str, module: str = "mypy") -> subprocess.Comple
 
 
 @pytest.fixture(scope="module")
-def cache(pytestconfig: pytest.Config) -> Path:
-    assert pytestconfig.cache is not None
-    return pytestconfig.cache.mkdir("mypy")
+def cache(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kept from run to run, where pytest keeps anything: the first run reads all of typeshed."""
+    kept = getattr(pytestconfig, "cache", None)
+    return tmp_path_factory.mktemp("mypy") if kept is None else kept.mkdir("mypy")
 
 
 def test_the_package_and_its_stubs_are_strictly_typed(cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a type checker must reject: each line marked `# E: code` and no other. Nothing runs this file."""
+"""What a type checker must reject: the lines marked with an E and the error's codes, and no other. Nothing runs this file."""
 
 from collections.abc import Hashable, MutableMapping
 
@@ -36,7 +36,7 @@ def widened(m: Map[str, int], other: Map[int, str]) -> None:
     narrow = m.set(1, 1)  # E: arg-type
     narrow = m.update({"b": "x"})  # E: dict-item
     narrow = m.update(other)  # E: arg-type
-    narrow = m | other  # E: operator
+    narrow = m | other  # E: assignment
     narrow = m.merge(other)  # E: arg-type
     value: int = m.get("a")  # E: assignment
     print(narrow, value)
@@ -55,7 +55,7 @@ def wrong_shape(m: Map[str, int], n: Map[int, int]) -> None:
     m.assoc()  # E: call-overload
     m.update(3)  # E: call-overload
     m.merge([("a", 1)])  # E: call-overload
-    n.update(b=1)  # E: misc
+    n.update(b=1)  # E: call-overload
     m | [("a", 1)]  # E: operator
     m | 3  # E: operator
     m < m  # E: operator
