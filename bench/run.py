@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--quick", action="store_true", help="tiny sizes, two rounds: does it all work and is it right")
-    add("--rows", metavar="TEXT,..", help="only rows whose name contains one of these (--list shows them)")
+    add("--rows", metavar="TEXT,..", help="only rows whose name contains one of these; matrix: all of that (--list shows them)")
     add("--sizes", metavar="N,..", help=f"only these of {', '.join(map(str, SIZES))}")
     add("--only", metavar="NAME,..", help="only these contenders")
     add("--list", action="store_true", help="list the rows, and stop")
@@ -75,7 +75,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Row, Case]]:
     return [
         (row, case)
         for row in ROWS
-        if any(text.strip() in row.name or text.strip() == row.group for text in texts)
+        if any(text.strip() in row.name or (row.in_matrix and text.strip() == "matrix") for text in texts)
         for case in row.cases(sizes, options.quick)
     ]
 
@@ -156,7 +156,7 @@ def main() -> int:
     work = plan(options)
     if options.list:
         for row in dict.fromkeys(row for row, _ in work):
-            print(f"{row.group or 'goals':8} {row.name}")
+            print(f"{'matrix' if row.in_matrix else 'goals':8}{row.name}")
         return 0
     wanted = options.only.split(",") if options.only else list(contenders.BY_NAME)
     probed = {name: probe(name) for name in wanted}

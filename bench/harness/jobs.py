@@ -1,7 +1,8 @@
 """The parent's side: one child process for each job, started again when it dies.
 
-A job is the cases that share a process. When the child dies or hangs, each contender of the case is
-tried alone; who dies alone is left out of it (else whoever was at work), and the rest runs again.
+A job is the cases that share a process. When the child dies or hangs, the contender that was at work is
+tried alone, then the others: memory that one has damaged may kill another. Who dies alone is left out
+of the case (if nobody does, the one that was at work), and what is left of the job runs again.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def jobs(plan: Iterable[tuple[Row, Case]], settings: Settings) -> list[Job]:
     found: dict[Any, Job] = {}
     for row, case in plan:
         for names in [[name] for name in settings.contenders] if row.alone else [settings.contenders]:
-            key = (row.group or row.name, case.n, case.keys, *(names if row.alone else ()))
+            group = row.group or ("maps" if row.shared else row.name)
+            key = (group, case.n, case.keys, *(names if row.alone else ()))
             found.setdefault(key, Job(row, contenders=names)).cases.append(case)
     return list(found.values())
 
@@ -135,13 +137,13 @@ def _run_child(
 
 
 def _culprits(case: Case, names: list[str], death: Death, settings: Settings, environment: dict[str, str]) -> dict[str, str]:
-    """{contender: how it died}: those that die alone; if none does, the one that was at work."""
-    alone = {}
-    for name in names:
+    """{contender: how it died}: the one that was at work if it dies alone too, else whoever else does."""
+    suspects = [death.contender, *(name for name in names if name != death.contender)]
+    for name in suspects:
         verdict = _run_child([(case, [name])], settings, environment, lambda number, outcomes: None)
         if verdict is not None:
-            alone[name] = verdict.how
-    return alone or {death.contender: f"{death.how}, though not when alone"}
+            return {name: verdict.how}
+    return {death.contender: f"{death.how}, though not when alone"}
 
 
 def run(job: Job, settings: Settings, done: Callable[[Case, Outcomes], None]) -> None:

@@ -68,14 +68,15 @@ class Row:
     unit: ClassVar[str] = "ns"  # of an operation; "B": bytes
     source: ClassVar[str] = ""
     args: ClassVar[tuple[str, ...]] = ()
-    group: ClassVar[str] = ""  # rows of one group share a process, their inputs and their maps
-    shared: ClassVar[bool] = True  # uses data.map_of: one map for each contender, built before the rounds
+    group: ClassVar[str] = ""  # rows of one group share a process; by default those that share maps do
+    shared: ClassVar[bool] = True  # each contender's maps are built before the rounds, and used in all of them
     freeze: ClassVar[bool] = True  # hide inputs and shared maps from the collector
     repeats: ClassVar[bool] = False  # the source repeats itself `for _ in reps`: as often as makes a good turn
     budget: ClassVar[float] = 6.0  # seconds for the rounds of a case, once there are enough of them
     alone: ClassVar[bool] = False  # one process for each contender
     environment: ClassVar[dict[str, str]] = {}
     loop_overhead: ClassVar[bool] = False  # measure the bare loop too
+    in_matrix: ClassVar[bool] = False  # a row of the general matrix, with a chart of its own
     native: ClassVar[bool] = False  # run by harness/native.py
 
     def cases(self, sizes: Iterable[int], quick: bool) -> list[Case]:

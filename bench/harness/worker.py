@@ -139,8 +139,8 @@ class Rounds:
         row.inputs(case, data)
         if row.shared:
             for entry in self.entries:
-                if entry.running and entry.c is not LOOP:
-                    self._guarded(entry, "build", lambda: data.map_of(entry.c))
+                if entry.running:  # what is prepared for all turns is made now, and forgotten with the inputs
+                    self._guarded(entry, "prepare", lambda: row.prepare(entry.c, case, data))
         gc.collect()
         if row.freeze:
             gc.freeze()

@@ -15,7 +15,6 @@ class IterateItems(Row):
     name = "iterate items"
     title = "iterate items"
     sizes = (1_000, 100_000, 1_000_000)
-    group = "read"
     goals = (
         Goal(1.1, "dict", sizes=(1_000,)),
         Goal(1.7, "dict", sizes=(100_000,)),

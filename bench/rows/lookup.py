@@ -16,7 +16,6 @@ class LookUp(Row):
     name = "look-up"
     title = "look-up m[k], 8 to 1M"
     variants = ("same key", "equal key")
-    group = "read"
     goals = (Goal(1.3, "dict"), Goal(1.0, "immutables"))
     source = """
 for k in ks:

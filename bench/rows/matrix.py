@@ -19,7 +19,7 @@ WRITES = 10_000
 
 
 class MatrixRow(Row):
-    group = "matrix"
+    in_matrix = True
     budget = 1.5
 
     @property

@@ -62,7 +62,6 @@ class DiffOne(Row):
 
     name = "diff of one change"
     title = "diff of one change in 1M"
-    group = "versions"
     sizes = (1_000_000,)
     goals = (Goal(1, unit="us"),)
     repeats = True
@@ -143,7 +142,6 @@ class HundredVersions(Row):
 
     name = "100 versions"
     title = "100 one-key versions of a 1M map (dict: copies)"
-    group = "versions"
     sizes = (1_000_000,)
     goals = (Goal(0.5, "pypersistent"), Goal(1 / 6_500, "dict", faster=True))
     source = """
