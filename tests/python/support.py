@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 TORTURE = os.environ.get("TORTURE", "") not in ("", "0")
+# A sanitizer's stack frames are several times as large.
+SANITIZED = "san.so" in os.environ.get("LD_PRELOAD", "")
 HERE = Path(__file__).resolve().parent
 MERSENNE = 2**61 - 1  # the modulus of int's hash: its multiples all hash to 0
 

@@ -15,9 +15,12 @@ from support import check_python
 PRELUDE = """
 import copy, gc, operator, pickle, sys, threading
 import holdfast
+import support
 from holdfast import Map
 
 DEPTH = 200_000
+# Costly levels, so fewer of them: still more than 8 MiB of stack hold at 170 bytes a level.
+SOME = DEPTH if support.TORTURE else DEPTH // 4
 
 def nest(depth=DEPTH, bottom=None):
     m = Map(bottom=bottom)
@@ -25,7 +28,7 @@ def nest(depth=DEPTH, bottom=None):
         m = Map(m=m)
     return m
 
-def nest_wide(depth=DEPTH):
+def nest_wide(depth=SOME):
     '''Each level in a node below the root: collisions, and 40 other entries.'''
     filler = dict.fromkeys(range(40))
     m = Map()
@@ -47,7 +50,7 @@ def nest_keys(depth=DEPTH):
         m = Map({m: 1})
     return m
 
-def nest_versions(depth=DEPTH):
+def nest_versions(depth=SOME):
     '''Each level a version of the one below.'''
     m = Map({i: i for i in range(40)})
     for _ in range(depth):
@@ -109,7 +112,7 @@ def main():
     {case}
 
 if {threaded}:
-    threading.stack_size(1024 * 1024)
+    threading.stack_size(1024 * 1024 * (4 if support.SANITIZED else 1))
     thread = threading.Thread(target=main)
     thread.start()
     thread.join()

@@ -360,7 +360,7 @@ def test_values_that_use_the_map_as_they_die() -> None:
 
 def test_a_value_that_dies_during_iteration() -> None:
     def last_one() -> Iterator[Any]:
-        m = Map({i: Dying(gc.collect) for i in range(100)})
+        m = Map({i: Dying(lambda: gc.collect(0)) for i in range(100)})
         yield from m.items()
 
     for step, (key, value) in enumerate(last_one()):
