@@ -236,7 +236,7 @@ int hf_map_hash(const hf_map *map, uint64_t *out)
 
 int hf_map_type_hash(const hf_type *type, hf_value value, uint64_t *out)
 {
-    return hf_map_hash(value.ptr, out);
+    return value.ptr == NULL ? HF_INVALID : hf_map_hash(value.ptr, out);
 }
 
 int hf_map_type_equal(const hf_type *type, hf_value a, hf_value b)

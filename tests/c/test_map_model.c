@@ -171,10 +171,8 @@ static int resolve(void *user, hf_value key, hf_value left, hf_value right, hf_v
 {
     int value;
     hf_choice choice = settle(id_of(key), (int)id_of(left), (int)id_of(right), &value);
-    if (choice == HF_CHOOSE_NEW) {
-        *made = box_value(value);
-        atomic_fetch_add(&boxes[value].counts, 1);
-    }
+    if (choice == HF_CHOOSE_NEW)
+        *made = box_counted(value);
     return choice;
 }
 
@@ -262,10 +260,8 @@ static int resolve3(void *user, hf_value key, const hf_value *base, const hf_val
     if (found->open)
         return HF_CHOOSE_OPEN;
     int choice = settle3(id, found->base->value[id], found->mine->value[id], found->theirs->value[id], &value);
-    if (choice == HF_CHOOSE_NEW) {
-        *made = box_value(value);
-        atomic_fetch_add(&boxes[value].counts, 1);
-    }
+    if (choice == HF_CHOOSE_NEW)
+        *made = box_counted(value);
     return choice;
 }
 
