@@ -182,6 +182,10 @@ int hfpy_pickle_exec(PyObject *module, core_state *state);
 PyObject *hfpy_node_reduce(PyObject *self, PyObject *unused);
 PyObject *hfpy_map_reduce(core_state *state, Map *map);
 
+/* module.c: makes a function of the module, says that it belongs to `home`, where pickle and readers will look for it, and
+ * puts it in the module. New reference. */
+PyObject *hfpy_add_function(PyObject *module, PyMethodDef *definition, const char *home);
+
 /* footprint.c */
 PyObject *hfpy_footprint(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *hfpy_map_sizeof(PyObject *self, PyObject *unused);

@@ -538,44 +538,54 @@ static PyObject *map_reduce(PyObject *self, PyObject *unused)
     return hfpy_map_reduce(hfpy_state(self), (Map *)self);
 }
 
-/* Like copy.deepcopy of a tuple: the same object if the copies of all keys and values are the originals. */
-static PyObject *map_deepcopy(PyObject *self, PyObject *memo)
+/* Puts deep copies of all items in the draft. 1 if each is the original, 0 if not, or -1. */
+static int deepcopy_items(core_state *state, PyObject *self, PyObject *memo, hfpy_draft *draft)
 {
-    core_state *state = hfpy_state(self);
-    PyObject *result = NULL, *item;
-    PyObject *module = PyImport_ImportModule("copy");
+    PyObject *module = PyImport_ImportModule("copy"), *item;
     PyObject *deepcopy = module == NULL ? NULL : PyObject_GetAttrString(module, "deepcopy");
     PyObject *iterator = deepcopy == NULL ? NULL : hfpy_iterator_new(state, self, VIEW_ITEMS);
-    hfpy_draft draft = {NULL, 0, 1};
-    int same = 1;
-    if (iterator == NULL)
-        goto done;
-    while ((item = PyIter_Next(iterator)) != NULL) {
+    int same = iterator == NULL ? -1 : 1;
+    while (same >= 0 && (item = PyIter_Next(iterator)) != NULL) {
         PyObject *key = PyObject_CallFunctionObjArgs(deepcopy, PyTuple_GET_ITEM(item, 0), memo, NULL);
         PyObject *value =
             key == NULL ? NULL : PyObject_CallFunctionObjArgs(deepcopy, PyTuple_GET_ITEM(item, 1), memo, NULL);
-        int status = value == NULL ? -1 : hfpy_draft_put(state, &draft, key, value);
-        same &= key == PyTuple_GET_ITEM(item, 0) && value == PyTuple_GET_ITEM(item, 1);
+        if (value == NULL || hfpy_draft_put(state, draft, key, value) < 0)
+            same = -1;
+        else if (key != PyTuple_GET_ITEM(item, 0) || value != PyTuple_GET_ITEM(item, 1))
+            same = 0;
         Py_XDECREF(key);
         Py_XDECREF(value);
         Py_DECREF(item);
-        if (status < 0)
-            goto done;
     }
-    if (PyErr_Occurred())
-        goto done;
-    if (same) {
-        result = Py_NewRef(self);
-    } else {
+    Py_XDECREF(iterator);
+    Py_XDECREF(deepcopy);
+    Py_XDECREF(module);
+    return PyErr_Occurred() ? -1 : same;
+}
+
+/* As copy.deepcopy does a tuple: the same object if the copies of all that is in it are the originals; and, where a
+ * copy was made meanwhile because something in it leads back here, that copy. */
+static PyObject *map_deepcopy(PyObject *self, PyObject *memo)
+{
+    core_state *state = hfpy_state(self);
+    hfpy_draft draft = {NULL, 0, 1};
+    PyObject *result = NULL, *known = NULL;
+    int same = deepcopy_items(state, self, memo, &draft);
+    if (same == 0 && PyDict_Check(memo)) {
+        PyObject *id = PyLong_FromVoidPtr(self);
+        known = id == NULL ? NULL : PyDict_GetItemWithError(memo, id);
+        Py_XDECREF(id);
+        if (known == NULL && PyErr_Occurred())
+            same = -1;
+    }
+    if (same > 0 || known != NULL) {
+        result = Py_NewRef(known != NULL ? known : self);
+    } else if (same == 0) {
         trie_link root = draft.root;
         draft.root = NULL;
         result = hfpy_map_wrap(state, root, draft.count);
     }
-done:
     hfpy_draft_abandon(&draft);
-    Py_XDECREF(iterator);
-    Py_XDECREF(deepcopy);
-    Py_XDECREF(module);
     return result;
 }
 

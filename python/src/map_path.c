@@ -30,9 +30,20 @@ static int level_get(core_state *state, PyObject *level, PyObject *key, PyObject
     return 0;
 }
 
+/* The keys of a path, as a tuple. `who` is for messages. */
+static PyObject *path_keys(PyObject *path, const char *who)
+{
+    if (Py_TYPE(path)->tp_iter == NULL && !PySequence_Check(path)) {
+        PyErr_Format(PyExc_TypeError, "%s() argument 'path' must be an iterable of keys, not '%.200s'", who,
+                     Py_TYPE(path)->tp_name);
+        return NULL;
+    }
+    return PySequence_Tuple(path);
+}
+
 PyObject *hfpy_map_get_in(core_state *state, PyObject *map, PyObject *path, PyObject *fallback)
 {
-    PyObject *keys = PySequence_Tuple(path);
+    PyObject *keys = path_keys(path, "get_in");
     if (keys == NULL)
         return NULL;
     PyObject *level = Py_NewRef(map);
@@ -68,7 +79,7 @@ static void path_close(opened_path *path)
 /* Finds the Maps along a path. A level that is not there is the empty Map. `who` is for messages. */
 static int path_open(core_state *state, opened_path *path, Map *map, PyObject *keys, const char *who)
 {
-    *path = (opened_path){.keys = PySequence_Tuple(keys)};
+    *path = (opened_path){.keys = path_keys(keys, who)};
     if (path->keys == NULL)
         return -1;
     Py_ssize_t count = PyTuple_GET_SIZE(path->keys);

@@ -194,14 +194,13 @@ static int gathering_build(core_state *state, gathering *gathered, trie_link *ro
 {
     trie_ctx ctx = {.state = state};
     trie_builder builder = {.ctx = &ctx, .distinct = gathered->distinct};
-    int status = hfpy_trie_build(&builder, gathered->items, gathered->count, root);
-    if (status == 0) {
-        *count = (Py_ssize_t)builder.added;
+    int status = hfpy_trie_build(&builder, gathered->items, &gathered->count, root);
+    if (status == 0)
         gathered->count = 0;
-        for (size_t i = 0; i < builder.spare_count; i++) {
-            Py_DECREF(builder.spare[i].key);
-            Py_DECREF(builder.spare[i].value);
-        }
+    *count = (Py_ssize_t)builder.added;
+    for (size_t i = 0; i < builder.spare_count; i++) {
+        Py_DECREF(builder.spare[i].key);
+        Py_DECREF(builder.spare[i].value);
     }
     hf_free(builder.spare);
     gathering_clear(gathered);

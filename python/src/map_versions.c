@@ -178,12 +178,19 @@ static PyObject *conflict_keys(PyObject *self, void *unused)
     return keys;
 }
 
+enum { CONFLICT_SHOWN = 5 }; /* keys in the message */
+
 static PyObject *conflict_str(PyObject *self)
 {
     PyObject *keys = conflict_keys(self, NULL), *text = NULL;
-    if (keys != NULL)
-        text = PyUnicode_FromFormat("both sides changed %zd key%s differently: %R", PyTuple_GET_SIZE(keys),
-                                    PyTuple_GET_SIZE(keys) == 1 ? "" : "s", keys);
+    Py_ssize_t count = keys == NULL ? 0 : PyTuple_GET_SIZE(keys);
+    PyObject *shown = keys == NULL ? NULL : PyTuple_GetSlice(keys, 0, CONFLICT_SHOWN);
+    if (shown != NULL && count <= CONFLICT_SHOWN)
+        text = PyUnicode_FromFormat("both sides changed %zd key%s differently: %R", count, count == 1 ? "" : "s", shown);
+    else if (shown != NULL)
+        text = PyUnicode_FromFormat("both sides changed %zd keys differently, %R and %zd more", count, shown,
+                                    count - CONFLICT_SHOWN);
+    Py_XDECREF(shown);
     Py_XDECREF(keys);
     return text;
 }

@@ -69,6 +69,22 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
     return *type == NULL ? -1 : PyModule_AddType(module, *type);
 }
 
+PyObject *hfpy_add_function(PyObject *module, PyMethodDef *definition, const char *home)
+{
+    PyObject *name = PyUnicode_FromString(home);
+    PyObject *function = name == NULL ? NULL : PyCFunction_NewEx(definition, module, name);
+    Py_XDECREF(name);
+    if (function != NULL && PyModule_AddObjectRef(module, definition->ml_name, function) < 0)
+        Py_CLEAR(function);
+    return function;
+}
+
+static PyMethodDef footprint_definition = {
+    "footprint", (PyCFunction)(void (*)(void))hfpy_footprint, METH_FASTCALL,
+    PyDoc_STR("footprint(*maps)\n--\n\n"
+              "Bytes of these Maps and of all their nodes, a shared node counted once; keys and values are not\n"
+              "counted.")};
+
 static int module_exec(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
@@ -82,18 +98,12 @@ static int module_exec(PyObject *module)
         hfpy_pickle_exec(module, state) < 0 || register_abcs(state) < 0)
         return -1;
     state->empty_map = hfpy_map_wrap(state, NULL, 0);
-    if (state->empty_map == NULL || PyModule_AddStringConstant(module, "__version__", HF_VERSION) < 0)
+    PyObject *footprint = hfpy_add_function(module, &footprint_definition, "holdfast");
+    Py_XDECREF(footprint);
+    if (state->empty_map == NULL || footprint == NULL || PyModule_AddStringConstant(module, "__version__", HF_VERSION) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "cpu_level", hf_cpu_level_name(hf_cpu_level()));
 }
-
-static PyMethodDef module_methods[] = {
-    {"footprint", (PyCFunction)(void (*)(void))hfpy_footprint, METH_FASTCALL,
-     PyDoc_STR("footprint(*maps)\n--\n\n"
-               "Bytes of these Maps and of all their nodes, a shared node counted once; keys and values are not\n"
-               "counted.")},
-    {NULL, NULL, 0, NULL},
-};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -111,7 +121,6 @@ static PyModuleDef module_definition = {
     .m_name = "holdfast._core_" LEVEL_STRING(HF_CPU_LEVEL),
     .m_doc = "The C core of holdfast, compiled for one CPU level. Import holdfast instead.",
     .m_size = sizeof(core_state),
-    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

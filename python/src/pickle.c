@@ -297,6 +297,44 @@ static int list_differences(Pickled *old, Pickled *new, PyObject *gone, PyObject
     return 0;
 }
 
+/* Whether two values cannot be told apart, apart from their addresses. Numbers and strings are not in pickle's memo, or
+ * not always, and so come in again with every node that has them. */
+static bool is_same_atom(PyObject *a, PyObject *b)
+{
+    if (a == b)
+        return true;
+    if (Py_TYPE(a) != Py_TYPE(b))
+        return false;
+    if (PyFloat_CheckExact(a)) {
+        double x = PyFloat_AS_DOUBLE(a), y = PyFloat_AS_DOUBLE(b);
+        return memcmp(&x, &y, sizeof x) == 0;
+    }
+    if (!PyLong_CheckExact(a) && !PyUnicode_CheckExact(a) && !PyBytes_CheckExact(a))
+        return false;
+    PyObject *answer = Py_TYPE(a)->tp_richcompare(a, b, Py_EQ);
+    if (answer == NULL)
+        PyErr_Clear(); /* out of memory: then they count as different */
+    Py_XDECREF(answer);
+    return answer == Py_True;
+}
+
+/* Puts one pair in, unless the draft has it. */
+static int apply_arrival(core_state *state, hfpy_draft *draft, PyObject *pair)
+{
+    PyObject *key = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
+    trie_ctx ctx = {.state = state};
+    trie_entry stored;
+    Py_hash_t hash = PyObject_Hash(key);
+    if (hash == -1)
+        return -1;
+    int found = trie_find(&ctx, draft->root, 0, (uint64_t)hash, key, &stored);
+    if (found < 0)
+        return hfpy_raise(found);
+    if (found > 0 && is_same_atom(stored.value, value))
+        return 0;
+    return hfpy_draft_put_hashed(state, draft, hash, key, value);
+}
+
 /* `map` with what has gone, unless it has come as well, taken out and what has come put in. */
 static PyObject *apply_differences(core_state *state, Map *map, PyObject *gone, PyObject *come)
 {
@@ -312,10 +350,8 @@ static PyObject *apply_differences(core_state *state, Map *map, PyObject *gone, 
         if (status == 0)
             status = hfpy_draft_discard(state, &draft, key);
     }
-    for (Py_ssize_t i = 0; status >= 0 && i < PyList_GET_SIZE(come); i++) {
-        PyObject *pair = PyList_GET_ITEM(come, i);
-        status = hfpy_draft_put(state, &draft, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
-    }
+    for (Py_ssize_t i = 0; status >= 0 && i < PyList_GET_SIZE(come); i++)
+        status = apply_arrival(state, &draft, PyList_GET_ITEM(come, i));
     Py_DECREF(arrivals);
     if (status >= 0)
         return hfpy_draft_finish(state, &draft, map);
@@ -385,24 +421,12 @@ static PyMethodDef pickle_functions[] = {
     {"_load_node", (PyCFunction)(void (*)(void))load_node, METH_FASTCALL,
      PyDoc_STR("Part of a pickled Map. Not for use.")},
     {"_load_map", load_map, METH_O, PyDoc_STR("Part of a pickled Map. Not for use.")},
-    {NULL, NULL, 0, NULL},
 };
-
-/* Makes a function of the module that says it is the package's, where pickle will look for it. */
-static PyObject *add_function(PyObject *module, PyMethodDef *definition)
-{
-    PyObject *name = PyUnicode_FromString("holdfast._core");
-    PyObject *function = name == NULL ? NULL : PyCFunction_NewEx(definition, module, name);
-    Py_XDECREF(name);
-    if (function != NULL && PyModule_AddObjectRef(module, definition->ml_name, function) < 0)
-        Py_CLEAR(function);
-    return function;
-}
 
 int hfpy_pickle_exec(PyObject *module, core_state *state)
 {
     state->pickled_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &pickled_spec, NULL);
-    state->load_node = add_function(module, &pickle_functions[0]);
-    state->load_map = add_function(module, &pickle_functions[1]);
+    state->load_node = hfpy_add_function(module, &pickle_functions[0], "holdfast._core");
+    state->load_map = hfpy_add_function(module, &pickle_functions[1], "holdfast._core");
     return state->pickled_type == NULL || state->load_node == NULL || state->load_map == NULL ? -1 : 0;
 }

@@ -200,7 +200,7 @@ void hfpy_trie_trash_drop(trie_trash *trash)
     trie_trash_drop(NULL, trash);
 }
 
-int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t count, trie_link *root)
+int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t *count, trie_link *root)
 {
     return trie_build(builder, items, count, root);
 }
@@ -290,7 +290,14 @@ static int tracked_node_traverse(PyObject *self, visitproc visit, void *arg)
 
 #define NODE_DOC "A node of the trie. Not for use: nodes are only seen by the garbage collector."
 
+/* object's own would read the maps as a length. sys.getsizeof adds the collector's words. */
+static PyObject *node_sizeof(PyObject *self, PyObject *unused)
+{
+    return PyLong_FromSize_t(sizeof(trie_node) + node_slots_size(((trie_node *)(void *)self)->maps));
+}
+
 static PyMethodDef node_methods[] = {
+    {"__sizeof__", node_sizeof, METH_NOARGS, NULL},
     {"__reduce__", hfpy_node_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

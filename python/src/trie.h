@@ -18,7 +18,7 @@ int hfpy_trie_put(trie_ctx *ctx, trie_link *root, bool mine, Py_hash_t hash, con
 int hfpy_trie_remove(trie_ctx *ctx, trie_link *root, bool mine, Py_hash_t hash, PyObject *key, trie_trash *trash);
 void hfpy_trie_trash_drop(trie_trash *trash);
 
-int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t count, trie_link *root);
+int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t *count, trie_link *root);
 size_t hfpy_trie_count(trie_link root);
 int hfpy_trie_equal(trie_ctx *ctx, trie_link a, trie_link b);
 int hfpy_trie_digest(trie_ctx *ctx, trie_link root, uint64_t *digest);

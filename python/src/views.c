@@ -99,19 +99,33 @@ static PyObject *view_mapping(PyObject *self, void *unused)
 /* set(left).method(right); either may be the view. */
 static PyObject *view_operate(PyObject *left, PyObject *right, const char *method)
 {
-    PyObject *result = PySet_New(left);
-    if (result == NULL)
-        return NULL;
-    PyObject *none = PyObject_CallMethod(result, method, "O", right);
+    PyObject *result = PySet_New(left), *name = PyUnicode_FromString(method), *none = NULL;
+    if (result != NULL && name != NULL)
+        none = PyObject_CallMethodOneArg(result, name, right);
     if (none == NULL)
         Py_CLEAR(result);
     Py_XDECREF(none);
+    Py_XDECREF(name);
     return result;
 }
 
+/* The elements of the other operand that are in the view; so what is not in both need not be hashable. */
 static PyObject *view_and(PyObject *left, PyObject *right)
 {
-    return view_operate(left, right, "intersection_update");
+    bool on_left = PyType_GetSlot(Py_TYPE(left), Py_nb_and) == (void *)view_and;
+    PyObject *view = on_left ? left : right, *other = on_left ? right : left, *element;
+    PyObject *result = PySet_New(NULL), *iterator = result == NULL ? NULL : PyObject_GetIter(other);
+    int status = iterator == NULL ? -1 : 0;
+    while (status == 0 && (element = PyIter_Next(iterator)) != NULL) {
+        status = PySequence_Contains(view, element);
+        if (status > 0)
+            status = PySet_Add(result, element);
+        Py_DECREF(element);
+    }
+    Py_XDECREF(iterator);
+    if (status < 0 || PyErr_Occurred())
+        Py_CLEAR(result);
+    return result;
 }
 
 static PyObject *view_or(PyObject *left, PyObject *right)

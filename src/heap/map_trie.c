@@ -313,12 +313,11 @@ static int map_build(const hf_map_type *type, const hf_pair *pairs, size_t count
         return HF_NOMEM;
     int status = map_build_items(&ctx, pairs, count, items);
     if (status == 0) {
-        status = trie_build(&builder, items, count, &out->root);
+        status = trie_build(&builder, items, &count, &out->root);
         if (status < 0)
             for (size_t i = 0; i < count; i++)
                 trie_drop_entries(&ctx, &items[i].entry, 1);
-        else
-            trie_drop_entries(&ctx, builder.spare, builder.spare_count);
+        trie_drop_entries(&ctx, builder.spare, builder.spare_count);
     }
     hf_free(builder.spare);
     hf_free(items);

@@ -345,23 +345,32 @@ static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, uint32_
  * the next five, and so on (an MSD radix sort whose most significant digit is the lowest), between two arrays that
  * change places at each level. Every node is then built once, at its final size.
  *
- * Counts: an item brings the counts of its entry. They move into the trie without being touched. While the build
- * goes on, `items` as a whole always holds each of them exactly once, whatever the order, so that a failure needs
- * no more than to free the nodes' memory and leave the counts where they were. */
-/* Frees the memory of nodes that were being built, and leaves the counts of their contents alone. */
-static void trie_unbuild(trie_ctx *ctx, trie_link link)
+ * Counts: an item brings the counts of its entry. They move into the trie without being touched. When the build
+ * fails they move back: the nodes' memory is freed, and their entries go to the front of the array they came from.
+ */
+
+/* Frees the memory of nodes that were being built; their entries go to `to`. Returns how many there are. */
+static size_t trie_unbuild(trie_ctx *ctx, trie_link link, trie_item *to)
 {
     trie_node *node = trie_at(ctx, link);
+    size_t count = hf_trie_entry_count(node->maps);
+    for (size_t i = 0; i < count; i++)
+        to[i].entry = trie_entries(node)[i];
     uint32_t children = hf_trie_child_count(node->maps);
     for (uint32_t i = 0; i < children; i++)
-        trie_unbuild(ctx, trie_links(trie_at(ctx, link))[i]);
+        count += trie_unbuild(ctx, trie_links(trie_at(ctx, link))[i], to + count);
     trie_shell_free(ctx, link);
+    return count;
 }
 
-static void trie_packed_unbuild(trie_ctx *ctx, const trie_packed *packed)
+static size_t trie_packed_unbuild(trie_ctx *ctx, const trie_packed *packed, trie_item *to)
 {
+    size_t count = packed->entry_count;
+    for (size_t i = 0; i < count; i++)
+        to[i].entry = packed->entries[i];
     for (uint32_t i = 0; i < packed->link_count; i++)
-        trie_unbuild(ctx, packed->links[i]);
+        count += trie_unbuild(ctx, packed->links[i], to + count);
+    return count;
 }
 
 static int trie_builder_spare(trie_builder *builder, const trie_entry *entry)
@@ -378,37 +387,32 @@ static int trie_builder_spare(trie_builder *builder, const trie_entry *entry)
     return 0;
 }
 
-/* Items of one and the same hash: keeps, of those with equal keys, the first key and the last value. Leaves them at
- * the front; returns how many, or a failure. Runs foreign code. */
-static ptrdiff_t trie_builder_unique(trie_builder *builder, trie_item *items, size_t count)
+/* Of items of one and the same hash, leaves one for each key: the first key, with the last value. The others go to
+ * builder->spare. *count is how many are left, also when it fails. Runs foreign code. */
+static int trie_builder_unique(trie_builder *builder, trie_item *items, size_t *count)
 {
-    size_t unique = 1;
-    if (builder->distinct)
-        return (ptrdiff_t)count;
-    for (size_t i = 1; i < count; i++) {
+    size_t unique = 0, i;
+    int status = 0;
+    for (i = 0; i < *count; i++) {
         size_t at = 0;
-        for (; at < unique; at++) {
-            int same = trie_same_key(builder->ctx, &items[at].entry, trie_key_of(&items[i].entry));
-            if (same < 0)
-                return same;
-            if (same > 0)
-                break;
-        }
-        if (at < unique) {
+        for (; at < unique && status == 0; at += status == 0)
+            status = trie_same_key(builder->ctx, &items[at].entry, trie_key_of(&items[i].entry));
+        if (status > 0) {
             trie_swap_values(&items[at].entry, &items[i].entry);
-            int status = trie_builder_spare(builder, &items[i].entry);
-            if (status < 0)
-                return status;
-            continue;
+            status = trie_builder_spare(builder, &items[i].entry);
+        } else if (status == 0) {
+            items[unique++] = items[i];
         }
-        trie_item item = items[i];
-        items[i] = items[unique];
-        items[unique++] = item;
+        if (status < 0)
+            break;
     }
-    return (ptrdiff_t)unique;
+    memmove(items + unique, items + i, (*count - i) * sizeof *items);
+    *count = unique + (*count - i);
+    return status;
 }
 
-/* A node that leads to `link` and nowhere else, at each depth from `bottom` - 1 up to `depth`. */
+/* A node that leads to `link` and nowhere else, at each depth from `bottom` - 1 up to `depth`. Failing, leaves *link
+ * what has been built. */
 static int trie_builder_chain(trie_builder *builder, uint64_t hash, unsigned depth, unsigned bottom, trie_link *link)
 {
     trie_ctx *ctx = builder->ctx;
@@ -417,10 +421,8 @@ static int trie_builder_chain(trie_builder *builder, uint64_t hash, unsigned dep
         bottom--;
         int status = trie_fresh(ctx, (hf_trie_maps){.child_map = hf_trie_slot(hash, bottom)},
                                 trie_traits_of(ctx, *link), &above);
-        if (status < 0) {
-            trie_unbuild(ctx, *link);
+        if (status < 0)
             return status;
-        }
         trie_links(trie_at(ctx, above))[0] = *link;
         trie_seal(ctx, above);
         *link = above;
@@ -428,34 +430,38 @@ static int trie_builder_chain(trie_builder *builder, uint64_t hash, unsigned dep
     return 0;
 }
 
-/* A view, for `depth`, of items that all have one hash. */
-static int trie_build_same(trie_builder *builder, trie_item *items, size_t count, unsigned depth, trie_view *out)
+/* A view, for `depth`, of items that all have one hash. *count as in trie_build_run. */
+static int trie_build_same(trie_builder *builder, trie_item *items, size_t *count, unsigned depth, trie_view *out)
 {
     trie_ctx *ctx = builder->ctx;
-    ptrdiff_t unique = count == 1 ? 1 : trie_builder_unique(builder, items, count);
-    if (unique < 0)
-        return (int)unique;
-    if (unique > UINT32_MAX)
+    int status = builder->distinct || *count == 1 ? 0 : trie_builder_unique(builder, items, count);
+    if (status < 0)
+        return status;
+    if (*count > UINT32_MAX)
         return HF_LIMIT;
-    builder->added += (size_t)unique;
-    if (unique == 1) {
+    builder->added += *count;
+    if (*count == 1) {
         *out = (trie_view){.kind = TRIE_ENTRY, .entry = items[0].entry};
         return 0;
     }
     unsigned traits = 0;
-    for (ptrdiff_t i = 0; i < unique; i++)
+    for (size_t i = 0; i < *count; i++)
         traits |= trie_traits_for(ctx, &items[i].entry);
     trie_link link;
-    int status = trie_fresh(ctx, hf_trie_collision_maps((uint32_t)unique), traits, &link);
+    status = trie_fresh(ctx, hf_trie_collision_maps((uint32_t)*count), traits, &link);
     if (status < 0)
         return status;
     trie_entry *entries = trie_entries(trie_at(ctx, link));
-    for (ptrdiff_t i = 0; i < unique; i++)
+    for (size_t i = 0; i < *count; i++)
         entries[i] = items[i].entry;
     trie_seal(ctx, link);
     status = trie_builder_chain(builder, items[0].hash, depth, HF_TRIE_LEVELS, &link);
+    if (status < 0) {
+        (void)trie_unbuild(ctx, link, items);
+        return status;
+    }
     *out = (trie_view){.kind = TRIE_NODE, .link = link};
-    return status;
+    return 0;
 }
 
 static bool trie_items_share_hash(const trie_item *items, size_t count)
@@ -501,41 +507,30 @@ static void trie_sort_few(trie_item *items, size_t count, unsigned depth)
 
 enum { TRIE_FEW = 12 }; /* up to here insertion sort beats a partition */
 
-/* The view, for `depth`, of these items; `other` is room for as many. */
-static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *other, size_t count, unsigned depth,
-                          trie_view *out)
+static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *other, size_t *count, unsigned depth,
+                          trie_view *out);
+
+/* A node, at `depth`, of items sorted by slot; `other` is room for as many. *count as in trie_build_run. */
+static int trie_build_node(trie_builder *builder, trie_item *items, trie_item *other, size_t *count, unsigned depth,
+                           trie_view *out)
 {
     trie_ctx *ctx = builder->ctx;
-    if (trie_items_share_hash(items, count))
-        return trie_build_same(builder, items, count, depth, out);
-    HF_ASSERT(depth < HF_TRIE_LEVELS);
-    if (count > TRIE_FEW) {
-        size_t ends[HF_TRIE_FANOUT];
-        trie_partition(items, other, count, depth, ends);
-        trie_item *sorted = other;
-        other = items;
-        items = sorted;
-    } else {
-        trie_sort_few(items, count, depth);
-    }
-
     trie_packed packed;
     hf_trie_maps maps = {0, 0};
+    int status = 0;
+    size_t begin = 0, end = 0, run = 0;
     packed.entry_count = packed.link_count = packed.traits = 0;
-    for (size_t begin = 0, end; begin < count; begin = end) {
+    HF_ASSERT(*count > 0);
+    for (; begin < *count; begin = end) {
         uint32_t slot = hf_trie_slot(items[begin].hash, depth);
-        for (end = begin + 1; end < count && hf_trie_slot(items[end].hash, depth) == slot; end++)
+        for (end = begin + 1; end < *count && hf_trie_slot(items[end].hash, depth) == slot; end++)
             continue;
         trie_view view = {.kind = TRIE_ENTRY, .entry = items[begin].entry};
-        int status = 0;
-        if (end - begin == 1)
+        run = end - begin;
+        if (run == 1)
             builder->added++;
-        else
-            status = trie_build_run(builder, items + begin, other + begin, end - begin, depth + 1, &view);
-        if (status < 0) {
-            trie_packed_unbuild(ctx, &packed);
-            return status;
-        }
+        else if ((status = trie_build_run(builder, items + begin, other + begin, &run, depth + 1, &view)) < 0)
+            goto fail;
         if (view.kind == TRIE_ENTRY) {
             maps.entry_map |= slot;
             packed.traits |= trie_traits_for(ctx, &view.entry);
@@ -550,28 +545,54 @@ static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *ot
         *out = (trie_view){.kind = TRIE_ENTRY, .entry = packed.entries[0]};
         return 0;
     }
-    int status = trie_packed_build(ctx, &packed, maps, &out->link);
-    if (status < 0) {
-        trie_packed_unbuild(ctx, &packed);
-        return status;
-    }
-    out->kind = TRIE_NODE;
-    return 0;
+    *out = (trie_view){.kind = TRIE_NODE};
+    status = trie_packed_build(ctx, &packed, maps, &out->link);
+    if (status == 0)
+        return 0;
+    begin = end;
+    run = 0;
+fail:;
+    /* What is built, the run that failed, and those not reached, close up. */
+    size_t back = trie_packed_unbuild(ctx, &packed, items);
+    memmove(items + back, items + begin, run * sizeof *items);
+    memmove(items + back + run, items + end, (*count - end) * sizeof *items);
+    *count = back + run + (*count - end);
+    return status;
 }
 
-/* Builds a trie of `count` items. On success the counts of their entries belong to *root, save for the entries in
- * builder->spare, which the caller drops; on failure all of them are still the caller's, in `items` (in another
- * order). The caller frees builder->spare in either case. Of equal keys the first stays, with the last one's
- * value. Runs foreign code unless builder->distinct. */
-static int trie_build(trie_builder *builder, trie_item *items, size_t count, trie_link *root)
+/* The view, for `depth`, of *count items; `other` is room for as many. On failure, *count of the items are the caller's
+ * again, in `items` (without their hashes); the others are in builder->spare. */
+static int trie_build_run(trie_builder *builder, trie_item *items, trie_item *other, size_t *count, unsigned depth,
+                          trie_view *out)
+{
+    if (trie_items_share_hash(items, *count))
+        return trie_build_same(builder, items, count, depth, out);
+    HF_ASSERT(depth < HF_TRIE_LEVELS);
+    if (*count <= TRIE_FEW) {
+        trie_sort_few(items, *count, depth);
+        return trie_build_node(builder, items, other, count, depth, out);
+    }
+    size_t ends[HF_TRIE_FANOUT];
+    trie_partition(items, other, *count, depth, ends);
+    int status = trie_build_node(builder, other, items, count, depth, out);
+    if (status < 0)
+        memcpy(items, other, *count * sizeof *items);
+    return status;
+}
+
+/* Builds a trie of *count items. On success the counts of their entries belong to *root; on failure they are the
+ * caller's: *count of them are in `items`, in some order. In either case those in builder->spare are the caller's, to be
+ * dropped, and the array itself, to be freed. Of equal keys the first stays, with the last one's value. Runs foreign
+ * code unless builder->distinct. */
+static int trie_build(trie_builder *builder, trie_item *items, size_t *count, trie_link *root)
 {
     *root = TRIE_NONE;
     builder->added = 0;
-    if (count == 0)
+    if (*count == 0)
         return 0;
     trie_item *other = items; /* a few are sorted where they are */
-    if (count > TRIE_FEW) {
-        other = count > SIZE_MAX / sizeof *other ? NULL : hf_alloc(count * sizeof *other);
+    if (*count > TRIE_FEW) {
+        other = *count > SIZE_MAX / sizeof *other ? NULL : hf_alloc(*count * sizeof *other);
         if (other == NULL)
             return HF_NOMEM;
     }
