@@ -31,6 +31,8 @@
 #ifndef HF_TRIE_NODE_H
 #define HF_TRIE_NODE_H
 
+#include "base/bits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,12 +55,12 @@ _Static_assert(sizeof(hf_trie_maps) == 8, "the maps are one word of a node");
 /* Compiles to one instruction where the CPU level of this build has it (see base/cpu.h). */
 static inline unsigned hf_trie_popcount(uint32_t bits)
 {
-    return (unsigned)__builtin_popcount(bits);
+    return hf_popcount32(bits);
 }
 
 static inline unsigned hf_trie_lowest(uint32_t bits)
 {
-    return (unsigned)__builtin_ctz(bits);
+    return hf_ctz32(bits);
 }
 
 /* The slot, as a bit, that `hash` has in a node `depth` levels below the root. */
