@@ -31,6 +31,13 @@
 
 #include <cmocka.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#endif
+
 #define RUBBISH 0xdbdbdbdbdbdbdbdbu
 
 enum { KEYS = 64, ABSENT = -1, FAILED = -1234, BLOCKS = 1 << 16 };
@@ -46,7 +53,7 @@ typedef struct arena_block {
 } arena_block;
 
 typedef struct arena {
-    char *base;
+    char *base; /* one of the two memories */
     size_t used;
     uint64_t savepoint; /* blocks at and behind this offset are ours */
     unsigned open;      /* nodes between fresh and seal */
@@ -58,12 +65,17 @@ typedef struct arena {
 
 static arena the;
 
+/* The arena is in one of two memories, and moves to the other. */
+enum { MEMORY = 8 << 20 };
+
+static _Alignas(16) char memories[2][MEMORY];
+
 static void arena_reset(void)
 {
-    free(the.base);
+    ASAN_UNPOISON_MEMORY_REGION(memories, sizeof memories);
     memset(&the, 0, sizeof the);
+    the.base = memories[0];
     the.used = 64; /* so that 0 refers to nothing */
-    the.base = calloc(1, the.used);
     the.savepoint = the.used;
 }
 
@@ -73,13 +85,14 @@ static int arena_alloc(size_t size, bool is_node, uint64_t *offset)
     assert_int_equal(the.open, 0);
     if (++the.allocations == the.fail_allocation)
         return HF_NOMEM;
-    assert_true(the.block_count < BLOCKS);
-    char *moved = malloc(the.used + size);
-    memcpy(moved, the.base, the.used);
-    memset(moved + the.used, 0xdb, size);
-    memset(the.base, 0xdb, the.used);
-    free(the.base);
-    the.base = moved;
+    assert_true(the.block_count < BLOCKS && the.used + size <= MEMORY);
+    char *old = the.base;
+    the.base = memories[old == memories[0]];
+    ASAN_UNPOISON_MEMORY_REGION(the.base, the.used + size);
+    memcpy(the.base, old, the.used);
+    memset(the.base + the.used, 0xdb, size);
+    memset(old, 0xdb, the.used);
+    ASAN_POISON_MEMORY_REGION(old, the.used);
     *offset = the.used;
     the.blocks[the.block_count++] = (arena_block){.offset = the.used, .size = size, .is_node = is_node};
     the.used += size;
