@@ -345,6 +345,125 @@ def test_values_that_edit_the_transient_as_they_die() -> None:
     assert not failures
 
 
+# -- foreign code that runs because memory was asked for --------------------------------------------------
+
+
+class Garbage:
+    """A cycle, thrown away at once; the collector calls `act` when it finds it."""
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        self.act = act
+        self.cycle = self
+
+    def __del__(self) -> None:
+        self.act()
+
+
+def collecting_after(allocations: int, act: Callable[[], Any], call: Callable[[], Any]) -> tuple[Any, bool]:
+    """call(), with a collection after so many more containers, which runs act(); what it gave, and whether it ran.
+
+    Up to CPython 3.11 any allocation of a container may run finalizers, also where no key or value is asked.
+    From 3.12 on they wait until Python code runs; then this is a test like any other.
+    """
+    ran = False
+
+    def once() -> None:
+        nonlocal ran
+        ran = True
+        gc.set_threshold(0)
+        act()
+
+    threshold = gc.get_threshold()
+    gc.collect(0)
+    gc.set_threshold(0)
+    Garbage(once)
+    # Pairs from the interpreter's free list set off no collection: take them all.
+    pairs = [(i, None) for i in range(2100)]
+    gc.set_threshold(gc.get_count()[0] + allocations)
+    try:
+        return call(), ran
+    except Exception as error:
+        return error, ran
+    finally:
+        gc.set_threshold(*threshold)
+        pairs.clear()
+
+
+EDITS_BY_GARBAGE: dict[str, Callable[[Any], Any]] = {
+    "clear": lambda t: t.clear(),
+    "replace": lambda t: [operator.setitem(t, i, [i]) for i in range(0, 40, 3)],
+    "popitem": lambda t: t.popitem(),
+    "grow": lambda t: t.update({i: [i] for i in range(40, 80)}),
+    "finish": lambda t: t.finish(),
+}
+INTERRUPTED: dict[str, Callable[[Any], Any]] = {
+    "popitem": lambda t: t.popitem(),
+    "items": lambda t: list(t.items()),
+    "values": lambda t: [value for value in t.values()],
+    "items and values": lambda t: list(zip(t.items(), t.values(), strict=False)),
+    "pop": lambda t: t.pop(5, None),
+    "setdefault": lambda t: t.setdefault(99, [99]),
+    "t[k] = v": lambda t: operator.setitem(t, 7, [7]),
+    "t[absent] = v": lambda t: operator.setitem(t, 99, [99]),
+    "del t[k]": lambda t: operator.delitem(t, 7),
+    "get": lambda t: t.get(5),
+    "update(dict)": lambda t: t.update({5: [5], 99: [99]}),
+    "update(Map)": lambda t: t.update(Map({5: [5], 99: [99]})),
+    "== dict": lambda t: t == {i: [i] for i in range(40)},
+    "dict(t)": lambda t: dict(t),
+    "Map(t)": lambda t: Map(t),
+    "merge": lambda t: Map({5: [5]}).merge(t, with_=lambda left, right: right),
+    "repr": lambda t: repr(t),
+    "items &": lambda t: t.items() & {(5, 5)},
+    "finish": lambda t: t.finish(),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS_BY_GARBAGE)
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_garbage_that_edits_the_transient(name: str, edit: str) -> None:
+    for n in count():
+        # Lists that nobody else holds: if one is let go of too early, it is gone.
+        t: Any = Map({i: [i] for i in range(40)}).mutate()
+
+        def act() -> None:
+            try:
+                EDITS_BY_GARBAGE[edit](t)  # noqa: B023
+            except (RuntimeError, ValueError, KeyError):
+                pass
+
+        result, ran = collecting_after(n, act, lambda: INTERRUPTED[name](t))  # noqa: B023
+        assert not isinstance(result, Exception) or isinstance(result, RuntimeError | ValueError | KeyError | TypeError)
+        if name in ("pop", "get") and isinstance(result, list):
+            assert result == [5]
+        if name == "popitem" and isinstance(result, tuple):
+            assert result[1] == [result[0]]
+        done = t.finish()
+        done._check()
+        assert all(value == [key] for key, value in done.items())
+        if not ran:
+            break
+
+
+@pytest.mark.parametrize("act", [drop_operands, spoil_inputs], ids=lambda act: act.__name__)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_garbage_that_intervenes(name: str, act: Callable[[World], None]) -> None:
+    operation = OPERATIONS[name]
+    material = Material()
+    expected = outcome(operation, World(Model, material))
+    for n in count():
+        world = World(Map, material)
+        result, ran = collecting_after(n, lambda: act(world), lambda: outcome(operation, world))  # noqa: B023
+        if isinstance(result, Exception):
+            assert isinstance(result, AttributeError | TypeError | RuntimeError | ValueError)
+        elif not ran:
+            assert result == expected
+        if act is not drop_operands:
+            assert_as_before(world.operands, world.contents)
+        if not ran:
+            break
+
+
 def test_values_that_use_the_map_as_they_die() -> None:
     seen = []
     for size in (2, 40, 2000):

@@ -79,6 +79,29 @@ def test_a_second_transient_starts_from_what_the_first_left() -> None:
     assert last == {i: "third" if i % 2 == 0 else -i for i in range(500)}
 
 
+@pytest.mark.parametrize("size", [1, 40, 3000])
+def test_nodes_that_became_the_transients_own(size: int) -> None:
+    """With its map gone, a transient edits that map's nodes in place: what they remember of it must go, too."""
+    m: Any = Map({i: i for i in range(size)})
+    hash(m)
+    t = m.mutate()
+    del m
+    expected: dict[int, Any] = {i: i for i in range(size)}
+    for i in range(0, size, 7):
+        t[i] = expected[i] = "changed"
+    t[size] = expected[size] = "new"
+    done = t.finish()
+    done._check()
+    assert done == expected
+    assert hash(done) == hash(frozenset(expected.items()))
+    t = done.mutate()
+    del done
+    for i in range(0, size, 5):
+        del t[i], expected[i]
+    t["list"] = expected["list"] = []  # type: ignore[index]
+    assert t.finish() == expected
+
+
 def test_two_transients_of_one_map() -> None:
     m = Map({i: i for i in range(300)})
     one, two = m.mutate(), m.transient()
