@@ -180,11 +180,12 @@ static int trie_digest_entry(trie_ctx *ctx, const trie_entry *entry, uint64_t *o
 {
     uint64_t key, value;
     int status = map_hash_value(ctx, ctx->key, entry->key, &key);
-    if (status == 0)
+    if (status >= 0)
         status = map_hash_value(ctx, ctx->value, entry->value, &value);
-    if (status == 0)
-        *out = hf_hash_u64(value, hf_hash_u64(key, 0x9e3779b97f4a7c15u));
-    return status;
+    if (status < 0)
+        return status;
+    *out = hf_hash_u64(value, hf_hash_u64(key, 0x9e3779b97f4a7c15u));
+    return 0;
 }
 
 static inline uint64_t trie_digest_load(trie_ctx *ctx, trie_link link)

@@ -24,7 +24,7 @@ static hf_map *tens(int count)
 {
     hf_map *map = empty(&int_to_int);
     for (int i = 0; i < count; i++)
-        assert_int_equal(hf_map_with_take(&map, number(i), number(10 * i)), 1);
+        assert_int_equal(hf_map_with_take(&map, number(i), number((int64_t)10 * i)), 1);
     return map;
 }
 

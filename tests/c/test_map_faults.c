@@ -249,7 +249,7 @@ static void operands_choose(operands *o, uint64_t seed, bool removes)
     model_clear(&o->in_a);
     o->in_b = o->in_c = o->in_a;
     for (int key = 0; key < keys; key++) {
-        int value = random_below(&random, 3) ? (int)random_below(&random, 2 * VALUES) : ABSENT;
+        int value = random_below(&random, 3) ? (int)random_below(&random, TWINS) : ABSENT;
         o->in_a.value[key] = o->in_b.value[key] = o->in_c.value[key] = value;
         if (random_below(&random, 4) == 0)
             o->in_b.value[key] = random_below(&random, 2) ? (int)random_below(&random, VALUES) : ABSENT;
@@ -257,7 +257,7 @@ static void operands_choose(operands *o, uint64_t seed, bool removes)
             o->in_c.value[key] = random_below(&random, 2) ? (int)random_below(&random, VALUES) : ABSENT;
     }
     o->key = (int)random_below(&random, keys);
-    o->value = (int)random_below(&random, 2 * VALUES);
+    o->value = (int)random_below(&random, TWINS);
     o->edited = o->in_a;
     o->edited.value[o->key] = removes ? ABSENT : o->value;
 }

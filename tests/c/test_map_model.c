@@ -1,8 +1,10 @@
 /*
  * Random programs of map operations, each checked against a plain array, for key hashes from good to constant.
- * HF_TEST_SEED=n runs the programs of another seed.
+ * HF_TEST_SEED=n runs the programs of another seed; TORTURE=1 runs many more, of a new seed each time.
  */
 #include "test_map_support.h"
+
+#include <time.h>
 
 enum { SLOTS = 6, STEPS = 1500 };
 
@@ -30,7 +32,7 @@ static int pick_key(program *p)
 
 static int pick_value(program *p)
 {
-    return (int)pick(p, 2 * VALUES);
+    return (int)pick(p, TWINS);
 }
 
 static slot *pick_slot(program *p)
@@ -163,7 +165,7 @@ static void step_build(program *p)
 static hf_choice settle(int64_t key, int left, int right, int *made)
 {
     uint64_t dice = mixed((uint64_t)key * 1000003 + (uint64_t)(left + 1) * 1009 + (uint64_t)(right + 1));
-    *made = (int)(dice / 16 % (2 * VALUES));
+    *made = (int)(dice / 16 % (TWINS));
     return (hf_choice)(dice % 4);
 }
 
@@ -395,17 +397,16 @@ static void run(uint64_t seed, hash_mode mode, int keys)
     assert_int_equal(box_counts(), 0);
 }
 
-static uint64_t seed(void)
-{
-    const char *given = getenv("HF_TEST_SEED");
-    return given == NULL ? 1 : strtoull(given, NULL, 10);
-}
+static uint64_t seed;
 
 static void programs_with(hash_mode mode)
 {
-    run(seed(), mode, KEYS);
-    run(seed() + 1, mode, 20);
-    run(seed() + 2, mode, 4);
+    uint64_t rounds = getenv("TORTURE") != NULL ? 50 : 1;
+    for (uint64_t round = 0; round < rounds; round++) {
+        run(seed + 3 * round, mode, KEYS);
+        run(seed + 3 * round + 1, mode, 20);
+        run(seed + 3 * round + 2, mode, 4);
+    }
 }
 
 #define PROGRAMS(name, mode)       \
@@ -430,6 +431,8 @@ int main(void)
         SUPPORTED(programs_with_equal_low_60_bits), SUPPORTED(programs_with_five_hashes),
         SUPPORTED(programs_with_one_hash),
     };
-    print_message("HF_TEST_SEED=%llu\n", (unsigned long long)seed());
+    const char *given = getenv("HF_TEST_SEED");
+    seed = given != NULL ? strtoull(given, NULL, 10) : getenv("TORTURE") != NULL ? (uint64_t)time(NULL) : 1;
+    print_message("HF_TEST_SEED=%llu\n", (unsigned long long)seed);
     return cmocka_run_group_tests(tests, support_init, NULL);
 }

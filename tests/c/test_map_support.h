@@ -32,7 +32,8 @@
 
 enum {
     BOXES = 16384,
-    VALUES = 8, /* distinct values, each in two boxes */
+    VALUES = 8,         /* distinct values, */
+    TWINS = 2 * VALUES, /* each in two boxes */
     FAILED = HF_STATUS_OWN - 7,
     DROP_FAILED = HF_STATUS_OWN - 8,
 };

@@ -143,7 +143,7 @@ static void *pass_on(void *seed)
         hf_map *kept = round % 3 == 0 ? hf_map_keep(map) : NULL;
         expect(hf_map_with_take(&map, number(0), number(value.i64 + 1)) == 0);
         for (int i = 1; i < 20; i++)
-            expect(hf_map_with_take(&map, number(i * 31), number(value.i64)) >= 0);
+            expect(hf_map_with_take(&map, number(i * INT64_C(31)), number(value.i64)) >= 0);
         atomic_store(&handed, map);
         if (kept != NULL) {
             hf_value again;
@@ -174,7 +174,7 @@ static void *read_shared_maps(void *seed)
     random_source random = {(uint64_t)(uintptr_t)seed};
     for (int round = 0; round < ROUNDS / 4; round++) {
         hf_map *a = board_take(&random), *b = board_take(&random);
-        uint64_t hash_a, hash_b;
+        uint64_t hash_a = 0, hash_b = 0;
         hf_map_iter iter;
         hf_value key, value;
         size_t count = 0;
