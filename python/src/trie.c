@@ -22,6 +22,7 @@ static inline void trie_drop_link(trie_ctx *ctx, trie_link link)
 
 static inline int trie_keep_entries(trie_ctx *ctx, trie_entry *entries, uint32_t count)
 {
+#pragma GCC unroll 2
     for (uint32_t i = 0; i < count; i++) {
         Py_INCREF(entries[i].key);
         Py_INCREF(entries[i].value);
@@ -31,6 +32,7 @@ static inline int trie_keep_entries(trie_ctx *ctx, trie_entry *entries, uint32_t
 
 static inline void trie_drop_entries(trie_ctx *ctx, trie_entry *entries, uint32_t count)
 {
+#pragma GCC unroll 2
     for (uint32_t i = 0; i < count; i++) {
         Py_DECREF(entries[i].key);
         Py_DECREF(entries[i].value);

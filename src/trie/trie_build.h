@@ -153,80 +153,84 @@ static bool trie_draft_is_base(trie_ctx *ctx, const trie_draft *draft, unsigned 
            (draft->maps.entry_map | draft->maps.child_map) == draft->same[base];
 }
 
-/* The contents of a draft in the order in which a node has them, and how many of them are not counted yet. */
+/* The contents of a node to be, in the order in which it will have them. */
 typedef struct trie_packed {
     trie_entry entries[HF_TRIE_FANOUT];
     trie_link links[HF_TRIE_FANOUT];
     uint32_t entry_count, link_count;
-    uint32_t entries_counted, links_counted; /* a bit for each */
     unsigned traits;
 } trie_packed;
 
-static void trie_draft_pack(trie_ctx *ctx, const trie_draft *draft, trie_packed *packed)
-{
+/* Where the slots of a draft are to be read. */
+typedef struct trie_draft_source {
     trie_node *bases[2];
-    for (unsigned base = 0; base < 2; base++)
-        bases[base] = draft->same[base] != 0 ? trie_at(ctx, draft->bases[base]) : NULL;
-    uint32_t first = draft->same[0], second = draft->same[1] & ~first;
-    uint32_t count = 0, counted = 0;
-    for (uint32_t left = draft->maps.entry_map; left != 0; left &= left - 1, count++) {
-        uint32_t slot = left & -left;
-        if ((first | second) & slot) {
-            trie_node *base = bases[(second & slot) != 0];
-            packed->entries[count] = trie_entries(base)[hf_trie_index(base->maps.entry_map, slot)];
-        } else {
-            packed->entries[count] = draft->entries[hf_trie_lowest(slot)];
-            counted |= (uint32_t)((draft->counted & slot) != 0) << count;
-        }
-    }
-    packed->entry_count = count;
-    packed->entries_counted = counted;
-    count = counted = 0;
-    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1, count++) {
-        uint32_t slot = left & -left;
-        if ((first | second) & slot) {
-            trie_node *base = bases[(second & slot) != 0];
-            packed->links[count] = trie_slot_links(base)[hf_trie_index(base->maps.child_map, slot)];
-        } else {
-            packed->links[count] = draft->links[hf_trie_lowest(slot)];
-            counted |= (uint32_t)((draft->counted & slot) != 0) << count;
-        }
-    }
-    packed->link_count = count;
-    packed->links_counted = counted;
-    packed->traits = draft->traits | (first != 0 ? trie_traits_of(ctx, draft->bases[0]) : 0) |
-                     (second != 0 ? trie_traits_of(ctx, draft->bases[1]) : 0);
+    uint32_t first, second; /* slots to take from either base */
+} trie_draft_source;
+
+static trie_draft_source trie_draft_sources(trie_ctx *ctx, const trie_draft *draft)
+{
+    trie_draft_source source = {.first = draft->same[0], .second = draft->same[1] & ~draft->same[0]};
+    source.bases[0] = source.first != 0 ? trie_at(ctx, draft->bases[0]) : NULL;
+    source.bases[1] = source.second != 0 ? trie_at(ctx, draft->bases[1]) : NULL;
+    return source;
 }
 
-/* Counts what is not counted yet. On failure it has counted nothing. */
-static int trie_packed_keep(trie_ctx *ctx, trie_packed *packed)
+/* The entry in this slot. */
+static inline trie_entry trie_draft_entry(const trie_draft *draft, const trie_draft_source *source, uint32_t slot)
 {
-    for (uint32_t i = 0; i < packed->entry_count; i++) {
-        if (packed->entries_counted >> i & 1)
-            continue;
-        int status = trie_keep_entries(ctx, &packed->entries[i], 1);
-        if (status == 0)
-            continue;
-        while (i-- > 0)
-            if (!(packed->entries_counted >> i & 1))
-                trie_drop_entries(ctx, &packed->entries[i], 1);
-        return status;
+    if (!((source->first | source->second) & slot))
+        return draft->entries[hf_trie_lowest(slot)];
+    trie_node *base = source->bases[(source->second & slot) != 0];
+    return trie_entries(base)[hf_trie_index(base->maps.entry_map, slot)];
+}
+
+static inline trie_link trie_draft_link(const trie_draft *draft, const trie_draft_source *source, uint32_t slot)
+{
+    if (!((source->first | source->second) & slot))
+        return draft->links[hf_trie_lowest(slot)];
+    trie_node *base = source->bases[(source->second & slot) != 0];
+    return trie_slot_links(base)[hf_trie_index(base->maps.child_map, slot)];
+}
+
+/* Drops what packing has counted. */
+static void trie_draft_unpack(trie_ctx *ctx, const trie_draft *draft, trie_packed *packed)
+{
+    uint32_t at = 0;
+    for (uint32_t left = draft->maps.entry_map; at < packed->entry_count; left &= left - 1, at++)
+        if (!(draft->counted & left & -left))
+            trie_drop_entries(ctx, &packed->entries[at], 1);
+    at = 0;
+    for (uint32_t left = draft->maps.child_map; at < packed->link_count; left &= left - 1, at++)
+        if (!(draft->counted & left & -left))
+            trie_drop_link(ctx, packed->links[at]);
+}
+
+/* Packs a draft, and counts what it has not counted. On failure it has counted nothing. */
+static int trie_draft_pack(trie_ctx *ctx, const trie_draft *draft, trie_packed *packed)
+{
+    trie_draft_source source = trie_draft_sources(ctx, draft);
+    packed->entry_count = packed->link_count = 0;
+    packed->traits = draft->traits | (source.first != 0 ? trie_traits_of(ctx, draft->bases[0]) : 0) |
+                     (source.second != 0 ? trie_traits_of(ctx, draft->bases[1]) : 0);
+    for (uint32_t left = draft->maps.entry_map; left != 0; left &= left - 1) {
+        uint32_t slot = left & -left;
+        trie_entry *entry = &packed->entries[packed->entry_count];
+        *entry = trie_draft_entry(draft, &source, slot);
+        int status = draft->counted & slot ? 0 : trie_keep_entries(ctx, entry, 1);
+        if (status < 0) {
+            trie_draft_unpack(ctx, draft, packed);
+            return status;
+        }
+        packed->entry_count++;
     }
-    for (uint32_t i = 0; i < packed->link_count; i++)
-        if (!(packed->links_counted >> i & 1))
-            trie_keep_link(ctx, packed->links[i]);
+    for (uint32_t left = draft->maps.child_map; left != 0; left &= left - 1) {
+        uint32_t slot = left & -left;
+        trie_link link = trie_draft_link(draft, &source, slot);
+        if (!(draft->counted & slot))
+            trie_keep_link(ctx, link);
+        packed->links[packed->link_count++] = link;
+    }
     return 0;
-}
-
-/* Undoes trie_packed_keep. */
-static void trie_packed_drop(trie_ctx *ctx, trie_packed *packed)
-{
-    for (uint32_t i = 0; i < packed->entry_count; i++)
-        if (!(packed->entries_counted >> i & 1))
-            trie_drop_entries(ctx, &packed->entries[i], 1);
-    for (uint32_t i = 0; i < packed->link_count; i++)
-        if (!(packed->links_counted >> i & 1))
-            trie_drop_link(ctx, packed->links[i]);
 }
 
 /* Makes a node of what is packed, and counted: the counts go over to the node. */
@@ -236,8 +240,8 @@ static int trie_packed_build(trie_ctx *ctx, const trie_packed *packed, hf_trie_m
     if (status < 0)
         return status;
     trie_node *node = trie_at(ctx, *out);
-    memcpy(trie_entries(node), packed->entries, packed->entry_count * sizeof(trie_entry));
-    memcpy(trie_links(node), packed->links, packed->link_count * sizeof(trie_link));
+    hf_trie_copy(trie_entries(node), packed->entries, packed->entry_count * sizeof(trie_entry));
+    hf_trie_copy(trie_links(node), packed->links, packed->link_count * sizeof(trie_link));
     trie_seal(ctx, *out);
     return 0;
 }
@@ -255,17 +259,19 @@ static int trie_draft_finish(trie_ctx *ctx, trie_draft *draft, trie_view *out)
         out->twin = is_base[0] && is_base[1];
         return 0;
     }
-    trie_packed packed;
-    trie_draft_pack(ctx, draft, &packed);
     if (hf_trie_is_lone_entry(draft->maps)) {
-        *out = (trie_view){.kind = TRIE_ENTRY, .counted = packed.entries_counted != 0, .entry = packed.entries[0]};
+        trie_draft_source source = trie_draft_sources(ctx, draft);
+        *out = (trie_view){.kind = TRIE_ENTRY,
+                           .counted = draft->counted != 0,
+                           .entry = trie_draft_entry(draft, &source, draft->maps.entry_map)};
         return 0;
     }
-    int status = trie_packed_keep(ctx, &packed);
+    trie_packed packed;
+    int status = trie_draft_pack(ctx, draft, &packed);
     if (status == 0) {
         status = trie_packed_build(ctx, &packed, draft->maps, &out->link);
         if (status < 0)
-            trie_packed_drop(ctx, &packed);
+            trie_draft_unpack(ctx, draft, &packed);
     }
     if (status < 0) {
         trie_draft_drop(ctx, draft);
@@ -332,7 +338,7 @@ static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, uint32_
         trie_drop_entries(ctx, mutable_entries, count);
         return status;
     }
-    memcpy(trie_entries(trie_at(ctx, out->link)), entries, count * sizeof(trie_entry));
+    hf_trie_copy(trie_entries(trie_at(ctx, out->link)), entries, count * sizeof(trie_entry));
     trie_seal(ctx, out->link);
     out->kind = TRIE_NODE;
     out->counted = true;

@@ -82,7 +82,6 @@ static int trie_locate(trie_ctx *ctx, trie_path *path, trie_key key, trie_spot *
  *                 entry out, child in        (two keys in one slot: a child for both)
  *      remove     entry out
  *                 child out, entry in        (the child came down to one entry)
- *      on the way up                         child out, child in
  *
  * What comes in brings its count with it. */
 typedef struct trie_change {
@@ -117,8 +116,9 @@ static inline void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32
         trie_keep_link(ctx, links[i]);
 }
 
-static void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
+static inline void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
 {
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < count; i++)
         trie_drop_link(ctx, links[i]);
 }
@@ -171,29 +171,29 @@ static inline void trie_overwrite_slots(trie_node *node, const trie_change *chan
 static inline void trie_copy_changed(const trie_change *change, trie_node *from, trie_node *to)
 {
     if (trie_change_keeps_size(change)) {
-        memcpy(to->slots, from->slots, trie_slots_size(from->maps));
+        hf_trie_copy(to->slots, from->slots, trie_slots_size(from->maps));
         trie_overwrite_slots(to, change);
         return;
     }
     const trie_entry *entry = trie_entries(from);
     uint32_t count = hf_trie_entry_count(from->maps), at = change->entry_at;
     trie_entry *entry_to = trie_entries(to) + at;
-    memcpy(trie_entries(to), entry, at * sizeof *entry);
+    hf_trie_copy(trie_entries(to), entry, at * sizeof *entry);
     if (change->entry_in)
         *entry_to++ = change->entry;
     at += change->entry_out;
-    memcpy(entry_to, entry + at, (count - at) * sizeof *entry);
+    hf_trie_copy(entry_to, entry + at, (count - at) * sizeof *entry);
 
     const trie_link *link = trie_links(from);
     trie_link *link_to = trie_links(to);
     count = hf_trie_child_count(from->maps);
     at = change->child_at;
-    memcpy(link_to, link, at * sizeof *link);
+    hf_trie_copy(link_to, link, at * sizeof *link);
     link_to += at;
     if (change->child_in)
         *link_to++ = change->child;
     at += change->child_out;
-    memcpy(link_to, link + at, (count - at) * sizeof *link);
+    hf_trie_copy(link_to, link + at, (count - at) * sizeof *link);
 }
 
 /* Builds the node that `source` would be with `change` made. With `move` the slots of `source` go over to
@@ -220,18 +220,41 @@ static int trie_splice(trie_ctx *ctx, trie_link source, bool move, trie_change *
     return 0;
 }
 
-/* The change to the node at `depth` of the path that puts `child` in the place of the one on the path. */
-static trie_change trie_change_of_child(trie_ctx *ctx, const trie_path *path, unsigned depth, trie_link child)
+/* The place, among the links of the node at `depth` of the path, of the one that the path takes. */
+static inline uint32_t trie_path_index(trie_ctx *ctx, const trie_path *path, unsigned depth)
 {
-    hf_trie_maps maps = trie_at(ctx, path->at[depth])->maps;
-    return (trie_change){
-        .maps = maps,
-        .child_at = hf_trie_index(maps.child_map, hf_trie_slot(path->hash, depth)),
-        .child_out = true,
-        .child_in = true,
-        .child = child,
-        .traits = trie_traits_of(ctx, child),
-    };
+    return hf_trie_index(trie_at(ctx, path->at[depth])->maps.child_map, hf_trie_slot(path->hash, depth));
+}
+
+/* trie_splice for what happens at every level but one: builds the node that `source` would be with another child at
+ * `index`. Takes over the count of `child`, also when it fails. */
+static int trie_splice_child(trie_ctx *ctx, trie_link source, uint32_t index, trie_link child, trie_link *out)
+{
+    trie_node *node = trie_at(ctx, source);
+    hf_trie_maps maps = node->maps;
+    uint32_t entries = hf_trie_popcount(maps.entry_map), links = hf_trie_popcount(maps.child_map);
+    int status = trie_keep_entries(ctx, trie_entries(node), entries);
+    if (status < 0) {
+        trie_drop_link(ctx, child);
+        return status;
+    }
+    trie_keep_links(ctx, trie_slot_links(node), index);
+    trie_keep_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+    status = trie_fresh(ctx, maps, trie_traits_of(ctx, source) | trie_traits_of(ctx, child), out);
+    if (status < 0) {
+        node = trie_at(ctx, source);
+        trie_drop_entries(ctx, trie_entries(node), entries);
+        trie_drop_links(ctx, trie_slot_links(node), index);
+        trie_drop_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+        trie_drop_link(ctx, child);
+        return status;
+    }
+    node = trie_at(ctx, source);
+    trie_node *copy = trie_at(ctx, *out);
+    hf_trie_copy(copy->slots, node->slots, entries * sizeof(trie_entry) + links * sizeof(trie_link));
+    trie_slot_links(copy)[index] = child;
+    trie_seal(ctx, *out);
+    return 0;
 }
 
 /* How many nodes of the path, from the top, may be changed in place; as the depth of the first that may not. */
@@ -251,8 +274,8 @@ static void trie_hang(trie_ctx *ctx, trie_link *root, const trie_path *path, uns
         *root = link;
         return;
     }
-    trie_change change = trie_change_of_child(ctx, path, depth - 1, link);
-    trie_overwrite_slots(trie_at(ctx, path->at[depth - 1]), &change);
+    uint32_t index = trie_path_index(ctx, path, depth - 1);
+    trie_slot_links(trie_at(ctx, path->at[depth - 1]))[index] = link;
 }
 
 /* Makes `change` to the node at `depth` of the path, and *root the root of the version that has it.
@@ -286,10 +309,8 @@ static int trie_apply(trie_ctx *ctx, trie_link *root, bool mine, const trie_path
         }
     } else {
         int status = trie_splice(ctx, source, false, change, &link);
-        for (unsigned up = depth; status == 0 && up > owned; up--) {
-            trie_change above = trie_change_of_child(ctx, path, up - 1, link);
-            status = trie_splice(ctx, path->at[up - 1], false, &above, &link);
-        }
+        for (unsigned up = depth; status == 0 && up > owned; up--)
+            status = trie_splice_child(ctx, path->at[up - 1], trie_path_index(ctx, path, up - 1), link, &link);
         if (status < 0)
             return status;
         if (mine) {
@@ -331,7 +352,7 @@ static int trie_pair(trie_ctx *ctx, unsigned depth, const trie_entry *a, uint64_
         trie_drop_entries(ctx, both, 2);
         return status;
     }
-    memcpy(trie_entries(trie_at(ctx, link)), both, sizeof both);
+    hf_trie_copy(trie_entries(trie_at(ctx, link)), both, sizeof both);
     trie_seal(ctx, link);
 
     /* Above the split, one node a level that leads nowhere else. */
