@@ -79,15 +79,18 @@ static int iterator_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* (key, value), in the tuple given out last if nobody else has it. */
+/* (key, value), in the tuple given out last if nobody else has it. Key and value are held first: a new tuple may mean a
+ * collection, whose finalizers may use up this iterator and so let go of its map. */
 static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyObject *value)
 {
     PyObject *item = iterator->item;
+    Py_INCREF(key);
+    Py_INCREF(value);
     if (item != NULL && hfpy_may_refill(item)) {
         PyObject *old_key = PyTuple_GET_ITEM(item, 0), *old_value = PyTuple_GET_ITEM(item, 1);
         Py_INCREF(item);
-        PyTuple_SET_ITEM(item, 0, Py_NewRef(key));
-        PyTuple_SET_ITEM(item, 1, Py_NewRef(value));
+        PyTuple_SET_ITEM(item, 0, key);
+        PyTuple_SET_ITEM(item, 1, value);
         /* The collector may have found it to hold nothing of interest; now it may. */
         if (!PyObject_GC_IsTracked(item))
             PyObject_GC_Track(item);
@@ -96,11 +99,14 @@ static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyOb
         return item;
     }
     item = PyTuple_New(2);
-    if (item == NULL)
+    if (item == NULL) {
+        Py_DECREF(key);
+        Py_DECREF(value);
         return NULL;
-    PyTuple_SET_ITEM(item, 0, Py_NewRef(key));
-    PyTuple_SET_ITEM(item, 1, Py_NewRef(value));
-    if (iterator->item == NULL)
+    }
+    PyTuple_SET_ITEM(item, 0, key);
+    PyTuple_SET_ITEM(item, 1, value);
+    if (iterator->item == NULL && iterator->owner != NULL)
         iterator->item = Py_NewRef(item);
     return item;
 }

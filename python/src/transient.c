@@ -282,9 +282,13 @@ static PyObject *transient_popitem(PyObject *self, PyObject *unused)
         PyErr_SetString(PyExc_KeyError, "popitem(): TransientMap is empty");
         return NULL;
     }
-    PyObject *item = PyTuple_Pack(2, entry->key, entry->value);
-    if (item != NULL && transient_discard(state, transient, PyTuple_GET_ITEM(item, 0)) < 0)
+    /* Held before the tuple is made: that may collect garbage, which may edit the transient. */
+    PyObject *key = Py_NewRef(entry->key), *value = Py_NewRef(entry->value);
+    PyObject *item = PyTuple_Pack(2, key, value);
+    if (item != NULL && transient_discard(state, transient, key) < 0)
         Py_CLEAR(item);
+    Py_DECREF(key);
+    Py_DECREF(value);
     return item;
 }
 
