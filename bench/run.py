@@ -156,7 +156,7 @@ def main() -> int:
     work = plan(options)
     if options.list:
         for row in dict.fromkeys(row for row, _ in work):
-            print(f"{'matrix' if row.in_matrix else 'goals':8}{row.name}")
+            print(f"{'goals' if row.goals else '':6} {'matrix' if row.in_matrix else '':7}{row.name}")
         return 0
     wanted = options.only.split(",") if options.only else list(contenders.BY_NAME)
     probed = {name: probe(name) for name in wanted}
@@ -175,11 +175,11 @@ def main() -> int:
     about["machine"]["load at the end"] = [round(load, 2) for load in os.getloadavg()]
 
     found = report.verdicts(ROWS, results)
-    trouble = report.troubles(results)
-    about["troubles"] = trouble
+    troubles = report.troubles(results)
+    about["troubles"] = troubles
     print("\n" + report.table(found, judged=not options.quick))
-    if trouble:
-        print("\nWrong, failed or left out:\n" + "\n".join(f"  {text}" for text in trouble))
+    if troubles:
+        print("\nWrong, failed or left out:\n" + "\n".join(f"  {text}" for text in troubles))
     whole = not (options.quick or options.rows or options.sizes or options.only or options.peers_only)
     if path := options.json or (RESULTS / "bench.json" if whole else None):
         save(path, about, results, found)

@@ -36,6 +36,7 @@ class Contender:
     imports: Mapping[str, str] = field(default_factory=dict)  # name in the source -> attribute of module
     in_place: bool = False  # a write changes m itself: rows give it its own copy
     write_copies: bool = False  # a write copies the whole map
+    visits_all: bool = False  # the collector visits all of every version, not once what they share
     write_us: float = 0.0  # rough cost of a write to a large map, only to leave out what would take minutes
 
     @cached_property
@@ -55,7 +56,8 @@ class Contender:
         text = f"def run({', '.join(args)}):\n{indent(body, '    ')}\n"
         scope = dict(self.namespace)
         exec(compile(text, f"<{label}, {self.name}>", "exec"), scope)
-        return scope["run"]
+        run: Callable[..., Any] = scope["run"]
+        return run
 
     def evaluate(self, expression: str, **variables: Any) -> Any:
         return self.compile(f"return {expression}", tuple(variables), "prepare")(**variables)
@@ -177,6 +179,7 @@ PEERS = (
             tput="t[k] = v",
             close="m = t.persistent()",
         ),
+        visits_all=True,
         write_us=100,
     ),
     Contender(

@@ -97,7 +97,8 @@ class Data:
             keys = self.shuffled_keys[:length]
             return tiled(keys if same else other_objects(keys), length)
 
-        return self.once(("look-ups", length, same), make)
+        found: list[Any] = self.once(("look-ups", length, same), make)
+        return found
 
     def map_of(self, c: Contender) -> Any:
         """The contender's map of all pairs, shared by the rows: not to be changed."""

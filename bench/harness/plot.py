@@ -25,7 +25,7 @@ def _charts(results: Sequence[Result]) -> dict[str, list[Result]]:
     """The results of each chart: a row, or the memory of an entry, over its sizes."""
     charts: dict[str, list[Result]] = {}
     for result in results:
-        if result.row.in_matrix or result.row.name == "memory":
+        if (result.row.in_matrix or result.row.name == "memory") and result.case.variant in ("", "same key"):
             charts.setdefault(result.row.name, []).append(result)
     return charts
 

@@ -34,18 +34,19 @@ class Result:
 
     def __init__(self, row: Row, case: Case) -> None:
         self.row, self.case = row, case
-        self.outcomes: dict[str, dict[str, Any]] = {}
+        self.outcomes: dict[str, dict[str, Any]] = {}  # by contender
+        self._figures: dict[str, Figures] = {}
 
     def add(self, outcomes: dict[str, dict[str, Any]]) -> None:
         for name, outcome in outcomes.items():
-            figures = {int(number): figure for number, figure in outcome["figures"].items()}
-            self.outcomes[name] = outcome | {"figures": figures}
+            self.outcomes[name] = outcome
+            self._figures[name] = {int(number): figure for number, figure in outcome["figures"].items()}
 
     def figures(self, name: str) -> Figures:
-        return self.outcomes.get(name, {}).get("figures", {})
+        return self._figures.get(name, {})
 
     def status(self, name: str) -> str:
-        return self.outcomes.get(name, {}).get("status", "absent")
+        return str(self.outcomes[name]["status"]) if name in self.outcomes else "absent"
 
     def summary(self, name: str) -> Summary | None:
         return Summary.of(list(self.figures(name).values()))
@@ -85,7 +86,7 @@ class Result:
                 "note": outcome["note"],
                 "repeated": outcome["reps"],
                 "summary": vars(summary) if summary else None,
-                "figures": [float(f"{figure:.6g}") for figure in outcome["figures"].values()],
+                "figures": [float(f"{figure:.6g}") for figure in self.figures(name).values()],
             }
         ratios = {}
         for base in ("dict", "holdfast"):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -59,6 +59,9 @@ class Entry:
         return {"status": self.status, "note": self.note, "figures": self.figures, "reps": self.reps}
 
 
+Answer = TypeVar("Answer")
+
+
 class Rounds:
     """The rounds of one case."""
 
@@ -79,7 +82,7 @@ class Rounds:
         except NotOffered as missing:
             entry.fail(NOT_OFFERED, f"no {missing}")
 
-    def _guarded(self, entry: Entry, what: str, action: Callable[[], Any]) -> Any:
+    def _guarded(self, entry: Entry, what: str, action: Callable[[], Answer]) -> Answer | None:
         """A contender that raises is out; one whose result is wrong stays in, and is marked."""
         self.say(entry.c.name, what)
         try:
@@ -110,7 +113,7 @@ class Rounds:
         row, case, c = self.row, self.case, entry.c
         start = time.perf_counter()
         args = self._guarded(entry, "prepare", lambda: row.prepare(c, case, self.data))
-        if not entry.running:
+        if args is None:
             return
         gc.collect()
         turn = self._timed(entry, args)

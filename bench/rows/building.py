@@ -15,13 +15,19 @@ class BuildFromDict(Row):
 
     name = "build from a dict"
     title = "build from a dict, 1M (dict: dict(pairs))"
-    sizes = (1_000_000,)
-    goals = (Goal(1.45, "dict"), Goal(0.4, "immutables"), Goal(1.0, "pypersistent"))
+    in_matrix = True
+    goals = (
+        Goal(1.45, "dict", sizes=(1_000_000,)),
+        Goal(0.4, "immutables", sizes=(1_000_000,)),
+        Goal(1.0, "pypersistent", sizes=(1_000_000,)),
+    )
     shared = False
-    args = ("d", "pairs")
+    repeats = True
+    args = ("d", "pairs", "reps")
 
     def code(self, c: Contender, case: Case) -> str:
-        return "return {from_pairs}" if c is DICT else "return {from_dict}"
+        build = "{from_pairs}" if c is DICT else "{from_dict}"
+        return f"for _ in reps:\n    r = {build}\nreturn r"
 
     def ops(self, c: Contender, case: Case) -> int:
         return case.n

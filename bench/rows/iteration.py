@@ -14,7 +14,7 @@ class IterateItems(Row):
 
     name = "iterate items"
     title = "iterate items"
-    sizes = (1_000, 100_000, 1_000_000)
+    in_matrix = True
     goals = (
         Goal(1.1, "dict", sizes=(1_000,)),
         Goal(1.7, "dict", sizes=(100_000,)),

@@ -16,6 +16,7 @@ class LookUp(Row):
     name = "look-up"
     title = "look-up m[k], 8 to 1M"
     variants = ("same key", "equal key")
+    in_matrix = True
     goals = (Goal(1.3, "dict"), Goal(1.0, "immutables"))
     source = """
 for k in ks:

@@ -1,4 +1,5 @@
-"""The general matrix: every operation, at every size, with both kinds of key, for every contender.
+"""The rest of the general matrix: every operation, at every size, with both kinds of key, for every
+contender. Rows with goals that are measured at every size belong to it too (in_matrix).
 
 Rows of one size and kind share a process and their maps; these are hidden from the collector
 (gc.freeze), so that nobody pays for collecting what another keeps alive.
@@ -52,11 +53,6 @@ class LookUpRow(MatrixRow):
             ks = args["ks"][:effort]
             m, d = args["m"], data.oracle
             expect_equal([(k in m, m.get(k)) for k in ks], [(k in d, d.get(k)) for k in ks], "what was found")
-
-
-class Hit(LookUpRow):
-    name = "hit"
-    source = "for k in ks:\n    {get}"
 
 
 class Miss(LookUpRow):
@@ -164,11 +160,6 @@ class BuildRow(MatrixRow):
         expect_map(result, data.oracle, effort)
 
 
-class FromDict(BuildRow):
-    name = "from dict"
-    source = "for _ in reps:\n    r = {from_dict}\nreturn r"
-
-
 class FromPairs(BuildRow):
     name = "from pairs"
     source = "for _ in reps:\n    r = {from_pairs}\nreturn r"
@@ -194,11 +185,6 @@ class WalkRow(MatrixRow):
 class Keys(WalkRow):
     name = "iterate keys"
     source = "for _ in reps:\n    for k in {keys}:\n        pass"
-
-
-class Items(WalkRow):
-    name = "iterate k, v"
-    source = "for _ in reps:\n    for k, v in {items}:\n        pass"
 
 
 class TwoMapsRow(MatrixRow):
@@ -250,45 +236,14 @@ class Diff(TwoMapsRow):
         check_diff(c, result, data.oracle, data.oracle | dict(self._changes(case, data)))
 
 
-class Merge(TwoMapsRow):
-    """Of two halves that share no key."""
-
-    name = "merge halves"
-    source = "for _ in reps:\n    r = {merge}\nreturn r"
-
-    def operands(self, c: Contender, case: Case, data: Data) -> tuple[Any, Any]:
-        return c.make(dict(data.pairs[: case.n // 2])), c.make(dict(data.pairs[case.n // 2 :]))
-
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
-        expect_map(result, data.oracle, effort)
-
-
-class UnionDerived(TwoMapsRow):
-    """Of a map and a descendant in which one value has changed."""
-
-    name = "union, derived"
-    source = "for _ in reps:\n    r = {merge}\nreturn r"
-
-    def operands(self, c: Contender, case: Case, data: Data) -> tuple[Any, Any]:
-        return data.map_of(c), c.changed(data.map_of(c), data.updates[:1])
-
-    def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
-        expect_map(result, data.oracle | dict(data.updates[:1]), effort)
-
-
 ROWS = (
-    Hit,
     Miss,
     Contains,
     SetNew,
     SetExisting,
     Delete,
-    FromDict,
     FromPairs,
     Keys,
-    Items,
     Equal,
     Diff,
-    Merge,
-    UnionDerived,
 )

@@ -99,7 +99,7 @@ return out
     args = ("m", "pairs", "out")
 
     def ops(self, c: Contender, case: Case) -> int:
-        if c.in_place or c.write_copies:
+        if c.in_place or c.write_copies or c.visits_all:
             return 5
         return 1_000 if case.n > 10_000 else 20
 

@@ -88,8 +88,9 @@ class UpdateDerived(Row):
 
     name = "update with a derived map"
     title = "update with a derived 100k map (one change)"
-    sizes = (100_000,)
-    goals = (Goal(2, unit="us"),)
+    in_matrix = True
+    budget = 3.0
+    goals = (Goal(2, unit="us", sizes=(100_000,)),)
     repeats = True
     source = """
 for _ in reps:
@@ -115,11 +116,16 @@ class MergeHalves(Row):
 
     name = "merge of halves"
     title = "merge of disjoint 500k halves"
-    sizes = (1_000_000,)
-    goals = (Goal(1.0, "pypersistent"),)
+    in_matrix = True
+    goals = (Goal(1.0, "pypersistent", sizes=(1_000_000,)),)
     shared = False
-    source = "return {merge}"
-    args = ("a", "b")
+    repeats = True
+    source = """
+for _ in reps:
+    r = {merge}
+return r
+"""
+    args = ("a", "b", "reps")
 
     def ops(self, c: Contender, case: Case) -> int:
         return case.n
