@@ -21,6 +21,7 @@ import pytest
 
 import holdfast
 from holdfast import MISSING, Change, Conflict, Map, MissingType
+from support import Key
 
 ABC = {"a": 1, "b": 2, "c": 3}
 
@@ -114,6 +115,19 @@ class TestBuild:
             assert Map({"z": 0}, **{name: 1}) == {"z": 0, name: 1}
             assert Map.create(**{name: 1}) == {name: 1}
             assert Map().update(**{name: 1}) == {name: 1}
+
+    @pytest.mark.parametrize("count", [3, 20, 500, 5000])
+    def test_repeated_keys(self, count: int) -> None:
+        """Of equal keys the first stays, with the value of the last; also where they are built in bulk."""
+        for family in ("spread", "low 10 equal", "two of a kind", "all 64 bits equal"):
+            distinct = min(count // 3, 40 if family == "all 64 bits equal" else count)
+            pairs = [(Key(family, i * 7 % distinct), i) for i in range(count)]
+            built = Map(pairs)
+            built._check()
+            assert {id(key): value for key, value in built.items()} == {
+                id(key): value for key, value in dict(pairs).items()
+            }
+            assert Map().update(iter(pairs)) == built
 
     def test_a_map_of_a_map_is_that_map(self, m: Map[str, int]) -> None:
         assert Map(m) is m

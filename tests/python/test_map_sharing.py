@@ -214,6 +214,12 @@ class TestIdentity:
         assert m | dict(less) is m
         assert m.merge(less, with_=lambda left, right: left) is m
         assert less | m == m
+        # Built apart, of the very same keys and values: other nodes, nothing new in them.
+        apart = Map(dict(m))
+        assert m | apart is m
+        assert apart | m is apart
+        assert m | apart.dissoc(size - 1) is m
+        assert Map.merge3(m, apart, m) is apart or Map.merge3(m, apart, m) is m
 
     def test_three_way_merges(self) -> None:
         base = Map({i: str(i) for i in range(2000)})

@@ -485,6 +485,21 @@ class TestIteration:
             assert sorted(seen) == list(range(size))
             assert t.finish() == {i: -i for i in range(size)}
 
+    @pytest.mark.parametrize("name", ["__iter__", "keys", "values", "items"])
+    def test_values_of_another_kind_may_take_their_place(self, name: str) -> None:
+        """Containers live in other nodes than numbers, so here nodes give way that the iterator is in."""
+        for size in (1, 10, 100, 5000):
+            t: TransientMap[int, Any] = Map({i: i for i in range(size)}).mutate()
+            for i in range(size):
+                t[i] = i + 1  # by now every node is the transient's own
+            seen = 0
+            for _ in getattr(t, name)():
+                for key in (seen, size - 1 - seen):
+                    t[key] = [key]
+                seen += 1
+            assert seen == size
+            assert t.finish() == {i: [i] for i in range(size)}
+
     def test_an_iterator_of_collided_keys(self) -> None:
         t = Map({Key("all 64 bits equal", i): i for i in range(20)}).mutate()
         with pytest.raises(RuntimeError, match="changed"):
