@@ -722,6 +722,92 @@ static void an_edit_in_place_forgets_the_hash(void **state)
     ok(hf_map_drop(other));
 }
 
+/* -- foreign code that uses the map -- */
+
+/* A type whose functions use the map they are called for, one level deep. */
+static hf_map *in_use;
+static int depth_of_use, uses;
+
+static void use_the_map(bool makes_versions)
+{
+    hf_map *version, *other;
+    hf_map_iter iter;
+    hf_value key, value;
+    if (in_use == NULL || depth_of_use > 0)
+        return;
+    depth_of_use++;
+    uses++;
+    size_t size = hf_map_size(in_use), seen = 0;
+    hf_map_iter_init(&iter, in_use);
+    while (hf_map_iter_next(&iter, &key, &value)) {
+        assert_int_equal(hf_map_get(in_use, key, &value), 1);
+        seen++;
+    }
+    ok(hf_map_iter_clear(&iter));
+    assert_int_equal(seen, size);
+    if (makes_versions) {
+        ok(hf_map_with(in_use, number(5), number(-1), &version));
+        ok(hf_map_without_take(&version, number(6)));
+        ok(hf_map_merge(in_use, version, NULL, NULL, &other));
+        ok(hf_map_drop(version));
+        ok(hf_map_drop(other));
+    }
+    depth_of_use--;
+}
+
+static int using_hash(const hf_type *type, hf_value value, uint64_t *out)
+{
+    use_the_map(true);
+    *out = (uint64_t)value.i64 / 3;
+    return 0;
+}
+
+static int using_equal(const hf_type *type, hf_value a, hf_value b)
+{
+    use_the_map(true);
+    return a.i64 == b.i64;
+}
+
+static int using_keep(const hf_type *type, hf_value *value)
+{
+    use_the_map(true);
+    return 0;
+}
+
+/* Makes none: what it drops is freed later, by another call of itself, and so on. */
+static int using_drop(const hf_type *type, hf_value value)
+{
+    use_the_map(false);
+    return 0;
+}
+
+static void foreign_code_may_use_the_map_it_is_called_for(void **state)
+{
+    static const hf_type type = {
+        .name = "using", .hash = using_hash, .equal = using_equal, .keep = using_keep, .drop = using_drop};
+    static const hf_map_type types = {&type, &type};
+    hf_map *map = empty(&types), *out;
+    uses = 0;
+    for (int i = 0; i < 40; i++) {
+        in_use = map; /* what *map points to does not change: nobody else has it */
+        assert_int_equal(hf_map_with_take(&map, number(i), number(i)), 1);
+        assert_ptr_equal(map, in_use);
+    }
+    for (int i = 0; i < 40; i += 4) {
+        assert_int_equal(hf_map_with_take(&map, number(i), number(-i - 1)), 0);
+        ok(hf_map_with(map, number(i + 1000), number(i), &out));
+        ok(hf_map_drop(out));
+        assert_int_equal(hf_map_without_take(&map, number(i + 1)), 1);
+        assert_ptr_equal(map, in_use);
+    }
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(hf_map_contains(map, number(i)), i % 4 != 1);
+    assert_true(uses > 300);
+    in_use = NULL;
+    ok(hf_map_check(map, NULL));
+    ok(hf_map_drop(map));
+}
+
 /* -- collisions -- */
 
 static void many_keys_of_one_hash(void **state)
@@ -830,6 +916,7 @@ int main(void)
         SUPPORTED(maps_of_different_types_do_not_go_together),
         SUPPORTED(structural_operations_cost_what_differs),
         SUPPORTED(an_edit_in_place_forgets_the_hash),
+        SUPPORTED(foreign_code_may_use_the_map_it_is_called_for),
         SUPPORTED(many_keys_of_one_hash),
         SUPPORTED(measure_counts_shared_nodes_once),
         SUPPORTED(check_finds_a_type_that_changed_its_mind),

@@ -277,6 +277,51 @@ static void nesting_200000_deep_in_keys(void **state)
     on_little_stack(run_deep_keys);
 }
 
+/* A type of the caller's own, whose values hold maps: {1: holder of {1: holder of ...}}. */
+typedef struct holder {
+    int count;
+    hf_map *map;
+} holder;
+
+static int holder_keep(const hf_type *type, hf_value *value)
+{
+    ((holder *)value->ptr)->count++;
+    return 0;
+}
+
+static int holder_drop(const hf_type *type, hf_value value)
+{
+    holder *held = value.ptr;
+    int status = 0;
+    if (--held->count == 0) {
+        status = hf_map_drop(held->map);
+        free(held);
+    }
+    return status;
+}
+
+static void *run_held(void *unused)
+{
+    static const hf_type type = {.name = "holder", .keep = holder_keep, .drop = holder_drop};
+    static const hf_map_type types = {&hf_type_int64, &type};
+    hf_map *map;
+    require(hf_map_new(&types, &map) == 0);
+    for (int i = 0; i < DEEP; i++) {
+        holder *held = malloc(sizeof *held);
+        require(held != NULL);
+        *held = (holder){.count = 1, .map = map};
+        map = single(&types, number(1), hf_value_ptr(held));
+        require(holder_drop(&type, hf_value_ptr(held)) == 0);
+    }
+    require(hf_map_drop(map) == 0);
+    return DONE;
+}
+
+static void maps_that_foreign_values_hold_are_dropped_without_recursion(void **state)
+{
+    on_little_stack(run_held);
+}
+
 /* {m: m} where m is {n: n} where ...: 2 to the power of the depth, for whom does not see what is shared. */
 static void *run_shared(void *unused)
 {
@@ -365,6 +410,7 @@ int main(void)
         SUPPORTED(beyond_200_levels_of_such_keys_there_is_a_limit),
         SUPPORTED(nesting_200000_deep_in_values),
         SUPPORTED(nesting_200000_deep_in_keys),
+        SUPPORTED(maps_that_foreign_values_hold_are_dropped_without_recursion),
         SUPPORTED(what_is_shared_is_hashed_once),
         SUPPORTED(wide_and_deep),
         SUPPORTED(lists_that_cannot_grow),
