@@ -17,6 +17,10 @@
  * then nobody else can reach it. The handle's count is looked at again here, after the foreign code of the edit has
  * run, because that code may have kept the map.
  *
+ * Memory. Nodes come straight from the allocation hook. malloc and free are 13% of an insert in place and 20% of an
+ * update that copies its path (1,000 keys); half of that is what a cache of nodes for each thread could save, and it
+ * would have to be given back when the thread ends. Nor do nodes have room to grow: it would cost every node memory.
+ *
  * This file has the types and what reading needs; map_trie.c has the rest.
  */
 #ifndef HF_HEAP_MAP_POLICY_H
