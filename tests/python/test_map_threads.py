@@ -118,7 +118,7 @@ def test_versions_handed_from_thread_to_thread() -> None:
     def work(number: int) -> None:
         mine = base
         for i in range(ROUNDS):
-            mine = mine.set(Key("two of a kind", 1000 * (number + 1) + i), number)
+            mine = mine.set(Key("two of a kind", 10**6 * (number + 1) + i), number)
             published[number] = mine
             other = published[(number + i) % THREADS]
             merged = Map.merge3(base, mine, other)
