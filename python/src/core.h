@@ -171,6 +171,9 @@ extern PyType_Spec hfpy_transient_spec;
 PyObject *hfpy_transient_new(core_state *state, Map *map);
 /* Fails with ValueError if it is finished. */
 int hfpy_transient_alive(TransientMap *transient);
+/* Fails as well, with RuntimeError, if one of its operations has not returned. Whoever wants to hold its root must ask:
+ * an edit under way has found the nodes to be its own. */
+int hfpy_transient_idle(TransientMap *transient);
 /* 1 and the value (new reference), 0, or -1 with an exception. */
 int hfpy_transient_lookup(core_state *state, TransientMap *transient, PyObject *key, PyObject **value);
 

@@ -22,6 +22,9 @@ typedef struct MapIterator {
 
 PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind kind)
 {
+    bool is_transient = TransientMap_Check(state, owner);
+    if (is_transient && hfpy_transient_idle((TransientMap *)owner) < 0)
+        return NULL;
     MapIterator *iterator = PyObject_GC_New(MapIterator, state->iterator_type);
     if (iterator == NULL)
         return NULL;
@@ -32,7 +35,7 @@ PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind k
     iterator->item = NULL;
     iterator->kind = kind;
     trie_link root;
-    if (TransientMap_Check(state, owner)) {
+    if (is_transient) {
         TransientMap *transient = (TransientMap *)owner;
         iterator->transient = transient;
         iterator->edits = transient->edits;

@@ -32,12 +32,11 @@ enum { PICKLE_INLINE = 4 };
 
 typedef struct Pickled Pickled;
 
-/* A Map that has been loaded. */
+/* A Map that has been loaded. What it is, its root knows (Pickled.map), where the collector can see it. */
 typedef struct loaded_version {
     Py_ssize_t references;
     uint64_t serial;  /* later versions have higher ones */
     Pickled *root;    /* borrowed; NULL when it is gone */
-    PyObject *map;    /* owned */
 } loaded_version;
 
 struct Pickled {
@@ -47,6 +46,8 @@ struct Pickled {
     Py_ssize_t count;        /* entries, those of the children included */
     int height;              /* of the tree below */
     loaded_version *version; /* the first version loaded that has this subtree, or NULL */
+    PyObject *map;           /* of a version's root: the Map it was loaded as; else NULL */
+    uint64_t surveyed;       /* the last load that has come past here */
 };
 
 /* -- out -- */
@@ -114,15 +115,16 @@ PyObject *hfpy_map_reduce(core_state *state, Map *map)
 
 static void version_release(loaded_version *version)
 {
-    if (version != NULL && --version->references == 0) {
-        Py_DECREF(version->map);
+    if (version != NULL && --version->references == 0)
         PyMem_Free(version);
-    }
 }
 
 static int pickled_clear(PyObject *self)
 {
     Pickled *pickled = (Pickled *)self;
+    if (pickled->version != NULL && pickled->version->root == pickled)
+        pickled->version->root = NULL;
+    Py_CLEAR(pickled->map);
     Py_CLEAR(pickled->content);
     Py_CLEAR(pickled->children);
     return 0;
@@ -133,10 +135,8 @@ static void pickled_dealloc(PyObject *self)
     Pickled *pickled = (Pickled *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (pickled->version != NULL && pickled->version->root == pickled)
-        pickled->version->root = NULL;
-    version_release(pickled->version);
     (void)pickled_clear(self);
+    version_release(pickled->version);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
@@ -146,6 +146,7 @@ static int pickled_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((Pickled *)self)->content);
     Py_VISIT(((Pickled *)self)->children);
+    Py_VISIT(((Pickled *)self)->map);
     return 0;
 }
 
@@ -196,6 +197,8 @@ static PyObject *load_node(PyObject *module, PyObject *const *args, Py_ssize_t c
     pickled->count = entries;
     pickled->height = height;
     pickled->version = NULL;
+    pickled->map = NULL;
+    pickled->surveyed = 0;
     if (pickled->children == NULL) {
         Py_DECREF(pickled);
         return NULL;
@@ -218,18 +221,25 @@ static inline Pickled *child_of(const Pickled *pickled, Py_ssize_t index)
     return (Pickled *)PyTuple_GET_ITEM(pickled->children, index);
 }
 
-/* The latest version, still to be had, that a subtree of this one was loaded with; or NULL. */
-static loaded_version *latest_version(Pickled *pickled)
+/* Goes over what no earlier version has, once. *latest becomes the latest version, still to be had, that another subtree
+ * was loaded with. A tree that comes past a node twice is no Map's, and could be exponentially large: -1. */
+static int survey(Pickled *pickled, uint64_t serial, loaded_version **latest)
 {
-    loaded_version *latest = NULL;
-    if (pickled->version != NULL)
-        return pickled->version->root != NULL ? pickled->version : NULL;
-    for (Py_ssize_t i = 0; i < child_count(pickled); i++) {
-        loaded_version *version = latest_version(child_of(pickled, i));
-        if (version != NULL && (latest == NULL || version->serial > latest->serial))
-            latest = version;
+    if (pickled->version != NULL) {
+        loaded_version *version = pickled->version;
+        if (version->root != NULL && (*latest == NULL || version->serial > (*latest)->serial))
+            *latest = version;
+        return 0;
     }
-    return latest;
+    if (pickled->surveyed == serial || pickled->children == NULL) {
+        PyErr_SetString(PyExc_ValueError, "damaged pickle of a Map: a node has two parents");
+        return -1;
+    }
+    pickled->surveyed = serial;
+    for (Py_ssize_t i = 0; i < child_count(pickled); i++)
+        if (survey(child_of(pickled, i), serial, latest) < 0)
+            return -1;
+    return 0;
 }
 
 /* Marks what no earlier version has as loaded with this one. */
@@ -318,7 +328,8 @@ static bool is_same_atom(PyObject *a, PyObject *b)
     return answer == Py_True;
 }
 
-/* Puts one pair in, unless the draft has it. */
+/* Puts one pair in, unless the draft has it. A key that is equal to the one there but not the same (1.0 and 1) takes its
+ * place, for in that version it was the key. */
 static int apply_arrival(core_state *state, hfpy_draft *draft, PyObject *pair)
 {
     PyObject *key = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
@@ -330,8 +341,14 @@ static int apply_arrival(core_state *state, hfpy_draft *draft, PyObject *pair)
     int found = trie_find(&ctx, draft->root, 0, (uint64_t)hash, key, &stored);
     if (found < 0)
         return hfpy_raise(found);
-    if (found > 0 && is_same_atom(stored.value, value))
-        return 0;
+    if (found > 0) {
+        if (!is_same_atom(stored.key, key)) {
+            if (hfpy_draft_discard(state, draft, key) < 0)
+                return -1;
+        } else if (is_same_atom(stored.value, value)) {
+            return 0;
+        }
+    }
     return hfpy_draft_put_hashed(state, draft, hash, key, value);
 }
 
@@ -372,7 +389,7 @@ static PyObject *load_derived(core_state *state, Pickled *root, loaded_version *
 {
     /* Foreign code may drop the earlier version meanwhile. */
     Pickled *old = (Pickled *)Py_NewRef((PyObject *)version->root);
-    PyObject *base = Py_NewRef(version->map), *map = NULL;
+    PyObject *base = Py_NewRef(version->root->map), *map = NULL;
     PyObject *gone = PyList_New(0), *come = PyList_New(0);
     if (gone != NULL && come != NULL && list_differences(old, root, gone, come) == 0)
         map = apply_differences(state, (Map *)base, gone, come);
@@ -391,9 +408,12 @@ static PyObject *load_map(PyObject *module, PyObject *argument)
         PyErr_Format(PyExc_TypeError, "damaged pickle of a Map: its root is a '%.200s'", Py_TYPE(argument)->tp_name);
         return NULL;
     }
-    if (root->version != NULL && root->version->root == root)
-        return Py_NewRef(root->version->map);
-    loaded_version *earlier = latest_version(root);
+    if (root->map != NULL)
+        return Py_NewRef(root->map);
+    loaded_version *earlier = NULL;
+    uint64_t serial = ++state->loaded_versions;
+    if (survey(root, serial, &earlier) < 0)
+        return NULL;
     PyObject *map = earlier == NULL ? load_first(state, root) : load_derived(state, root, earlier);
     if (map == NULL)
         return NULL;
@@ -409,7 +429,8 @@ static PyObject *load_map(PyObject *module, PyObject *argument)
         Py_DECREF(map);
         return PyErr_NoMemory();
     }
-    *version = (loaded_version){.references = 1, .serial = ++state->loaded_versions, .root = root, .map = Py_NewRef(map)};
+    *version = (loaded_version){.references = 1, .serial = serial, .root = root};
+    root->map = Py_NewRef(map);
     mark_version(root, version);
     version_release(version);
     return map;

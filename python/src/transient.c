@@ -25,14 +25,20 @@ int hfpy_transient_alive(TransientMap *transient)
     return -1;
 }
 
-static int transient_lock(TransientMap *transient)
+int hfpy_transient_idle(TransientMap *transient)
 {
     if (hfpy_transient_alive(transient) < 0)
         return -1;
-    if (transient->busy) {
-        PyErr_SetString(PyExc_RuntimeError, "TransientMap is in use by an operation that has not returned");
+    if (!transient->busy)
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "TransientMap is in use by an operation that has not returned");
+    return -1;
+}
+
+static int transient_lock(TransientMap *transient)
+{
+    if (hfpy_transient_idle(transient) < 0)
         return -1;
-    }
     transient->busy = 1;
     return 0;
 }
@@ -90,7 +96,7 @@ static int transient_traverse(PyObject *self, visitproc visit, void *arg)
 
 PyObject *hfpy_transient_snapshot(core_state *state, TransientMap *transient)
 {
-    if (hfpy_transient_alive(transient) < 0)
+    if (hfpy_transient_idle(transient) < 0)
         return NULL;
     return hfpy_map_wrap(state, (trie_link)Py_XNewRef(transient->draft.root), transient->draft.count);
 }
@@ -179,22 +185,99 @@ static int transient_discard(core_state *state, TransientMap *transient, PyObjec
     return removed;
 }
 
-/* All of it or nothing: on a draft of its own, which takes the place of the transient's when it is done. */
+/* Removes the key and gives out its value: 1, 0 or -1. One hash and one lock, so that nobody else can take it too. */
+static int transient_take(core_state *state, TransientMap *transient, PyObject *key, PyObject **value)
+{
+    trie_ctx ctx = {.state = state};
+    trie_entry entry;
+    trie_trash trash;
+    *value = NULL;
+    Py_hash_t hash = PyObject_Hash(key);
+    if (hash == -1 || transient_lock(transient) < 0)
+        return -1;
+    int found = trie_find(&ctx, transient->draft.root, 0, (uint64_t)hash, key, &entry);
+    if (found > 0) {
+        *value = Py_NewRef(entry.value);
+        found = hfpy_trie_remove(&ctx, &transient->draft.root, true, hash, key, &trash);
+        if (found > 0) {
+            transient->draft.count--;
+            transient->edits++;
+        }
+    }
+    transient_unlock(transient);
+    if (found > 0)
+        hfpy_trie_trash_drop(&trash);
+    else
+        Py_CLEAR(*value);
+    return found < 0 ? hfpy_raise(found) : found;
+}
+
+/* Puts the key in unless it is there; *stored is its value then, new reference. 0 or -1. */
+static int transient_put_absent(core_state *state, TransientMap *transient, PyObject *key, PyObject *value,
+                                PyObject **stored)
+{
+    trie_ctx ctx = {.state = state};
+    trie_entry entry;
+    trie_trash trash = {.link = TRIE_NONE};
+    *stored = NULL;
+    Py_hash_t hash = PyObject_Hash(key);
+    if (hash == -1 || transient_lock(transient) < 0)
+        return -1;
+    int status = trie_find(&ctx, transient->draft.root, 0, (uint64_t)hash, key, &entry);
+    if (status > 0) {
+        *stored = Py_NewRef(entry.value);
+    } else if (status == 0) {
+        entry = (trie_entry){key, value};
+        status = hfpy_trie_put(&ctx, &transient->draft.root, true, hash, &entry, &trash);
+        if (status == TRIE_ADDED) {
+            transient->draft.count++;
+            transient->edits++;
+        }
+        *stored = status < 0 ? NULL : Py_NewRef(value);
+    }
+    transient_unlock(transient);
+    hfpy_trie_trash_drop(&trash);
+    return status < 0 ? hfpy_raise(status) : 0;
+}
+
+enum { TRANSIENT_FEW = 8 }; /* entries that are put in one by one */
+
+/* Puts the entries of a Map in a draft. */
+static int draft_put_map(core_state *state, hfpy_draft *draft, PyObject *map)
+{
+    if (((Map *)map)->count > TRANSIENT_FEW)
+        return hfpy_draft_update(state, draft, map, NULL, "update");
+    trie_cursor cursor;
+    trie_cursor_begin(NULL, &cursor, ((Map *)map)->root);
+    for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;)
+        if (hfpy_draft_put(state, draft, entry->key, entry->value) < 0)
+            return -1;
+    return 0;
+}
+
+/* All of it or nothing. The source is read before the transient is locked, so it may itself read the transient; then the
+ * work is done on a draft of its own, which takes the place of the transient's when it is done. */
 static int transient_put_all(core_state *state, TransientMap *transient, PyObject *source, PyObject *kwargs)
 {
-    if (transient_lock(transient) < 0)
+    PyObject *map, *snapshot = NULL;
+    if (hfpy_transient_idle(transient) < 0)
         return -1;
+    if (source != NULL && TransientMap_Check(state, source)) {
+        source = snapshot = hfpy_transient_snapshot(state, (TransientMap *)source);
+        if (snapshot == NULL)
+            return -1;
+    }
+    map = hfpy_map_from(state, source, kwargs, "update");
+    Py_XDECREF(snapshot);
+    if (map == NULL)
+        return -1;
+    if (transient_lock(transient) < 0) {
+        Py_DECREF(map);
+        return -1;
+    }
     hfpy_draft draft = transient->draft;
     draft.owned = draft.root == NULL;
-    PyObject *snapshot = NULL;
-    int status = 0;
-    if (source != NULL && TransientMap_Check(state, source)) {
-        snapshot = hfpy_transient_snapshot(state, (TransientMap *)source);
-        source = snapshot;
-        status = snapshot == NULL ? -1 : 0;
-    }
-    if (status == 0)
-        status = hfpy_draft_update(state, &draft, source, kwargs, "update");
+    int status = draft_put_map(state, &draft, map);
     trie_link old = NULL;
     if (status < 0) {
         hfpy_draft_abandon(&draft);
@@ -205,7 +288,7 @@ static int transient_put_all(core_state *state, TransientMap *transient, PyObjec
     }
     transient_unlock(transient);
     Py_XDECREF(old);
-    Py_XDECREF(snapshot);
+    Py_DECREF(map);
     return status;
 }
 
@@ -255,38 +338,47 @@ static PyObject *transient_pop(PyObject *self, PyObject *const *args, Py_ssize_t
         PyErr_Format(PyExc_TypeError, "pop() takes 1 or 2 arguments, key and default (%zd given)", count);
         return NULL;
     }
-    int found = hfpy_transient_lookup(state, (TransientMap *)self, args[0], &value);
-    if (found < 0)
-        return NULL;
-    if (found == 0) {
-        if (count == 2)
-            return Py_NewRef(args[1]);
-        hfpy_raise_key_error(args[0]);
-        return NULL;
-    }
-    if (transient_discard(state, (TransientMap *)self, args[0]) < 0)
-        Py_CLEAR(value);
-    return value;
+    int found = transient_take(state, (TransientMap *)self, args[0], &value);
+    if (found != 0)
+        return found < 0 ? NULL : value;
+    if (count == 2)
+        return Py_NewRef(args[1]);
+    hfpy_raise_key_error(args[0]);
+    return NULL;
+}
+
+/* Some key, new reference; NULL without an exception if there is none. */
+static PyObject *transient_first_key(TransientMap *transient)
+{
+    trie_cursor cursor;
+    trie_cursor_begin(NULL, &cursor, transient->draft.root);
+    const trie_entry *entry = trie_cursor_next(NULL, &cursor);
+    return entry == NULL ? NULL : Py_NewRef(entry->key);
 }
 
 static PyObject *transient_popitem(PyObject *self, PyObject *unused)
 {
     core_state *state = hfpy_state(self);
     TransientMap *transient = (TransientMap *)self;
-    trie_cursor cursor;
-    if (hfpy_transient_alive(transient) < 0)
+    PyObject *value, *key;
+    int found = 0;
+    do { /* again, if the key's __hash__ has removed it */
+        if (hfpy_transient_idle(transient) < 0)
+            return NULL;
+        key = transient_first_key(transient);
+        if (key == NULL) {
+            PyErr_SetString(PyExc_KeyError, "popitem(): TransientMap is empty");
+            return NULL;
+        }
+        found = transient_take(state, transient, key, &value);
+        if (found <= 0)
+            Py_DECREF(key);
+    } while (found == 0);
+    if (found < 0)
         return NULL;
-    trie_cursor_begin(NULL, &cursor, transient->draft.root);
-    const trie_entry *entry = trie_cursor_next(NULL, &cursor);
-    if (entry == NULL) {
-        PyErr_SetString(PyExc_KeyError, "popitem(): TransientMap is empty");
-        return NULL;
-    }
-    /* Held before the tuple is made: that may collect garbage, which may edit the transient. */
-    PyObject *key = Py_NewRef(entry->key), *value = Py_NewRef(entry->value);
     PyObject *item = PyTuple_Pack(2, key, value);
-    if (item != NULL && transient_discard(state, transient, key) < 0)
-        Py_CLEAR(item);
+    if (item == NULL && transient_put(state, transient, key, value) < 0)
+        PyErr_NoMemory();
     Py_DECREF(key);
     Py_DECREF(value);
     return item;
@@ -300,11 +392,8 @@ static PyObject *transient_setdefault(PyObject *self, PyObject *const *args, Py_
         PyErr_Format(PyExc_TypeError, "setdefault() takes 1 or 2 arguments, key and default (%zd given)", count);
         return NULL;
     }
-    int found = hfpy_transient_lookup(state, (TransientMap *)self, args[0], &value);
-    if (found != 0)
-        return found < 0 ? NULL : value;
-    value = count == 2 ? args[1] : Py_None;
-    return transient_put(state, (TransientMap *)self, args[0], value) < 0 ? NULL : Py_NewRef(value);
+    int outcome = transient_put_absent(state, (TransientMap *)self, args[0], count == 2 ? args[1] : Py_None, &value);
+    return outcome < 0 ? NULL : value;
 }
 
 static PyObject *transient_update(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -342,12 +431,17 @@ static PyObject *transient_finish(PyObject *self, PyObject *unused)
     TransientMap *transient = (TransientMap *)self;
     if (transient->finished != NULL)
         return Py_NewRef(transient->finished);
-    if (transient_lock(transient) < 0)
-        return NULL;
     PyObject *map = hfpy_transient_snapshot(hfpy_state(self), transient);
-    transient_unlock(transient);
     if (map == NULL)
         return NULL;
+    if (transient->finished != NULL) { /* by a finalizer, while the Map was being made */
+        Py_DECREF(map);
+        return Py_NewRef(transient->finished);
+    }
+    if (((Map *)map)->root != transient->draft.root) { /* edited, likewise */
+        Py_DECREF(map);
+        return transient_finish(self, NULL);
+    }
     transient->finished = Py_NewRef(map);
     transient->draft.count = 0;
     Py_CLEAR(transient->draft.root);

@@ -70,17 +70,24 @@ static int trie_equal(trie_ctx *ctx, trie_link a, trie_link b)
     return 1;
 }
 
+/* What a digest is stored with, so that a stored zero can mean that there is none: entries whose digests cancel out are
+ * easily come by (keys with one hash and one value), and digesting such a node each time would be exponential where maps
+ * nest. A digest that equals this number is digested anew each time. (The golden ratio; any number would do.) */
+#define TRIE_DIGEST_SALT UINT64_C(0x9E3779B97F4A7C15)
+
 /* The XOR of the digests of all entries: a hash of the contents that does not depend on their order. Each node
- * remembers its own (trie_digest_save), so that a new version digests one path. A node whose digest happens to be
- * zero is taken for one that has none, and digested again. Runs foreign code. */
+ * remembers its own (trie_digest_save; 0 is for none), so that a new version digests one path. Runs foreign code. */
 static int trie_digest(trie_ctx *ctx, trie_link link, uint64_t *out)
 {
     uint64_t digest = 0, part;
     *out = 0;
     if (link == TRIE_NONE)
         return 0;
-    if ((*out = trie_digest_load(ctx, link)) != 0)
+    uint64_t stored = trie_digest_load(ctx, link);
+    if (stored != 0) {
+        *out = stored ^ TRIE_DIGEST_SALT;
         return 0;
+    }
     uint32_t count = hf_trie_entry_count(trie_at(ctx, link)->maps);
     for (uint32_t i = 0; i < count; i++) {
         int status = trie_digest_entry(ctx, &trie_entries(trie_at(ctx, link))[i], &part);
@@ -95,7 +102,7 @@ static int trie_digest(trie_ctx *ctx, trie_link link, uint64_t *out)
             return status;
         digest ^= part;
     }
-    trie_digest_save(ctx, link, digest);
+    trie_digest_save(ctx, link, digest ^ TRIE_DIGEST_SALT);
     *out = digest;
     return 0;
 }
