@@ -43,6 +43,15 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"{SEED}/{request.node.nodeid}")
 
 
+@pytest.fixture(scope="module")
+def light_collector() -> Iterator[None]:
+    """For modules that collect garbage very often: what is alive before them is not visited each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def collector_off() -> Iterator[None]:
     """For tests that say themselves when garbage is collected."""
