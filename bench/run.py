@@ -183,7 +183,7 @@ def main() -> int:
     whole = not (options.quick or options.rows or options.sizes or options.only or options.peers_only)
     if path := options.json or (RESULTS / "bench.json" if whole else None):
         save(path, about, results, found)
-        print(f"\nResults: {path}")
+        print(f"\nResults: {os.path.relpath(path)}")
     if whole:
         (RESULTS / "table.md").write_text(report.markdown(found))
         if not options.no_plot:

@@ -106,6 +106,10 @@ class Data:
             self._maps[c.name] = c.make(self.oracle)
         return self._maps[c.name]
 
+    def distrust(self, c: Contender) -> None:
+        """The contender was wrong: its map may be damaged, and the next row gets another."""
+        self._maps.pop(c.name, None)
+
     def own_map_of(self, c: Contender) -> Any:
         """The same for a row that writes: where writes are in place, a copy of its own."""
         return c.make(self.oracle) if c.in_place else self.map_of(c)

@@ -37,9 +37,9 @@ class Settings:
 
 @dataclass
 class Job:
-    row: Row  # any row of the group: what it says of processes holds for all
     cases: list[Case] = field(default_factory=list)
     contenders: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def jobs(plan: Iterable[tuple[Row, Case]], settings: Settings) -> list[Job]:
@@ -49,7 +49,7 @@ def jobs(plan: Iterable[tuple[Row, Case]], settings: Settings) -> list[Job]:
         for names in [[name] for name in settings.contenders] if row.alone else [settings.contenders]:
             group = row.group or ("maps" if row.shared else row.name)
             key = (group, case.n, case.keys, *(names if row.alone else ()))
-            found.setdefault(key, Job(row, contenders=names)).cases.append(case)
+            found.setdefault(key, Job(contenders=names, environment=row.environment)).cases.append(case)
     return list(found.values())
 
 
@@ -136,11 +136,10 @@ def _run_child(
     return Death(at[0], at[1], how)
 
 
-def _culprits(case: Case, names: list[str], death: Death, settings: Settings, environment: dict[str, str]) -> dict[str, str]:
+def _culprits(names: list[str], death: Death, alone: Callable[[str], Death | None]) -> dict[str, str]:
     """{contender: how it died}: the one that was at work if it dies alone too, else whoever else does."""
-    suspects = [death.contender, *(name for name in names if name != death.contender)]
-    for name in suspects:
-        verdict = _run_child([(case, [name])], settings, environment, lambda number, outcomes: None)
+    for name in [death.contender, *(name for name in names if name != death.contender)]:
+        verdict = alone(name)
         if verdict is not None:
             return {name: verdict.how}
     return {death.contender: f"{death.how}, though not when alone"}
@@ -159,12 +158,16 @@ def run(job: Job, settings: Settings, done: Callable[[Case, Outcomes], None]) ->
             finished.append(case)
             done(case, outcomes | out[case])
 
-        death = _run_child(items, settings, job.row.environment, settle)
+        death = _run_child(items, settings, job.environment, settle)
         waiting = [case for case in waiting if case not in finished]
         if death is None:
             return
         case, names = items[death.number]
         if not death.contender or death.contender == "(loop)":
             raise RuntimeError(f"the benchmark's own child process failed: {death.how} ({case.label})")
-        for name, how in _culprits(case, names, death, settings, job.row.environment).items():
+
+        def alone(name: str) -> Death | None:
+            return _run_child([(case, [name])], settings, job.environment, lambda number, outcomes: None)
+
+        for name, how in _culprits(names, death, alone).items():
             out[case][name] = {"status": DIED, "note": how, "figures": {}, "reps": None}

@@ -66,7 +66,7 @@ class Verdict:
         if self.goal.against:
             return f"{summary.median:.2f}"
         scale = 1_000 if self.goal.unit == "us" else 1
-        return f"{summary.median / scale:.3g} {self.goal.unit}"
+        return f"{summary.median / scale:,.4g} {self.goal.unit}"
 
     def figures(self) -> list[tuple[Result, Summary]]:
         return [(result, summary) for result in self.results if (summary := result.judged(self.goal))]

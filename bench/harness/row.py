@@ -74,7 +74,7 @@ class Row:
     repeats: ClassVar[bool] = False  # the source repeats itself `for _ in reps`: as often as makes a good turn
     budget: ClassVar[float] = 6.0  # seconds for the rounds of a case, once there are enough of them
     alone: ClassVar[bool] = False  # one process for each contender
-    environment: ClassVar[dict[str, str]] = {}
+    environment: ClassVar[dict[str, str]] = {}  # of its process
     loop_overhead: ClassVar[bool] = False  # measure the bare loop too
     in_matrix: ClassVar[bool] = False  # a row of the general matrix, with a chart of its own
     native: ClassVar[bool] = False  # run by harness/native.py
@@ -140,7 +140,8 @@ def expect_map(m: Any, oracle: dict[Any, Any], effort: int = FULL) -> None:
 
 def expect_equal(found: Any, wanted: Any, what: str) -> None:
     if found != wanted:
-        raise Mismatch(f"{what} is {found!r:.60}, not {wanted!r:.60}")
+        values = f"{found!r}, not {wanted!r}"
+        raise Mismatch(f"{what} is {values}" if len(values) < 80 else f"{what} is another")
 
 
 def too_slow(c: Contender, n: int, writes: int) -> str | None:

@@ -189,6 +189,9 @@ def main() -> None:
             rounds.enter(LOOP)
         data = datas.setdefault((case.n, case.keys), Data(case.n, case.keys, job["seed"]))
         tell({"done": number, "outcomes": rounds.run(data)})
+        for entry in rounds.entries:
+            if entry.status in (WRONG, ERROR):
+                data.distrust(entry.c)
         data.forget()
 
 

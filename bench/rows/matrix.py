@@ -78,6 +78,7 @@ class WriteRow(MatrixRow):
     """Chained writes: each on the version that the last one made, again and again from the same map
     where that is small. A dict is written in place, a copy for each time made before the clock starts."""
 
+    group = "writes"
     source = """
 for m in bases:
     for k, v in changes:

@@ -1,15 +1,20 @@
 """Memory of a map, without its keys and values.
 
-Every contender is alone in a process in which Python allocates with malloc (PYTHONMALLOC=malloc), and
-the figure is what mallinfo2 says is in use, before and after. So a Rust or C++ extension is counted
-just as Python's own objects are, allocator overhead included. Where there is no mallinfo2 (it is
-glibc's, 2.33 or newer) tracemalloc counts, which does not see what such an extension allocates.
+The figure is what the allocators have given out, before and after: Python's own, which says so itself
+(sys._debugmallocstats), plus malloc, which mallinfo2 asks. Rust and C++ extensions use malloc directly, so
+they are counted just as Python's own objects are; what each allocator loses by rounding up is included.
+Every contender is alone in a process. Where there is no mallinfo2 (it is glibc's, 2.33 or newer) or no
+pymalloc, tracemalloc counts, which does not see what such an extension allocates.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import re
+import sys
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from functools import cache
@@ -20,33 +25,49 @@ from harness.data import Data
 from harness.row import Case, Goal, Row, expect_map
 
 FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+GIVEN_OUT = re.compile(r"^# bytes in allocated blocks\s*=\s*([\d,]+)$", re.MULTILINE)
 
 
 class MallInfo(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in FIELDS.split()]
 
 
+def python_allocator() -> int | None:
+    """Bytes that pymalloc has given out; None where Python allocates otherwise."""
+    with tempfile.TemporaryFile("w+") as out:
+        saved = os.dup(2)
+        os.dup2(out.fileno(), 2)
+        try:
+            sys._debugmallocstats()
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        out.seek(0)
+        found = GIVEN_OUT.search(out.read())
+    return int(found[1].replace(",", "")) if found else None
+
+
 @cache
 def in_use() -> tuple[str, Callable[[], int]]:
     """(how it counts, bytes allocated now)."""
-    try:
-        mallinfo2 = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo2 is None or python_allocator() is None:
         tracemalloc.start()
         return "tracemalloc", lambda: tracemalloc.get_traced_memory()[0]
     mallinfo2.restype = MallInfo
 
     def count() -> int:
         info = mallinfo2()
-        return int(info.uordblks + info.hblkhd)
+        return int(info.uordblks + info.hblkhd) + (python_allocator() or 0)
 
-    return "mallinfo2", count
+    return "pymalloc and mallinfo2", count
 
 
 class MemoryRow(Row):
     unit = "B"
     alone = True
-    environment = {"PYTHONMALLOC": "malloc"}
+    # Chunks that a thread's cache keeps after a free count as in use: so no such cache.
+    environment = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
     group = "memory"
 
     def inputs(self, case: Case, data: Data) -> None:
@@ -54,7 +75,7 @@ class MemoryRow(Row):
 
     def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
         _, count = in_use()
-        run(**args)  # whatever a first call allocates for good
+        run(**args), count()  # whatever a first call allocates for good
         gc.collect()
         before = count()
         result = run(**args)
@@ -113,6 +134,7 @@ return out
         out[:] = [None] * len(out)
         gc.collect()
         _, count = in_use()
+        count()
         before = count()
         run(**args)
         gc.collect()

@@ -82,6 +82,7 @@ class OneSet(Row):
 
     name = "one set"
     title = "one m.set on a 100k map"
+    group = "one set"
     sizes = (100_000,)
     variants = ("existing, dropped", "existing, chained", "new, dropped", "new, chained")
     goals = (
