@@ -161,7 +161,7 @@ typedef int hf_map_resolver(void *user, hf_value key, hf_value left, hf_value ri
  * The union: every key of either. For one that both have, `resolve` says what becomes of it, or, if that is NULL, the
  * right value wins; the stored key is the left one. With a resolver, keys in what the operands share are put to
  * it as well, so the whole of both is visited; without one shared nodes are not entered. HF_INVALID for a choice
- * that is none. Hashes only where a key of one side meets a node of the other; compares keys that share a slot.
+ * that is none. Compares keys that share a slot; hashes those that turn out to differ, or meet a node.
  */
 HF_API HF_MUST_CHECK int hf_map_merge(const hf_map *left, const hf_map *right, hf_map_resolver *resolve, void *user,
                                       hf_map **out);
