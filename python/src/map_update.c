@@ -168,6 +168,9 @@ int hfpy_has_keys(core_state *state, PyObject *object)
 {
     if (PyDict_CheckExact(object) || Map_Check(state, object))
         return 1;
+    /* The usual pairs: an AttributeError raised and cleared takes longer than a small map. */
+    if (PyList_CheckExact(object) || PyTuple_CheckExact(object))
+        return 0;
     PyObject *keys = PyObject_GetAttr(object, state->str_keys);
     if (keys == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError))
