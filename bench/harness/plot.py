@@ -65,7 +65,7 @@ def matrix(results: Sequence[Result], path: Path, caption: str) -> bool:
     for unused in grid:
         unused.axis("off")
     figure.suptitle(f"Median by number of entries. {caption}", fontsize=9)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     return True
 
 
@@ -95,5 +95,5 @@ def goals(found: Sequence[Verdict], path: Path, caption: str) -> bool:
     axes.set_xscale("log")
     axes.set_ylim(-1, len(bars))
     axes.set_title(f"holdfast's figure over its goal (left of 1 is reached). {caption}", fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     return True

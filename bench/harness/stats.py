@@ -5,11 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .row import Case, Goal, Row
 
 Figures = dict[int, float]  # round -> figure
+Key = TypeVar("Key")
+
+
+def short(figures: dict[Key, float]) -> dict[Key, float]:
+    """Rounded to what they are worth: four digits."""
+    return {key: float(f"{figure:.4g}") for key, figure in figures.items()}
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ class Result:
                 "status": outcome["status"],
                 "note": outcome["note"],
                 "repeated": outcome["reps"],
-                "summary": vars(summary) if summary else None,
-                "figures": [float(f"{figure:.6g}") for figure in self.figures(name).values()],
+                "summary": short(vars(summary)) if summary else None,
+                "figures": list(short(self.figures(name)).values()),
             }
         ratios = {}
         for base in ("dict", "holdfast"):
@@ -95,7 +101,7 @@ class Result:
                     a, b = (name, base) if base == "dict" else (base, name)
                     for less in (None, "(loop)") if "(loop)" in names and "(loop)" not in (a, b) else (None,):
                         if ratio := self.ratio(a, b, less):
-                            ratios[f"{a} / {b}" + (", loop taken off" if less else "")] = vars(ratio)
+                            ratios[f"{a} / {b}" + (", loop taken off" if less else "")] = short(vars(ratio))
         return {
             "row": case.row,
             "size": case.size,
