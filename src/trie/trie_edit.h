@@ -458,7 +458,7 @@ static int trie_put(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uin
     if (status < 0)
         return status;
     trie_change change;
-    trie_entry replaced;
+    trie_entry replaced = *entry; /* until it is known; the compiler cannot see that it is set where it is used */
     int outcome = trie_plan_put(ctx, &path, spot, index, entry, mode, &change, &replaced);
     if (outcome <= TRIE_SAME)
         return outcome;
