@@ -30,6 +30,13 @@ static inline int hfpy_is_only_reference(PyObject *object)
     return Py_REFCNT(object) == 1;
 }
 
+/* Whether edits may be put off (pending.c): two Maps that know each other change under one lock. */
+#ifdef Py_GIL_DISABLED
+enum { HFPY_PUTS_OFF_EDITS = 0 };
+#else
+enum { HFPY_PUTS_OFF_EDITS = 1 };
+#endif
+
 /* Whether the tuple that an iterator gave out last time has come back, so that it may be filled again. Where threads
  * run at once, a count of one read here says nothing about another thread's borrowed reference. */
 static inline int hfpy_may_refill(PyObject *tuple)

@@ -25,6 +25,7 @@
 #include "holdfast/status.h"
 
 struct trie_node;
+typedef struct hfpy_pending hfpy_pending;
 
 enum view_kind { VIEW_KEYS, VIEW_VALUES, VIEW_ITEMS };
 
@@ -47,14 +48,17 @@ typedef struct core_state {
     PyObject *set_abc;               /* collections.abc.Set */
     PyObject *empty_tuple;
     PyObject *str_keys;              /* interned "keys" */
+    hfpy_pending *spare_pending;     /* see pending.c */
     uint64_t loaded_versions;        /* Maps loaded from pickles so far */
 } core_state;
 
-/* The immutable map. Nothing in it changes once it has been made, apart from the weak references. */
+/* The immutable map. What it contains is settled when it is made; the making of its last edit may be put off until
+ * somebody looks (pending.c). So `root` is read through hfpy_map_root. */
 typedef struct Map {
     PyObject_HEAD
-    struct trie_node *root; /* NULL when empty */
+    struct trie_node *root; /* NULL when empty, and while its last edit is pending */
     Py_ssize_t count;
+    hfpy_pending *pending;  /* the edit that this Map, or another made out of it, is waiting for; or NULL */
     PyObject *weakrefs;
 } Map;
 
@@ -109,11 +113,12 @@ int hfpy_parse_one_or_two(const char *method, const char *keyword, PyObject *con
 
 /* map.c */
 extern PyType_Spec hfpy_map_spec;
+/* A Map with neither root nor count, and not tracked yet. */
+Map *hfpy_map_alloc(core_state *state);
 /* A Map with this root, whose count it takes over (also when it fails). */
 PyObject *hfpy_map_wrap(core_state *state, struct trie_node *root, Py_ssize_t count);
 /* The value of a key, new reference; NULL without an exception when it is not there. */
 PyObject *hfpy_map_lookup(core_state *state, Map *map, PyObject *key);
-int hfpy_map_equal(core_state *state, struct trie_node *a, struct trie_node *b);
 /* The Map with one more (one less) entry, new reference; the same Map if nothing changes. */
 PyObject *hfpy_map_with(core_state *state, Map *map, PyObject *key, PyObject *value);
 PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *found);
@@ -121,8 +126,8 @@ PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *foun
 int hfpy_map_has_item(core_state *state, Map *map, PyObject *key, PyObject *value);
 PyObject *hfpy_repr(core_state *state, PyObject *self, const char *name);
 
-/* Drafts: see hfpy_draft above. */
-void hfpy_draft_begin(hfpy_draft *draft, Map *map);
+/* Drafts: see hfpy_draft above. Begin: 0, or -1 with an exception. */
+int hfpy_draft_begin(hfpy_draft *draft, Map *map);
 /* TRIE_SAME, TRIE_ADDED, TRIE_REPLACED, or -1 with an exception; the draft is as it was then. */
 int hfpy_draft_put(core_state *state, hfpy_draft *draft, PyObject *key, PyObject *value);
 int hfpy_draft_put_hashed(core_state *state, hfpy_draft *draft, Py_hash_t hash, PyObject *key, PyObject *value);
@@ -131,6 +136,24 @@ int hfpy_draft_discard(core_state *state, hfpy_draft *draft, PyObject *key);
 /* The Map that the draft came to: `map` itself if nothing changed. Ends the draft, also when it fails. */
 PyObject *hfpy_draft_finish(core_state *state, hfpy_draft *draft, Map *map);
 void hfpy_draft_abandon(hfpy_draft *draft);
+
+/* pending.c */
+/* Makes the edit that the Map is waiting for. 0, or -1 and MemoryError; it is as it was then. Runs no foreign code if the
+ * Map that it was made out of is alive. */
+int hfpy_pending_resolve(Map *map);
+/* Called when a Map with `pending` dies: gives up the edit, or hands over what it is to be made to. Runs foreign code. */
+void hfpy_pending_part(Map *map);
+int hfpy_pending_traverse(Map *map, visitproc visit, void *arg);
+void hfpy_pending_clear_spare(core_state *state);
+
+/* The root of a Map, borrowed from it. 0, or -1 and MemoryError. */
+static inline int hfpy_map_root(Map *map, struct trie_node **root)
+{
+    if (map->root == NULL && map->count > 0 && hfpy_pending_resolve(map) < 0)
+        return -1;
+    *root = map->root;
+    return 0;
+}
 
 /* map_hash.c */
 Py_hash_t hfpy_map_hash(PyObject *self);

@@ -65,7 +65,8 @@ static int add_nodes(node_set *seen, trie_link link, size_t *bytes)
 PyObject *hfpy_map_sizeof(PyObject *self, PyObject *unused)
 {
     size_t bytes = sizeof(Map);
-    if (add_nodes(NULL, ((Map *)self)->root, &bytes) < 0)
+    trie_link root;
+    if (hfpy_map_root((Map *)self, &root) < 0 || add_nodes(NULL, root, &bytes) < 0)
         return NULL;
     return PyLong_FromSize_t(bytes);
 }
@@ -93,7 +94,8 @@ PyObject *hfpy_footprint(PyObject *module, PyObject *const *args, Py_ssize_t cou
             goto done;
         if (PySet_GET_SIZE(maps) > known)
             bytes += sizeof(Map) + 2 * sizeof(void *);
-        if (add_nodes(&seen, ((Map *)args[i])->root, &bytes) < 0)
+        trie_link root;
+        if (hfpy_map_root((Map *)args[i], &root) < 0 || add_nodes(&seen, root, &bytes) < 0)
             goto done;
     }
     result = PyLong_FromSize_t(bytes);

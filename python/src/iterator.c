@@ -25,6 +25,9 @@ PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind k
     bool is_transient = TransientMap_Check(state, owner);
     if (is_transient && hfpy_transient_idle((TransientMap *)owner) < 0)
         return NULL;
+    trie_link root = NULL;
+    if (!is_transient && hfpy_map_root((Map *)owner, &root) < 0)
+        return NULL;
     MapIterator *iterator = PyObject_GC_New(MapIterator, state->iterator_type);
     if (iterator == NULL)
         return NULL;
@@ -34,7 +37,6 @@ PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind k
     iterator->edits = 0;
     iterator->item = NULL;
     iterator->kind = kind;
-    trie_link root;
     if (is_transient) {
         TransientMap *transient = (TransientMap *)owner;
         iterator->transient = transient;
@@ -43,7 +45,6 @@ PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind k
         root = transient->draft.root;
         iterator->root = (trie_link)Py_XNewRef(root);
     } else {
-        root = ((Map *)owner)->root;
         iterator->remaining = ((Map *)owner)->count;
     }
     iterator->size = iterator->remaining;

@@ -22,18 +22,29 @@ int hfpy_raise(int status)
 
 /* -- making and unmaking -- */
 
+Map *hfpy_map_alloc(core_state *state)
+{
+    Map *map = PyObject_GC_New(Map, state->map_type);
+    if (map == NULL)
+        return NULL;
+    map->root = NULL;
+    map->count = 0;
+    map->pending = NULL;
+    map->weakrefs = NULL;
+    return map;
+}
+
 PyObject *hfpy_map_wrap(core_state *state, trie_link root, Py_ssize_t count)
 {
     if (root == NULL && state->empty_map != NULL)
         return Py_NewRef(state->empty_map);
-    Map *map = PyObject_GC_New(Map, state->map_type);
+    Map *map = hfpy_map_alloc(state);
     if (map == NULL) {
         Py_XDECREF(root);
         return NULL;
     }
     map->root = root;
     map->count = count;
-    map->weakrefs = NULL;
     if (root != NULL && Py_IS_TYPE((PyObject *)root, state->tracked_node_type))
         PyObject_GC_Track(map);
     return (PyObject *)map;
@@ -47,6 +58,8 @@ static void map_dealloc(PyObject *self)
     Py_TRASHCAN_BEGIN(self, map_dealloc)
     if (map->weakrefs != NULL)
         PyObject_ClearWeakRefs(self);
+    if (map->pending != NULL)
+        hfpy_pending_part(map);
     Py_XDECREF(map->root);
     PyObject_GC_Del(self);
     Py_DECREF(type);
@@ -57,7 +70,7 @@ static int map_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((Map *)self)->root);
-    return 0;
+    return hfpy_pending_traverse((Map *)self, visit, arg);
 }
 
 static PyObject *map_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -75,10 +88,11 @@ static inline int map_find(core_state *state, Map *map, PyObject *key, PyObject 
 {
     trie_ctx ctx = {.state = state};
     trie_entry entry;
+    trie_link root;
     Py_hash_t hash = PyObject_Hash(key);
-    if (hash == -1)
+    if (hash == -1 || hfpy_map_root(map, &root) < 0)
         return -1;
-    int found = trie_find(&ctx, map->root, 0, (uint64_t)hash, key, &entry);
+    int found = trie_find(&ctx, root, 0, (uint64_t)hash, key, &entry);
     if (found < 0)
         return hfpy_raise(found);
     if (found)
@@ -177,9 +191,13 @@ static PyObject *map_get(PyObject *self, PyObject *const *args, Py_ssize_t count
 
 /* -- edits -- */
 
-void hfpy_draft_begin(hfpy_draft *draft, Map *map)
+int hfpy_draft_begin(hfpy_draft *draft, Map *map)
 {
-    *draft = (hfpy_draft){.root = map->root, .count = map->count, .owned = map->root == NULL};
+    trie_link root;
+    if (hfpy_map_root(map, &root) < 0)
+        return -1;
+    *draft = (hfpy_draft){.root = root, .count = map->count, .owned = root == NULL};
+    return 0;
 }
 
 void hfpy_draft_abandon(hfpy_draft *draft)
@@ -235,34 +253,52 @@ PyObject *hfpy_draft_finish(core_state *state, hfpy_draft *draft, Map *map)
     return hfpy_map_wrap(state, root, draft->count);
 }
 
+static PyObject *map_of_one(core_state *state, Py_hash_t hash, const trie_entry *entry)
+{
+    trie_ctx ctx = {.state = state};
+    trie_link root = NULL;
+    trie_trash trash;
+    int status = hfpy_trie_put(&ctx, &root, false, hash, entry, &trash);
+    if (status < 0) {
+        hfpy_raise(status);
+        return NULL;
+    }
+    return hfpy_map_wrap(state, root, 1);
+}
+
 PyObject *hfpy_map_with(core_state *state, Map *map, PyObject *key, PyObject *value)
 {
     trie_ctx ctx = {.state = state};
-    trie_link root = map->root;
+    trie_link root;
     trie_entry entry = {key, value};
-    trie_trash trash;
+    trie_edit edit;
     Py_hash_t hash = PyObject_Hash(key);
-    if (hash == -1)
+    if (hash == -1 || hfpy_map_root(map, &root) < 0)
         return NULL;
-    int outcome = hfpy_trie_put(&ctx, &root, false, hash, &entry, &trash);
+    if (root == NULL)
+        return map_of_one(state, hash, &entry);
+    int outcome = hfpy_trie_prepare_put(&ctx, root, hash, &entry, &edit);
     if (outcome < 0) {
         hfpy_raise(outcome);
         return NULL;
     }
     if (outcome == TRIE_SAME)
         return Py_NewRef(map);
-    return hfpy_map_wrap(state, root, map->count + (outcome == TRIE_ADDED));
+    return hfpy_map_edited(state, map, map->count + (outcome == TRIE_ADDED), &edit);
 }
 
 PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *found)
 {
     trie_ctx ctx = {.state = state};
-    trie_link root = map->root;
-    trie_trash trash;
+    trie_link root;
+    trie_entry entry;
+    trie_edit edit;
     Py_hash_t hash = PyObject_Hash(key);
-    if (hash == -1)
+    if (hash == -1 || hfpy_map_root(map, &root) < 0)
         return NULL;
-    int removed = hfpy_trie_remove(&ctx, &root, false, hash, key, &trash);
+    /* Nothing is left of a map of one: there is no edit to prepare. */
+    int removed = map->count > 1 ? hfpy_trie_prepare_remove(&ctx, root, hash, key, &edit)
+                                 : trie_find(&ctx, root, 0, (uint64_t)hash, key, &entry);
     if (removed < 0) {
         hfpy_raise(removed);
         return NULL;
@@ -271,7 +307,7 @@ PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *foun
         *found = removed;
     if (!removed)
         return Py_NewRef(map);
-    return hfpy_map_wrap(state, root, map->count - 1);
+    return map->count > 1 ? hfpy_map_edited(state, map, map->count - 1, &edit) : Py_NewRef(state->empty_map);
 }
 
 static PyObject *map_set(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -290,8 +326,11 @@ static PyObject *map_assoc(PyObject *self, PyObject *const *args, Py_ssize_t cou
         PyErr_Format(PyExc_TypeError, "assoc() takes a value for every key (%zd arguments given)", count);
         return NULL;
     }
+    if (count == 2)
+        return hfpy_map_with(state, (Map *)self, args[0], args[1]);
     hfpy_draft draft;
-    hfpy_draft_begin(&draft, (Map *)self);
+    if (hfpy_draft_begin(&draft, (Map *)self) < 0)
+        return NULL;
     for (Py_ssize_t i = 0; i < count; i += 2) {
         if (hfpy_draft_put(state, &draft, args[i], args[i + 1]) < 0) {
             hfpy_draft_abandon(&draft);
@@ -308,8 +347,11 @@ static PyObject *map_dissoc(PyObject *self, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "dissoc() takes at least 1 argument, a key (0 given)");
         return NULL;
     }
+    if (count == 1)
+        return hfpy_map_without(state, (Map *)self, args[0], NULL);
     hfpy_draft draft;
-    hfpy_draft_begin(&draft, (Map *)self);
+    if (hfpy_draft_begin(&draft, (Map *)self) < 0)
+        return NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
         if (hfpy_draft_discard(state, &draft, args[i]) < 0) {
             hfpy_draft_abandon(&draft);
@@ -376,17 +418,27 @@ int map_pairs_push(map_pairs *pairs, Map *a, Map *b)
     return 1;
 }
 
-/* Whether two tries are equal. Where both have a Map as the value of a key, the two are compared later, from a list,
+static int map_equal_one(trie_ctx *ctx, Map *a, Map *b)
+{
+    trie_link left, right;
+    if (a->count != b->count)
+        return 0;
+    if (hfpy_map_root(a, &left) < 0 || hfpy_map_root(b, &right) < 0)
+        return HF_FOREIGN;
+    return hfpy_trie_equal(ctx, left, right);
+}
+
+/* Whether two Maps are equal. Where both have a Map as the value of a key, the two are compared later, from a list,
  * so that Maps may be nested in Maps deeper than the C stack. */
-int hfpy_map_equal(core_state *state, trie_link a, trie_link b)
+static int map_equal(core_state *state, Map *a, Map *b)
 {
     map_pairs pairs = {NULL, 0, 0};
     trie_ctx ctx = {.state = state, .deferred = &pairs};
-    int equal = hfpy_trie_equal(&ctx, a, b);
+    int equal = map_equal_one(&ctx, a, b);
     while (pairs.count > 0) {
         Map *left = pairs.pairs[--pairs.count][0], *right = pairs.pairs[pairs.count][1];
         if (equal > 0)
-            equal = left->count == right->count ? hfpy_trie_equal(&ctx, left->root, right->root) : 0;
+            equal = map_equal_one(&ctx, left, right);
         Py_DECREF(left);
         Py_DECREF(right);
     }
@@ -397,8 +449,11 @@ int hfpy_map_equal(core_state *state, trie_link a, trie_link b)
 /* A dict itself: each of our items is looked up in it. It may be changed while we do: by __eq__. */
 static int map_equals_dict(Map *map, PyObject *dict)
 {
+    trie_link root;
     trie_cursor cursor;
-    trie_cursor_begin(NULL, &cursor, map->root);
+    if (hfpy_map_root(map, &root) < 0)
+        return -1;
+    trie_cursor_begin(NULL, &cursor, root);
     for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;) {
         PyObject *theirs = PyDict_GetItemWithError(dict, entry->key);
         if (theirs == NULL)
@@ -441,7 +496,7 @@ static PyObject *map_richcompare(PyObject *self, PyObject *other, int op)
     if (op != Py_EQ && op != Py_NE)
         Py_RETURN_NOTIMPLEMENTED;
     if (Map_Check(state, other)) {
-        equal = map->count == ((Map *)other)->count ? hfpy_map_equal(state, map->root, ((Map *)other)->root) : 0;
+        equal = map_equal(state, map, (Map *)other);
     } else if (PyDict_CheckExact(other)) {
         equal = PyDict_GET_SIZE(other) == map->count ? map_equals_dict(map, other) : 0;
     } else {
@@ -593,8 +648,11 @@ static PyObject *map_deepcopy(PyObject *self, PyObject *memo)
 static PyObject *map_check(PyObject *self, PyObject *unused)
 {
     trie_ctx ctx = {.state = hfpy_state(self)};
+    trie_link root;
     const char *fault;
-    int status = hfpy_trie_check(&ctx, ((Map *)self)->root, (size_t)((Map *)self)->count, &fault);
+    if (hfpy_map_root((Map *)self, &root) < 0)
+        return NULL;
+    int status = hfpy_trie_check(&ctx, root, (size_t)((Map *)self)->count, &fault);
     if (status == HF_CORRUPT) {
         PyErr_SetString(PyExc_AssertionError, fault);
         return NULL;

@@ -40,8 +40,10 @@ static bool is_undigested_map(core_state *state, PyObject *object)
 {
     if (!Map_Check(state, object))
         return false;
-    trie_link root = ((Map *)object)->root;
-    return root != NULL && root->digest == 0 && Py_IS_TYPE((PyObject *)root, state->tracked_node_type);
+    Map *map = (Map *)object;
+    if (map->root == NULL)
+        return map->count > 0; /* pending: it will be seen */
+    return map->root->digest == 0 && Py_IS_TYPE((PyObject *)map->root, state->tracked_node_type);
 }
 
 /* Pushes the Maps in the part of a trie that is not digested. */
@@ -75,14 +77,17 @@ static int hash_stack_run(core_state *state, hash_stack *stack)
     while (stack->count > 0) {
         struct hash_frame *top = &stack->frames[stack->count - 1];
         Map *map = top->map;
-        int status = 0;
-        if (map->root->digest == 0 && !top->opened) {
+        trie_link root;
+        int status;
+        if (hfpy_map_root(map, &root) < 0)
+            return HF_FOREIGN;
+        if (root->digest == 0 && !top->opened) {
             top->opened = true;
-            status = hash_stack_open(state, stack, map->root);
+            status = hash_stack_open(state, stack, root);
         } else {
             uint64_t digest;
             stack->count--;
-            status = hfpy_trie_digest(&ctx, map->root, &digest);
+            status = hfpy_trie_digest(&ctx, root, &digest);
             Py_DECREF(map);
         }
         if (status < 0)
@@ -105,6 +110,7 @@ Py_hash_t hfpy_map_hash(PyObject *self)
     core_state *state = hfpy_state(self);
     Map *map = (Map *)self;
     trie_ctx ctx = {.state = state};
+    trie_link root;
     uint64_t digest;
     int status = 0;
 
@@ -120,7 +126,9 @@ Py_hash_t hfpy_map_hash(PyObject *self)
         PyMem_Free(stack.frames);
         Py_LeaveRecursiveCall();
     }
+    if (status == 0 && hfpy_map_root(map, &root) < 0)
+        return -1;
     if (status == 0)
-        status = hfpy_trie_digest(&ctx, map->root, &digest);
+        status = hfpy_trie_digest(&ctx, root, &digest);
     return status < 0 ? hfpy_raise(status) : frozenset_finish(digest, map->count);
 }

@@ -254,22 +254,17 @@ static int unite(core_state *state, trie_link left, Py_ssize_t left_count, trie_
     return status < 0 ? hfpy_raise(status) : 0;
 }
 
-static PyObject *wrap_unless(core_state *state, trie_link root, Py_ssize_t count, Map *left, Map *right)
-{
-    Map *same = root == left->root ? left : right != NULL && root == right->root ? right : NULL;
-    if (same == NULL)
-        return hfpy_map_wrap(state, root, count);
-    Py_XDECREF(root);
-    return Py_NewRef(same);
-}
-
 PyObject *hfpy_map_union(core_state *state, Map *map, Map *other, PyObject *settle)
 {
-    trie_link root;
+    trie_link left, right, root;
     Py_ssize_t count;
-    if (unite(state, map->root, map->count, other->root, other->count, settle, &root, &count) < 0)
+    if (hfpy_map_root(map, &left) < 0 || hfpy_map_root(other, &right) < 0 ||
+        unite(state, left, map->count, right, other->count, settle, &root, &count) < 0)
         return NULL;
-    return wrap_unless(state, root, count, map, other);
+    if (root != left && root != right)
+        return hfpy_map_wrap(state, root, count);
+    Py_XDECREF(root);
+    return Py_NewRef(root == left ? map : other);
 }
 
 /* -- update -- */
@@ -313,7 +308,10 @@ int hfpy_draft_update(core_state *state, hfpy_draft *draft, PyObject *source, Py
 {
     int status = 0;
     if (source != NULL && Map_Check(state, source)) {
-        status = draft_put_trie(state, draft, ((Map *)source)->root, ((Map *)source)->count);
+        trie_link root;
+        status = hfpy_map_root((Map *)source, &root);
+        if (status == 0)
+            status = draft_put_trie(state, draft, root, ((Map *)source)->count);
     } else if (source != NULL) {
         gathering gathered = {NULL, 0, 0, false};
         status = gather(state, &gathered, source, who);
@@ -336,7 +334,8 @@ PyObject *hfpy_map_updated(core_state *state, Map *map, PyObject *source, PyObje
     if (source != NULL && Map_Check(state, source) && (kwargs == NULL || PyDict_GET_SIZE(kwargs) == 0))
         return hfpy_map_union(state, map, (Map *)source, NULL);
     hfpy_draft draft;
-    hfpy_draft_begin(&draft, map);
+    if (hfpy_draft_begin(&draft, map) < 0)
+        return NULL;
     if (hfpy_draft_update(state, &draft, source, kwargs, who) < 0) {
         hfpy_draft_abandon(&draft);
         return NULL;

@@ -48,13 +48,15 @@ static const trie_algebra diff_algebra = {
 PyObject *hfpy_map_diff(core_state *state, Map *from, Map *to)
 {
     trie_ctx ctx = {.state = state};
-    trie_link root;
+    trie_link before, after, root;
     size_t count;
+    if (hfpy_map_root(from, &before) < 0 || hfpy_map_root(to, &after) < 0)
+        return NULL;
     PyObject *list = PyList_New(0);
     if (list == NULL)
         return NULL;
-    int status = hfpy_trie_combine(&ctx, &diff_algebra, list, TRIE_NEITHER, from->root, (size_t)from->count,
-                                   to->root, (size_t)to->count, &root, &count);
+    int status = hfpy_trie_combine(&ctx, &diff_algebra, list, TRIE_NEITHER, before, (size_t)from->count, after,
+                                   (size_t)to->count, &root, &count);
     if (status < 0) {
         hfpy_raise(status);
         Py_CLEAR(list);
@@ -94,13 +96,17 @@ static int settle(trie_ctx *ctx, void *arg, const trie_entry *base, const trie_e
 PyObject *hfpy_map_merge3(core_state *state, Map *base, Map *mine, Map *theirs, PyObject *resolve)
 {
     trie_ctx ctx = {.state = state};
+    Map *maps[] = {mine, theirs, base};
+    trie_link roots[3], root;
+    for (int i = 0; i < 3; i++)
+        if (hfpy_map_root(maps[i], &roots[i]) < 0)
+            return NULL;
     settlement how = {.resolve = resolve, .conflicts = PyList_New(0)};
     PyObject *result = NULL;
-    trie_link root;
     ptrdiff_t delta;
     if (how.conflicts == NULL)
         return NULL;
-    int status = hfpy_trie_merge3(&ctx, settle, &how, base->root, mine->root, theirs->root, &root, &delta);
+    int status = hfpy_trie_merge3(&ctx, settle, &how, roots[2], roots[0], roots[1], &root, &delta);
     if (status < 0) {
         hfpy_raise(status);
     } else if (PyList_GET_SIZE(how.conflicts) > 0) {
@@ -114,11 +120,13 @@ PyObject *hfpy_map_merge3(core_state *state, Map *base, Map *mine, Map *theirs, 
         }
         Py_XDECREF(root);
     } else {
-        Map *same = root == mine->root ? mine : root == theirs->root ? theirs : root == base->root ? base : NULL;
-        if (same == NULL) {
+        int same = 0;
+        while (same < 3 && root != roots[same])
+            same++;
+        if (same == 3) {
             result = hfpy_map_wrap(state, root, mine->count + delta);
         } else {
-            result = Py_NewRef((PyObject *)same);
+            result = Py_NewRef((PyObject *)maps[same]);
             Py_XDECREF(root);
         }
     }

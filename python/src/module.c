@@ -25,6 +25,7 @@ static int module_clear(PyObject *module)
 #define CLEAR(member) Py_CLEAR(state->member);
     STATE_OBJECTS(CLEAR)
 #undef CLEAR
+    hfpy_pending_clear_spare(state);
     return 0;
 }
 

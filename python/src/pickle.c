@@ -106,9 +106,12 @@ done:
 
 PyObject *hfpy_map_reduce(core_state *state, Map *map)
 {
-    if (map->root == NULL)
+    trie_link root;
+    if (hfpy_map_root(map, &root) < 0)
+        return NULL;
+    if (root == NULL)
         return Py_BuildValue("O()", state->map_type);
-    return Py_BuildValue("O(O)", state->load_map, map->root);
+    return Py_BuildValue("O(O)", state->load_map, root);
 }
 
 /* -- in: Pickled -- */
@@ -359,7 +362,10 @@ static PyObject *apply_differences(core_state *state, Map *map, PyObject *gone, 
     if (arrivals == NULL)
         return NULL;
     hfpy_draft draft;
-    hfpy_draft_begin(&draft, map);
+    if (hfpy_draft_begin(&draft, map) < 0) {
+        Py_DECREF(arrivals);
+        return NULL;
+    }
     int status = 0;
     for (Py_ssize_t i = 0; status >= 0 && i < PyList_GET_SIZE(gone); i++) {
         PyObject *key = PyTuple_GET_ITEM(PyList_GET_ITEM(gone, i), 0);

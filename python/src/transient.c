@@ -50,10 +50,13 @@ static void transient_unlock(TransientMap *transient)
 
 PyObject *hfpy_transient_new(core_state *state, Map *map)
 {
+    trie_link root;
+    if (hfpy_map_root(map, &root) < 0)
+        return NULL;
     TransientMap *transient = PyObject_GC_New(TransientMap, state->transient_type);
     if (transient == NULL)
         return NULL;
-    transient->draft = (hfpy_draft){(trie_link)Py_XNewRef(map->root), map->count, 1};
+    transient->draft = (hfpy_draft){(trie_link)Py_XNewRef(root), map->count, 1};
     transient->finished = NULL;
     transient->edits = 0;
     transient->busy = 0;
@@ -247,8 +250,11 @@ static int draft_put_map(core_state *state, hfpy_draft *draft, PyObject *map)
 {
     if (((Map *)map)->count > TRANSIENT_FEW)
         return hfpy_draft_update(state, draft, map, NULL, "update");
+    trie_link root;
     trie_cursor cursor;
-    trie_cursor_begin(NULL, &cursor, ((Map *)map)->root);
+    if (hfpy_map_root((Map *)map, &root) < 0)
+        return -1;
+    trie_cursor_begin(NULL, &cursor, root);
     for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;)
         if (hfpy_draft_put(state, draft, entry->key, entry->value) < 0)
             return -1;

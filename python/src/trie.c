@@ -169,6 +169,7 @@ static inline void trie_digest_save(trie_ctx *ctx, trie_link link, uint64_t dige
 }
 
 #include "trie/trie_algo.h"
+#include "trie/trie_prepare.h"
 
 int hfpy_same_key_slowly(PyObject *stored, PyObject *key)
 {
@@ -195,6 +196,26 @@ int hfpy_trie_remove(trie_ctx *ctx, trie_link *root, bool mine, Py_hash_t hash, 
 {
     trie_remainder rest;
     return trie_remove(ctx, root, 0, mine, (uint64_t)hash, key, &rest, trash);
+}
+
+int hfpy_trie_prepare_put(trie_ctx *ctx, trie_link root, Py_hash_t hash, const trie_entry *entry, trie_edit *edit)
+{
+    return trie_prepare_put(ctx, root, (uint64_t)hash, entry, TRIE_PUT_VALUE, edit);
+}
+
+int hfpy_trie_prepare_remove(trie_ctx *ctx, trie_link root, Py_hash_t hash, PyObject *key, trie_edit *edit)
+{
+    return trie_prepare_remove(ctx, root, (uint64_t)hash, key, edit);
+}
+
+int hfpy_trie_perform(trie_ctx *ctx, trie_link *root, bool mine, const trie_edit *edit, trie_trash *trash)
+{
+    return trie_perform(ctx, root, mine, edit, trash);
+}
+
+void hfpy_trie_edit_drop(trie_ctx *ctx, trie_edit *edit)
+{
+    trie_edit_drop(ctx, edit);
 }
 
 void hfpy_trie_trash_drop(trie_trash *trash)

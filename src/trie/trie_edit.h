@@ -1,8 +1,8 @@
 /* trie_edit.h - part of trie_algo.h: put and remove.
  *
- * Both edits have two halves. `trie_locate` walks down, runs all the foreign code there is, and leaves the
- * nodes it passed in a trie_path. `trie_apply` then makes one change to one node of the path and carries it
- * up to the root. Between the root and the node there are, from the top, first the nodes that are ours, then
+ * Both edits have two halves. `trie_plan_put` and `trie_plan_remove` walk down, leave the nodes they passed in a
+ * trie_path, run all the foreign code there is, and come to one change to one node. `trie_apply` then makes it and
+ * carries it up to the root. Between the root and the node there are, from the top, first the nodes that are ours, then
  * those that are shared with other versions:
  *
  *      depth  top ............ owned ............... depth
@@ -73,27 +73,6 @@ static int trie_locate(trie_ctx *ctx, trie_path *path, trie_key key, trie_spot *
     *spot = found > 0 ? TRIE_FOUND : TRIE_VACANT;
     return found < 0 ? found : 0;
 }
-
-/* One change to one node: at most one entry and one link go out, at most one of each comes in, at one place in
- * either packed array. Every edit of the trie is one of these:
- *
- *      put        entry in                   (the slot was vacant)
- *                 entry out, entry in        (the key was there)
- *                 entry out, child in        (two keys in one slot: a child for both)
- *      remove     entry out
- *                 child out, entry in        (the child came down to one entry)
- *
- * What comes in brings its count with it. */
-typedef struct trie_change {
-    hf_trie_maps maps; /* of the node as it will be */
-    uint32_t entry_at;
-    uint32_t child_at;
-    bool entry_out, entry_in;
-    bool child_out, child_in;
-    unsigned traits; /* of what comes in */
-    trie_entry entry;
-    trie_link child;
-} trie_change;
 
 static bool trie_change_keeps_size(const trie_change *change)
 {
@@ -389,11 +368,9 @@ static int trie_single(trie_ctx *ctx, const trie_entry *entry, uint64_t hash, tr
     return 0;
 }
 
-/* Finds out what putting `entry` at the end of the path does to the node there, and counts what will come in.
- * Returns TRIE_SAME, TRIE_ADDED or TRIE_REPLACED (then *replaced is the entry that gives way), or a failure. Runs
- * foreign code. */
-static int trie_plan_put(trie_ctx *ctx, const trie_path *path, trie_spot spot, uint32_t index,
-                         const trie_entry *entry, trie_put_mode mode, trie_change *change, trie_entry *replaced)
+/* The part of trie_plan_put that follows the search. */
+static int trie_plan_put_at(trie_ctx *ctx, const trie_path *path, trie_spot spot, uint32_t index,
+                            const trie_entry *entry, trie_put_mode mode, trie_change *change, trie_entry *replaced)
 {
     trie_node *node = trie_at(ctx, path->at[path->depth]);
     bool collision = path->depth == HF_TRIE_LEVELS;
@@ -438,6 +415,18 @@ static int trie_plan_put(trie_ctx *ctx, const trie_path *path, trie_spot spot, u
     return TRIE_ADDED;
 }
 
+/* Walks the path to where `entry` belongs, finds out what putting it there does to the node, and counts what will come
+ * in. Returns TRIE_SAME, TRIE_ADDED or TRIE_REPLACED (then *replaced is the entry that gives way), or a failure. Runs
+ * foreign code. */
+static inline int trie_plan_put(trie_ctx *ctx, trie_path *path, const trie_entry *entry, trie_put_mode mode,
+                                trie_change *change, trie_entry *replaced)
+{
+    trie_spot spot;
+    uint32_t index;
+    int status = trie_locate(ctx, path, trie_key_of(entry), &spot, &index);
+    return status < 0 ? status : trie_plan_put_at(ctx, path, spot, index, entry, mode, change, replaced);
+}
+
 /* Puts `entry`, with this hash, into the (sub)trie *root at depth `top`. Returns TRIE_SAME (and *root is as it
  * was), TRIE_ADDED, TRIE_REPLACED (and *root is the new version, counted for the caller), or a failure.
  * `mine` and *trash as in trie_apply. Counts the entry; the caller keeps its own counts. */
@@ -451,18 +440,13 @@ static int trie_put(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uin
         return status < 0 ? status : TRIE_ADDED;
     }
     trie_path path;
-    trie_spot spot;
-    uint32_t index;
     trie_path_begin(&path, *root, top, hash);
-    int status = trie_locate(ctx, &path, trie_key_of(entry), &spot, &index);
-    if (status < 0)
-        return status;
     trie_change change;
     trie_entry replaced = *entry; /* until it is known; the compiler cannot see that it is set where it is used */
-    int outcome = trie_plan_put(ctx, &path, spot, index, entry, mode, &change, &replaced);
+    int outcome = trie_plan_put(ctx, &path, entry, mode, &change, &replaced);
     if (outcome <= TRIE_SAME)
         return outcome;
-    status = trie_apply(ctx, root, mine, &path, path.depth, &change, trash);
+    int status = trie_apply(ctx, root, mine, &path, path.depth, &change, trash);
     if (status < 0)
         return status;
     if (outcome == TRIE_REPLACED && mine)
@@ -480,8 +464,22 @@ static unsigned trie_dissolve_depth(trie_ctx *ctx, const trie_path *path)
     return depth;
 }
 
+/* What is left of a subtrie: see trie_remove. Not set unless `dissolved`. */
+typedef struct trie_remainder {
+    bool dissolved;   /* the subtrie came down to one entry, which its parent has to take in */
+    trie_entry entry; /* that entry; not counted: it lives in the old version */
+} trie_remainder;
+
+/* What a removal comes to. */
+typedef enum trie_removal {
+    TRIE_ABSENT = 0, /* the key is not there */
+    TRIE_CHANGES,    /* one node changes: the one at *depth */
+    TRIE_EMPTIES,    /* nothing is left of the whole trie */
+    TRIE_DISSOLVES,  /* the subtrie comes down to one entry */
+} trie_removal;
+
 /* The change that takes the entry at `index` out of the last node of the path. */
-static trie_change trie_plan_removal(trie_ctx *ctx, const trie_path *path, uint32_t index)
+static trie_change trie_plan_cut(trie_ctx *ctx, const trie_path *path, uint32_t index)
 {
     trie_change change = {
         .maps = trie_at(ctx, path->at[path->depth])->maps,
@@ -495,29 +493,21 @@ static trie_change trie_plan_removal(trie_ctx *ctx, const trie_path *path, uint3
     return change;
 }
 
-/* What is left of a subtrie: see trie_remove. Not set unless `dissolved`. */
-typedef struct trie_remainder {
-    bool dissolved;   /* the subtrie came down to one entry, which its parent has to take in */
-    trie_entry entry; /* that entry; not counted: it lives in the old version */
-} trie_remainder;
-
-/* Removes the only other entry of a node, and gives the one that stays to a node further up. */
-static int trie_remove_and_dissolve(trie_ctx *ctx, trie_link *root, bool mine, const trie_path *path,
-                                    uint32_t index, trie_remainder *rest, trie_trash *trash)
+/* The removal of the only other entry of the last node, which gives the one that stays to a node further up. */
+static int trie_plan_dissolution(trie_ctx *ctx, const trie_path *path, uint32_t index, unsigned *depth,
+                                 trie_change *change, trie_remainder *rest)
 {
     trie_entry stays = trie_entries(trie_at(ctx, path->at[path->depth]))[index == 0 ? 1 : 0];
-    if (path->depth == path->top) {
-        *rest = (trie_remainder){.dissolved = true, .entry = stays};
-        return 1;
-    }
-    unsigned depth = trie_dissolve_depth(ctx, path);
-    trie_node *parent = trie_at(ctx, path->at[depth]);
-    if (path->top > 0 && depth == path->top && hf_trie_is_lone_child(parent->maps)) {
-        *rest = (trie_remainder){.dissolved = true, .entry = stays};
-        return 1;
-    }
-    uint32_t slot = hf_trie_slot(path->hash, depth);
-    trie_change change = {
+    *rest = (trie_remainder){.dissolved = true, .entry = stays};
+    if (path->depth == path->top)
+        return TRIE_DISSOLVES;
+    *depth = trie_dissolve_depth(ctx, path);
+    trie_node *parent = trie_at(ctx, path->at[*depth]);
+    if (path->top > 0 && *depth == path->top && hf_trie_is_lone_child(parent->maps))
+        return TRIE_DISSOLVES;
+    rest->dissolved = false;
+    uint32_t slot = hf_trie_slot(path->hash, *depth);
+    *change = (trie_change){
         .maps = {parent->maps.entry_map | slot, parent->maps.child_map & ~slot},
         .entry_at = hf_trie_index(parent->maps.entry_map, slot),
         .entry_in = true,
@@ -526,16 +516,29 @@ static int trie_remove_and_dissolve(trie_ctx *ctx, trie_link *root, bool mine, c
         .traits = trie_traits_for(ctx, &stays),
         .entry = stays,
     };
-    int status = trie_keep_entries(ctx, &change.entry, 1);
-    if (status < 0)
-        return status;
-    status = trie_apply(ctx, root, mine, path, depth, &change, trash);
-    if (status < 0)
-        return status;
-    if (mine)
-        for (unsigned down = depth + 1; down <= path->depth; down++)
-            trie_superseded(ctx, path->at[down]);
-    return 1;
+    int status = trie_keep_entries(ctx, &change->entry, 1);
+    return status < 0 ? status : TRIE_CHANGES;
+}
+
+/* Walks the path to the key, and finds out what removing it does: an enum trie_removal, or a failure. *gone is the
+ * entry that goes, not counted; what comes in is counted. Runs foreign code. */
+static int trie_plan_remove(trie_ctx *ctx, trie_path *path, trie_key key, unsigned *depth, trie_change *change,
+                            trie_entry *gone, trie_remainder *rest)
+{
+    trie_spot spot;
+    uint32_t index;
+    *rest = (trie_remainder){.dissolved = false};
+    int status = trie_locate(ctx, path, key, &spot, &index);
+    if (status < 0 || spot != TRIE_FOUND)
+        return status < 0 ? status : TRIE_ABSENT;
+    *gone = trie_entries(trie_at(ctx, path->at[path->depth]))[index];
+    *depth = path->depth;
+    *change = trie_plan_cut(ctx, path, index);
+    if (path->depth == 0 && change->maps.entry_map == 0 && change->maps.child_map == 0)
+        return TRIE_EMPTIES;
+    if (path->depth > 0 && hf_trie_is_lone_entry(change->maps))
+        return trie_plan_dissolution(ctx, path, index, depth, change, rest);
+    return TRIE_CHANGES;
 }
 
 /* Removes the key from the (sub)trie *root at depth `top`. Returns 1 (and *root is the new version, counted for the
@@ -552,30 +555,27 @@ static int trie_remove(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, 
         return 0;
     HF_ASSERT(top == 0 || !mine);
     trie_path path;
-    trie_spot spot;
-    uint32_t index;
+    trie_change change;
+    trie_entry gone;
+    unsigned depth;
     trie_path_begin(&path, *root, top, hash);
-    int status = trie_locate(ctx, &path, key, &spot, &index);
-    if (status < 0 || spot != TRIE_FOUND)
-        return status;
-
-    trie_link last = path.at[path.depth];
-    trie_entry gone = trie_entries(trie_at(ctx, last))[index];
-    trie_change change = trie_plan_removal(ctx, &path, index);
-    if (path.depth == 0 && change.maps.entry_map == 0 && change.maps.child_map == 0) {
+    int outcome = trie_plan_remove(ctx, &path, key, &depth, &change, &gone, rest);
+    if (outcome <= TRIE_ABSENT)
+        return outcome;
+    if (outcome == TRIE_EMPTIES) {
         *root = TRIE_NONE;
-        status = 1;
-        if (mine) {
-            trash->link = last;
-            trie_superseded(ctx, last);
-        }
-    } else if (path.depth > 0 && hf_trie_is_lone_entry(change.maps)) {
-        status = trie_remove_and_dissolve(ctx, root, mine, &path, index, rest, trash);
-    } else {
-        status = trie_apply(ctx, root, mine, &path, path.depth, &change, trash);
-        status = status < 0 ? status : 1;
+        trash->link = mine ? path.at[0] : TRIE_NONE;
+        depth = 0;
+    } else if (outcome == TRIE_CHANGES) {
+        int status = trie_apply(ctx, root, mine, &path, depth, &change, trash);
+        if (status < 0)
+            return status;
+        depth++; /* the nodes from here on are gone */
     }
-    if (status > 0 && mine)
+    if (mine) {
+        for (unsigned down = depth; down <= path.depth; down++)
+            trie_superseded(ctx, path.at[down]);
         trie_superseded_entry(ctx, &gone);
-    return status;
+    }
+    return 1;
 }

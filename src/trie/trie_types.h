@@ -29,6 +29,34 @@ enum {
     TRIE_REPLACED = 2,
 };
 
+/* One change to one node: at most one entry and one link go out, at most one of each comes in, at one place in
+ * either packed array. Every edit of the trie is one of these:
+ *
+ *      put        entry in                   (the slot was vacant)
+ *                 entry out, entry in        (the key was there)
+ *                 entry out, child in        (two keys in one slot: a child for both)
+ *      remove     entry out
+ *                 child out, entry in        (the child came down to one entry)
+ *
+ * What comes in brings its count with it. */
+typedef struct trie_change {
+    hf_trie_maps maps; /* of the node as it will be */
+    uint32_t entry_at;
+    uint32_t child_at;
+    bool entry_out, entry_in;
+    bool child_out, child_in;
+    unsigned traits; /* of what comes in */
+    trie_entry entry;
+    trie_link child;
+} trie_change;
+
+/* An edit that has been worked out and not been made: see trie_prepare.h. */
+typedef struct trie_edit {
+    uint64_t hash;
+    unsigned depth; /* of the node that changes */
+    trie_change change;
+} trie_edit;
+
 /* -- trie_build.h -- */
 
 typedef struct trie_item {

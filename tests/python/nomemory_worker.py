@@ -55,6 +55,13 @@ def gave_up(result: Any, expected: Any) -> bool:
     return result is MemoryError
 
 
+def counts_at_rest(material: Material) -> list[int]:
+    """The references to the material from a world whose Maps have all been read."""
+    world = World(Map, material)
+    world.assert_unchanged()
+    return refcounts(material.things)
+
+
 def exhaust(name: str, kind: str) -> int:
     operation = OPERATIONS[name]
     material = Material(kind)
@@ -64,8 +71,9 @@ def exhaust(name: str, kind: str) -> int:
     failures = 0
     for n in count():
         for stop in (n + 1, 0):
+            world = None
+            before = counts_at_rest(material)
             world = World(Map, material)
-            before = refcounts(material.things)
             result = attempt(operation, world, n, stop)
             world.assert_unchanged()
             went_through = not gave_up(result, expected)

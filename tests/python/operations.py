@@ -23,11 +23,13 @@ SIZE = 20
 
 
 class Material:
-    """Keys and values: Probes, or atomic ones (those live in another type of node), and equal twins of them."""
+    """Keys and values: Probes, or atomic ones (those live in another type of node), and equal twins of them.
+    "pending" means Probes, in Maps whose last edit is put off (python/src/pending.c)."""
 
     def __init__(self, kind: str = "probe") -> None:
-        make: Callable[[int], Any] = Probe if kind == "probe" else (lambda i: "".join(["key", str(i)]))
-        value: Callable[[int], Any] = Probe if kind == "probe" else (lambda i: 10**6 + i)
+        make: Callable[[int], Any] = (lambda i: "".join(["key", str(i)])) if kind == "atomic" else Probe
+        value: Callable[[int], Any] = (lambda i: 10**6 + i) if kind == "atomic" else Probe
+        self.pending = kind == "pending"
         self.keys = [make(i) for i in range(SIZE + 4)]
         self.values = [value(100 + i) for i in range(SIZE + 4)]
         self.twin_keys = [make(i) for i in range(SIZE + 4)]
@@ -65,6 +67,15 @@ class World:
         self.value = values[SIZE + 3]
         self.operands = [self.m, self.more, self.less, self.other, self.far]
         self.contents = [exactly(m) for m in self.operands]
+        if material.pending:
+            self.put_off(material)
+
+    def put_off(self, material: Material) -> None:
+        """Makes each operand once more, of a Map that stays alive and lacks one key."""
+        self.bases = [m.dissoc(material.keys[12]) for m in self.operands]
+        edits = [(next(k for k in m if k == material.keys[12]), m[material.keys[12]]) for m in self.operands]
+        self.operands = [base.assoc(*edit) for base, edit in zip(self.bases, edits, strict=True)]
+        self.m, self.more, self.less, self.other, self.far = self.operands
 
     def assert_unchanged(self) -> None:
         assert_as_before(self.operands, self.contents)

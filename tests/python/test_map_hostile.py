@@ -136,17 +136,18 @@ def spoil_inputs(world: World) -> None:
 
 def drop_operands(world: World) -> None:
     """Only the operation itself still holds its operands."""
-    for name in ("m", "more", "less", "other", "far", "nested", "operands"):
+    for name in ("m", "more", "less", "other", "far", "nested", "operands", "bases"):
         setattr(world, name, None)
     gc.collect(0)
 
 
+@pytest.mark.parametrize("kind", ["probe", "pending"])
 @pytest.mark.parametrize("act", [collect, make_maps, drop_operands], ids=lambda act: act.__name__)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_reentering_at_every_call(name: str, act: Callable[[World], None]) -> None:
+def test_reentering_at_every_call(name: str, act: Callable[[World], None], kind: str) -> None:
     """At the n-th call something else happens; the operation must give the right answer all the same."""
     operation = OPERATIONS[name]
-    material = Material()
+    material = Material(kind)
     expected = outcome(operation, World(Model, material))
     before = refcounts(material.things)
     for n in count(1):
@@ -447,11 +448,12 @@ def test_garbage_that_edits_the_transient(name: str, edit: str) -> None:
             break
 
 
+@pytest.mark.parametrize("kind", ["probe", "pending"])
 @pytest.mark.parametrize("act", [drop_operands, spoil_inputs], ids=lambda act: act.__name__)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_garbage_that_intervenes(name: str, act: Callable[[World], None]) -> None:
+def test_garbage_that_intervenes(name: str, act: Callable[[World], None], kind: str) -> None:
     operation = OPERATIONS[name]
-    material = Material()
+    material = Material(kind)
     expected = outcome(operation, World(Model, material))
     for n in count():
         world = World(Map, material)

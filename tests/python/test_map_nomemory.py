@@ -23,7 +23,7 @@ FREE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["probe", "atomic"])
+@pytest.mark.parametrize("kind", ["probe", "atomic", "pending"])
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0]} to {group[-1]}")
 def test_every_allocation_fails_once(group: list[str], kind: str) -> None:
     done = run_python((HERE / "nomemory_worker.py").read_text(), kind, *group, timeout=300)
