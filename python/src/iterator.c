@@ -17,6 +17,7 @@ typedef struct MapIterator {
     Py_ssize_t remaining;
     PyObject *item;         /* the tuple given out last, to be filled again if nobody has kept it; or NULL */
     enum view_kind kind;
+    bool tracked;           /* whether keys or values may be of interest to the collector */
     trie_cursor cursor;
 } MapIterator;
 
@@ -48,7 +49,8 @@ PyObject *hfpy_iterator_new(core_state *state, PyObject *owner, enum view_kind k
         iterator->remaining = ((Map *)owner)->count;
     }
     iterator->size = iterator->remaining;
-    trie_cursor_begin(NULL, &iterator->cursor, root);
+    iterator->tracked = is_transient || (root != NULL && Py_IS_TYPE((PyObject *)root, state->tracked_node_type));
+    trie_cursor_begin(NULL, &iterator->cursor, root, (size_t)iterator->size);
     PyObject_GC_Track(iterator);
     return (PyObject *)iterator;
 }
@@ -83,26 +85,18 @@ static int iterator_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* (key, value), in the tuple given out last if nobody else has it. Key and value are held first: a new tuple may mean a
- * collection, whose finalizers may use up this iterator and so let go of its map. */
-static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyObject *value)
+/* Lets the collector see the tuple again: it may have found that it held nothing of interest. */
+static Py_NO_INLINE void iterator_track_item(PyObject *item)
 {
-    PyObject *item = iterator->item;
-    Py_INCREF(key);
-    Py_INCREF(value);
-    if (item != NULL && hfpy_may_refill(item)) {
-        PyObject *old_key = PyTuple_GET_ITEM(item, 0), *old_value = PyTuple_GET_ITEM(item, 1);
-        Py_INCREF(item);
-        PyTuple_SET_ITEM(item, 0, key);
-        PyTuple_SET_ITEM(item, 1, value);
-        /* The collector may have found it to hold nothing of interest; now it may. */
-        if (!PyObject_GC_IsTracked(item))
-            PyObject_GC_Track(item);
-        Py_DECREF(old_key);
-        Py_DECREF(old_value);
-        return item;
-    }
-    item = PyTuple_New(2);
+    if (!PyObject_GC_IsTracked(item))
+        PyObject_GC_Track(item);
+}
+
+/* A new tuple. Takes over key and value, which were held before: a new tuple may mean a collection, whose finalizers may
+ * use up this iterator and so let go of its map. */
+static Py_NO_INLINE PyObject *iterator_new_item(MapIterator *iterator, PyObject *key, PyObject *value)
+{
+    PyObject *item = PyTuple_New(2);
     if (item == NULL) {
         Py_DECREF(key);
         Py_DECREF(value);
@@ -112,6 +106,25 @@ static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyOb
     PyTuple_SET_ITEM(item, 1, value);
     if (iterator->item == NULL && iterator->owner != NULL)
         iterator->item = Py_NewRef(item);
+    return item;
+}
+
+/* (key, value), in the tuple given out last if nobody else has it. */
+static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyObject *value)
+{
+    PyObject *item = iterator->item;
+    Py_INCREF(key);
+    Py_INCREF(value);
+    if (item == NULL || !hfpy_may_refill(item))
+        return iterator_new_item(iterator, key, value);
+    PyObject *old_key = PyTuple_GET_ITEM(item, 0), *old_value = PyTuple_GET_ITEM(item, 1);
+    Py_INCREF(item);
+    PyTuple_SET_ITEM(item, 0, key);
+    PyTuple_SET_ITEM(item, 1, value);
+    if (iterator->tracked)
+        iterator_track_item(item);
+    Py_DECREF(old_key);
+    Py_DECREF(old_value);
     return item;
 }
 
@@ -160,20 +173,33 @@ static PyObject *iterator_give_current(MapIterator *iterator, const trie_entry *
     return result;
 }
 
+static Py_NO_INLINE PyObject *iterator_next_of_transient(MapIterator *iterator)
+{
+    if (iterator_check_transient(iterator) < 0)
+        return NULL;
+    const trie_entry *entry = trie_cursor_next(NULL, &iterator->cursor);
+    if (entry == NULL) {
+        (void)iterator_clear((PyObject *)iterator);
+        return NULL;
+    }
+    iterator->remaining--;
+    return iterator_give_current(iterator, entry);
+}
+
+/* An iterator that is used up has an empty cursor and no transient. */
 static PyObject *iterator_next(PyObject *self)
 {
     MapIterator *iterator = (MapIterator *)self;
     PyObject *result = NULL;
+    const trie_entry *entry;
     Py_BEGIN_CRITICAL_SECTION(self);
-    if (iterator->owner != NULL && (iterator->transient == NULL || iterator_check_transient(iterator) == 0)) {
-        const trie_entry *entry = trie_cursor_next(NULL, &iterator->cursor);
-        if (entry == NULL) {
-            (void)iterator_clear(self);
-        } else {
-            iterator->remaining--;
-            result = iterator->transient == NULL ? iterator_give(iterator, entry->key, entry->value)
-                                                 : iterator_give_current(iterator, entry);
-        }
+    if (iterator->transient != NULL) {
+        result = iterator_next_of_transient(iterator);
+    } else if ((entry = trie_cursor_next(NULL, &iterator->cursor)) != NULL) {
+        iterator->remaining--;
+        result = iterator_give(iterator, entry->key, entry->value);
+    } else {
+        (void)iterator_clear(self);
     }
     Py_END_CRITICAL_SECTION();
     return result;

@@ -453,7 +453,7 @@ static int map_equals_dict(Map *map, PyObject *dict)
     trie_cursor cursor;
     if (hfpy_map_root(map, &root) < 0)
         return -1;
-    trie_cursor_begin(NULL, &cursor, root);
+    trie_cursor_begin(NULL, &cursor, root, (size_t)map->count);
     for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;) {
         PyObject *theirs = PyDict_GetItemWithError(dict, entry->key);
         if (theirs == NULL)

@@ -56,7 +56,7 @@ struct Pickled {
 static int list_entries(PyObject *list, trie_link link)
 {
     trie_cursor cursor;
-    trie_cursor_begin(NULL, &cursor, link);
+    trie_cursor_begin(NULL, &cursor, link, SIZE_MAX);
     for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;)
         if (PyList_Append(list, entry->key) < 0 || PyList_Append(list, entry->value) < 0)
             return -1;

@@ -254,7 +254,7 @@ static int draft_put_map(core_state *state, hfpy_draft *draft, PyObject *map)
     trie_cursor cursor;
     if (hfpy_map_root((Map *)map, &root) < 0)
         return -1;
-    trie_cursor_begin(NULL, &cursor, root);
+    trie_cursor_begin(NULL, &cursor, root, (size_t)((Map *)map)->count);
     for (const trie_entry *entry; (entry = trie_cursor_next(NULL, &cursor)) != NULL;)
         if (hfpy_draft_put(state, draft, entry->key, entry->value) < 0)
             return -1;
@@ -357,7 +357,7 @@ static PyObject *transient_pop(PyObject *self, PyObject *const *args, Py_ssize_t
 static PyObject *transient_first_key(TransientMap *transient)
 {
     trie_cursor cursor;
-    trie_cursor_begin(NULL, &cursor, transient->draft.root);
+    trie_cursor_begin(NULL, &cursor, transient->draft.root, (size_t)transient->draft.count);
     const trie_entry *entry = trie_cursor_next(NULL, &cursor);
     return entry == NULL ? NULL : Py_NewRef(entry->key);
 }

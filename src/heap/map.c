@@ -248,7 +248,7 @@ static trie_cursor *hf_map_iter_cursor(hf_map_iter *iter)
 void hf_map_iter_init(hf_map_iter *iter, const hf_map *map)
 {
     iter->map = hf_map_keep(map);
-    hf_map_ops_now()->begin(map->type, hf_map_iter_cursor(iter), map->root);
+    hf_map_ops_now()->begin(map, hf_map_iter_cursor(iter));
 }
 
 int hf_map_iter_next(hf_map_iter *iter, hf_value *key, hf_value *value)

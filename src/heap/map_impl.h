@@ -114,7 +114,7 @@ struct hf_map_ops {
     int (*equal)(const hf_map *a, const hf_map *b, hf_map_todo *todo);
     int (*digest)(const hf_map *map, hf_map_hashing *hashing, uint64_t *out);
 
-    void (*begin)(const hf_map_type *type, struct trie_cursor *cursor, hf_map_node *root);
+    void (*begin)(const hf_map *map, struct trie_cursor *cursor);
     bool (*climb)(const hf_map_type *type, struct trie_cursor *cursor);
 
     int (*check)(const hf_map *map, const char **fault);

@@ -557,10 +557,10 @@ static int map_merge3(const hf_map *base, const hf_map *mine, const hf_map *thei
 
 /* -- looking inside -- */
 
-static void map_begin(const hf_map_type *type, trie_cursor *cursor, hf_map_node *root)
+static void map_begin(const hf_map *map, trie_cursor *cursor)
 {
-    trie_ctx ctx = hf_map_ctx(type);
-    trie_cursor_begin(&ctx, cursor, root);
+    trie_ctx ctx = hf_map_ctx(map->type);
+    trie_cursor_begin(&ctx, cursor, map->root, map->size);
 }
 
 static bool map_climb(const hf_map_type *type, trie_cursor *cursor)

@@ -49,7 +49,7 @@ static void trie_run_count_view(trie_run *run, bool in_left, bool in_right, bool
 static int trie_run_tell_node(trie_run *run, trie_side side, trie_link link, const trie_entry *except)
 {
     trie_cursor cursor;
-    trie_cursor_begin(run->ctx, &cursor, link);
+    trie_cursor_begin(run->ctx, &cursor, link, SIZE_MAX);
     for (const trie_entry *entry; (entry = trie_cursor_next(run->ctx, &cursor)) != NULL;) {
         if (except != NULL && trie_identical(entry, except))
             continue;

@@ -192,7 +192,7 @@ static void assert_whole(const version *v)
     if (trie_check(&ctx, v->root, size, &fault) < 0)
         fail_msg("trie_check: %s", fault);
     trie_cursor cursor;
-    trie_cursor_begin(&ctx, &cursor, v->root);
+    trie_cursor_begin(&ctx, &cursor, v->root, size);
     for (const trie_entry *entry; (entry = trie_cursor_next(&ctx, &cursor)) != NULL; size--)
         assert_int_equal(v->value[entry_key(entry)], entry_value(entry));
     assert_int_equal(size, 0);
