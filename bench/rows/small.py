@@ -14,11 +14,13 @@ SOURCES = {
     "look-up": "for _ in reps:\n    for k in ks:\n        {get}",
     "set existing": "for _ in reps:\n    for k, v in changes:\n        {set}",
     "set new": "for _ in reps:\n    for k, v in changes:\n        {set}",
+    "set existing, read": "for _ in reps:\n    for k, v in changes:\n        {set}[k]",
+    "set new, read": "for _ in reps:\n    for k, v in changes:\n        {set}[k]",
 }
 
 
 class Small(Row):
-    """Builds of one map each; look-ups and sets of eight keys, the results dropped."""
+    """Builds of one map each; look-ups and sets of eight keys, the results dropped (see OneSet on `read`)."""
 
     name = "8 entries"
     title = "8-entry map: build, look-up, set"
@@ -43,7 +45,7 @@ class Small(Row):
             "d": data.oracle,
             "pairs": data.pairs,
             "ks": data.shuffled_keys,
-            "changes": data.additions if case.variant == "set new" else data.updates,
+            "changes": data.additions if case.variant.startswith("set new") else data.updates,
         }
 
     def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:

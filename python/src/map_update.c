@@ -8,13 +8,24 @@
  */
 #include "trie.h"
 
+enum { GATHER_FEW = 8 };
+
 /* The entries of a source, in order. */
 typedef struct gathering {
     trie_item *items; /* own references */
     size_t count;
     size_t room;
     bool distinct;    /* they come from one dict: no two keys are equal */
+    trie_item few[GATHER_FEW]; /* `items`, while there is room */
 } gathering;
+
+static inline void gathering_begin(gathering *gathered)
+{
+    gathered->items = gathered->few;
+    gathered->count = 0;
+    gathered->room = GATHER_FEW;
+    gathered->distinct = false;
+}
 
 static void gathering_clear(gathering *gathered)
 {
@@ -22,8 +33,9 @@ static void gathering_clear(gathering *gathered)
         Py_DECREF(gathered->items[i].entry.key);
         Py_DECREF(gathered->items[i].entry.value);
     }
-    hf_free(gathered->items);
-    *gathered = (gathering){NULL, 0, 0, false};
+    if (gathered->items != gathered->few)
+        hf_free(gathered->items);
+    gathering_begin(gathered);
 }
 
 static int gathering_reserve(gathering *gathered, size_t more)
@@ -35,12 +47,15 @@ static int gathering_reserve(gathering *gathered, size_t more)
         PyErr_NoMemory();
         return -1;
     }
-    room = room == 0 ? more : 2 * room > gathered->count + more ? 2 * room : gathered->count + more;
-    trie_item *items = hf_realloc(gathered->items, room * sizeof *items);
+    bool few = gathered->items == gathered->few;
+    room = 2 * room > gathered->count + more ? 2 * room : gathered->count + more;
+    trie_item *items = hf_realloc(few ? NULL : gathered->items, room * sizeof *items);
     if (items == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    if (few)
+        memcpy(items, gathered->few, gathered->count * sizeof *items);
     gathered->items = items;
     gathered->room = room;
     return 0;
@@ -49,7 +64,7 @@ static int gathering_reserve(gathering *gathered, size_t more)
 /* Hashes the key. Runs foreign code. */
 static int gathering_add(gathering *gathered, PyObject *key, PyObject *value)
 {
-    if (gathering_reserve(gathered, gathered->count < 8 ? 8 : 1) < 0)
+    if (gathering_reserve(gathered, 1) < 0)
         return -1;
     Py_hash_t hash = PyObject_Hash(key);
     if (hash == -1)
@@ -148,8 +163,25 @@ static int gather_pair(gathering *gathered, PyObject *pair, Py_ssize_t index, co
     return status;
 }
 
+/* A list or tuple itself. A list may be changed by what runs meanwhile, as under an iterator. */
+static int gather_sequence(gathering *gathered, PyObject *pairs, const char *who)
+{
+    if (gathering_reserve(gathered, (size_t)PySequence_Fast_GET_SIZE(pairs)) < 0)
+        return -1;
+    for (Py_ssize_t index = 0; index < PySequence_Fast_GET_SIZE(pairs); index++) {
+        PyObject *pair = Py_NewRef(PySequence_Fast_GET_ITEM(pairs, index));
+        int status = gather_pair(gathered, pair, index, who);
+        Py_DECREF(pair);
+        if (status < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int gather_pairs(gathering *gathered, PyObject *pairs, const char *who)
 {
+    if (PyList_CheckExact(pairs) || PyTuple_CheckExact(pairs))
+        return gather_sequence(gathered, pairs, who);
     PyObject *iterator = PyObject_GetIter(pairs);
     if (iterator == NULL)
         return -1;
@@ -287,6 +319,10 @@ static int draft_put_trie(core_state *state, hfpy_draft *draft, trie_link other,
 /* Puts what was gathered over the draft: few one by one, many at once. */
 static int draft_put_gathered(core_state *state, hfpy_draft *draft, gathering *gathered)
 {
+    if (draft->root == NULL) {
+        draft->owned = 1;
+        return gathering_build(state, gathered, &draft->root, &draft->count);
+    }
     if (gathered->count > 8 && gathered->count > (size_t)draft->count / 8) {
         trie_link built;
         Py_ssize_t count;
@@ -313,14 +349,16 @@ int hfpy_draft_update(core_state *state, hfpy_draft *draft, PyObject *source, Py
         if (status == 0)
             status = draft_put_trie(state, draft, root, ((Map *)source)->count);
     } else if (source != NULL) {
-        gathering gathered = {NULL, 0, 0, false};
+        gathering gathered;
+        gathering_begin(&gathered);
         status = gather(state, &gathered, source, who);
         if (status == 0)
             status = draft_put_gathered(state, draft, &gathered);
         gathering_clear(&gathered);
     }
     if (status == 0 && kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
-        gathering gathered = {NULL, 0, 0, false};
+        gathering gathered;
+        gathering_begin(&gathered);
         status = gather_dict(&gathered, kwargs);
         if (status == 0)
             status = draft_put_gathered(state, draft, &gathered);
@@ -355,7 +393,8 @@ PyObject *hfpy_map_fromkeys(core_state *state, PyObject *keys, PyObject *value)
     PyObject *iterator = PyObject_GetIter(keys);
     if (iterator == NULL)
         return NULL;
-    gathering gathered = {NULL, 0, 0, false};
+    gathering gathered;
+    gathering_begin(&gathered);
     PyObject *key;
     trie_link root;
     Py_ssize_t count;
