@@ -34,22 +34,22 @@ typedef struct core_state {
     PyTypeObject *tracked_node_type; /* the others */
     PyTypeObject *map_type;
     PyTypeObject *transient_type;
-    PyTypeObject *view_types[3];     /* by enum view_kind */
+    PyTypeObject *view_types[3]; /* by enum view_kind */
     PyTypeObject *iterator_type;
     PyTypeObject *missing_type;
-    PyTypeObject *pickled_type;      /* a subtree, on its way out of a pickle */
-    PyTypeObject *change_type;       /* collections.namedtuple */
-    PyObject *conflict;              /* the exception */
-    PyObject *missing;               /* MISSING */
+    PyTypeObject *pickled_type; /* a subtree, on its way out of a pickle */
+    PyTypeObject *change_type;  /* collections.namedtuple */
+    PyObject *conflict;         /* the exception */
+    PyObject *missing;          /* MISSING */
     PyObject *empty_map;
-    PyObject *load_map;              /* the functions that pickles name */
+    PyObject *load_map; /* the functions that pickles name */
     PyObject *load_node;
-    PyObject *mapping_abc;           /* collections.abc.Mapping */
-    PyObject *set_abc;               /* collections.abc.Set */
+    PyObject *mapping_abc; /* collections.abc.Mapping */
+    PyObject *set_abc;     /* collections.abc.Set */
     PyObject *empty_tuple;
-    PyObject *str_keys;              /* interned "keys" */
-    hfpy_pending *spare_pending;     /* see pending.c */
-    uint64_t loaded_versions;        /* Maps loaded from pickles so far */
+    PyObject *str_keys;          /* interned "keys" */
+    hfpy_pending *spare_pending; /* see pending.c */
+    uint64_t loaded_versions;    /* Maps loaded from pickles so far */
 } core_state;
 
 /* The immutable map. What it contains is settled when it is made; the making of its last edit may be put off until
@@ -58,7 +58,7 @@ typedef struct Map {
     PyObject_HEAD
     struct trie_node *root; /* NULL when empty, and while its last edit is pending */
     Py_ssize_t count;
-    hfpy_pending *pending;  /* the edit that this Map, or another made out of it, is waiting for; or NULL */
+    hfpy_pending *pending; /* the edit that this Map, or another made out of it, is waiting for; or NULL */
     PyObject *weakrefs;
 } Map;
 

@@ -13,9 +13,7 @@ static int cpu_exec(PyObject *module)
 
 static PyModuleDef_Slot cpu_slots[] = {
     {Py_mod_exec, cpu_exec},
-    HFPY_SLOT_INTERPRETERS
-    HFPY_SLOT_GIL
-    {0, NULL},
+    HFPY_SLOT_INTERPRETERS HFPY_SLOT_GIL{0, NULL},
 };
 
 static PyModuleDef cpu_definition = {

@@ -9,15 +9,15 @@
 
 typedef struct MapIterator {
     PyObject_HEAD
-    PyObject *owner;        /* NULL when exhausted */
+    PyObject *owner;         /* NULL when exhausted */
     TransientMap *transient; /* the owner, if it is one */
-    trie_link root;         /* of a transient: as it was at the start, owned */
-    uint64_t edits;         /* of a transient: its count of changes then */
-    Py_ssize_t size;        /* of the owner at the start */
+    trie_link root;          /* of a transient: as it was at the start, owned */
+    uint64_t edits;          /* of a transient: its count of changes then */
+    Py_ssize_t size;         /* of the owner at the start */
     Py_ssize_t remaining;
-    PyObject *item;         /* the tuple given out last, to be filled again if nobody has kept it; or NULL */
+    PyObject *item; /* the tuple given out last, to be filled again if nobody has kept it; or NULL */
     enum view_kind kind;
-    bool tracked;           /* whether keys or values may be of interest to the collector */
+    bool tracked; /* whether keys or values may be of interest to the collector */
     trie_cursor cursor;
 } MapIterator;
 
@@ -230,8 +230,7 @@ static PyType_Slot iterator_slots[] = {
 static PyType_Spec iterator_spec = {
     .name = "holdfast._core.MapIterator",
     .basicsize = sizeof(MapIterator),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = iterator_slots,
 };
 

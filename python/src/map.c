@@ -157,7 +157,7 @@ static PyObject *map_contains_method(PyObject *self, PyObject *key)
 }
 
 int hfpy_parse_one_or_two(const char *method, const char *keyword, PyObject *const *args, Py_ssize_t count,
-                            PyObject *names, PyObject **second)
+                          PyObject *names, PyObject **second)
 {
     Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     *second = NULL;
@@ -724,9 +724,8 @@ static PyObject *map_merge(PyObject *self, PyObject *args, PyObject *kwargs)
             PyErr_Format(PyExc_TypeError, "merge() argument %zd must be a mapping, not '%.200s'", i + 1,
                          Py_TYPE(other)->tp_name);
         PyObject *right = mapping <= 0 ? NULL : hfpy_map_from(state, other, NULL, "merge");
-        PyObject *merged = right == NULL ? NULL
-                                         : hfpy_map_union(state, (Map *)map, (Map *)right,
-                                                          settle == Py_None ? NULL : settle);
+        PyObject *merged =
+            right == NULL ? NULL : hfpy_map_union(state, (Map *)map, (Map *)right, settle == Py_None ? NULL : settle);
         Py_XDECREF(right);
         Py_SETREF(map, merged);
     }
@@ -736,7 +735,8 @@ static PyObject *map_merge(PyObject *self, PyObject *args, PyObject *kwargs)
 /* left | right, where one is a Map and the other any Mapping. */
 static PyObject *map_or(PyObject *left, PyObject *right)
 {
-    core_state *state = PyType_GetSlot(Py_TYPE(left), Py_nb_or) == (void *)map_or ? hfpy_state(left) : hfpy_state(right);
+    core_state *state =
+        PyType_GetSlot(Py_TYPE(left), Py_nb_or) == (void *)map_or ? hfpy_state(left) : hfpy_state(right);
     PyObject *other = Map_Check(state, left) ? right : left;
     if (!Map_Check(state, other) && !PyDict_Check(other)) {
         int mapping = PyObject_IsInstance(other, state->mapping_abc);
@@ -888,14 +888,16 @@ static PyMethodDef map_methods[] = {
                "The Map with the entries of all. A key in several has with_(left, right) as its value, or, without\n"
                "with_, the rightmost.")},
     {"diff", map_diff, METH_O,
-     PyDoc_STR("diff($self, other, /)\n--\n\n"
-               "The changes that turn this Map into the other: a list of Change(key, old, new), where MISSING stands\n"
-               "for a value that is not there. Costs what differs, not what is stored.")},
+     PyDoc_STR(
+         "diff($self, other, /)\n--\n\n"
+         "The changes that turn this Map into the other: a list of Change(key, old, new), where MISSING stands\n"
+         "for a value that is not there. Costs what differs, not what is stored.")},
     {"merge3", (PyCFunction)(void (*)(void))map_merge3, NAMED | METH_CLASS,
-     PyDoc_STR("merge3(base, mine, theirs, resolve=None)\n--\n\n"
-               "The Map with the changes from base to mine and those from base to theirs. A key that both changed,\n"
-               "differently, gets resolve(key, base, mine, theirs), which is given MISSING for absent and may return\n"
-               "it; without resolve, Conflict is raised and lists such keys. Costs what differs.")},
+     PyDoc_STR(
+         "merge3(base, mine, theirs, resolve=None)\n--\n\n"
+         "The Map with the changes from base to mine and those from base to theirs. A key that both changed,\n"
+         "differently, gets resolve(key, base, mine, theirs), which is given MISSING for absent and may return\n"
+         "it; without resolve, Conflict is raised and lists such keys. Costs what differs.")},
     {"mutate", map_mutate, METH_NOARGS,
      PyDoc_STR("mutate($self, /)\n--\n\n"
                "A TransientMap with the contents of this Map, in O(1). It can be changed in place; this Map is not.\n"
@@ -906,8 +908,7 @@ static PyMethodDef map_methods[] = {
                "...     t['b'] = 2\n"
                ">>> sorted(t.finish().items()), m\n"
                "([('a', 1), ('b', 2)], holdfast.Map({'a': 1}))")},
-    {"transient", map_mutate, METH_NOARGS,
-     PyDoc_STR("transient($self, /)\n--\n\nThe same as mutate().")},
+    {"transient", map_mutate, METH_NOARGS, PyDoc_STR("transient($self, /)\n--\n\nThe same as mutate().")},
     {"keys", map_keys, METH_NOARGS, PyDoc_STR("keys($self, /)\n--\n\nA set-like view of the keys.")},
     {"values", map_values, METH_NOARGS, PyDoc_STR("values($self, /)\n--\n\nA view of the values.")},
     {"items", map_items, METH_NOARGS, PyDoc_STR("items($self, /)\n--\n\nA set-like view of the items.")},
@@ -929,22 +930,23 @@ static PyMemberDef map_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(map_doc,
-             "Map(mapping_or_pairs=(), /, **entries)\n--\n\n"
-             "An immutable mapping. What would change it gives a new Map, which shares all but the change with the\n"
-             "old one: a version costs about a kilobyte, in a map of a million, and a microsecond.\n"
-             "\n"
-             "Hashable if its values are; equal to any Mapping with equal items; thread-safe; in no particular order\n"
-             "(the same in every iteration of one Map). A persistent hash trie: CHAMP, of Steindorfer and Vinju,\n"
-             "OOPSLA 2015.\n"
-             "\n"
-             ">>> from holdfast import Map\n"
-             ">>> m = Map({'a': 1})\n"
-             ">>> n = m.set('b', 2)\n"
-             ">>> len(m), len(n), n['b']\n"
-             "(1, 2, 2)\n"
-             ">>> m.diff(n)\n"
-             "[Change(key='b', old=holdfast.MISSING, new=2)]");
+PyDoc_STRVAR(
+    map_doc,
+    "Map(mapping_or_pairs=(), /, **entries)\n--\n\n"
+    "An immutable mapping. What would change it gives a new Map, which shares all but the change with the\n"
+    "old one: a version costs about a kilobyte, in a map of a million, and a microsecond.\n"
+    "\n"
+    "Hashable if its values are; equal to any Mapping with equal items; thread-safe; in no particular order\n"
+    "(the same in every iteration of one Map). A persistent hash trie: CHAMP, of Steindorfer and Vinju,\n"
+    "OOPSLA 2015.\n"
+    "\n"
+    ">>> from holdfast import Map\n"
+    ">>> m = Map({'a': 1})\n"
+    ">>> n = m.set('b', 2)\n"
+    ">>> len(m), len(n), n['b']\n"
+    "(1, 2, 2)\n"
+    ">>> m.diff(n)\n"
+    "[Change(key='b', old=holdfast.MISSING, new=2)]");
 
 static PyType_Slot map_slots[] = {
     {Py_tp_doc, (void *)map_doc},

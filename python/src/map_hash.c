@@ -10,13 +10,15 @@
  */
 #include "trie.h"
 
+typedef struct hash_frame {
+    Map *map; /* owned */
+    bool opened;
+} hash_frame;
+
 /* Maps to be digested. A Map is pushed, pushes those inside it and stays below them; it is digested when it
  * comes up for the second time. */
 typedef struct hash_stack {
-    struct hash_frame {
-        Map *map; /* owned */
-        bool opened;
-    } *frames;
+    hash_frame *frames;
     size_t count;
     size_t room;
 } hash_stack;
@@ -25,7 +27,7 @@ static int hash_stack_push(hash_stack *stack, Map *map)
 {
     if (stack->count == stack->room) {
         size_t room = stack->room ? 2 * stack->room : 16;
-        struct hash_frame *frames = PyMem_Realloc(stack->frames, room * sizeof *frames);
+        hash_frame *frames = PyMem_Realloc(stack->frames, room * sizeof *frames);
         if (frames == NULL)
             return HF_NOMEM;
         stack->frames = frames;
@@ -75,7 +77,7 @@ static int hash_stack_run(core_state *state, hash_stack *stack)
 {
     trie_ctx ctx = {.state = state};
     while (stack->count > 0) {
-        struct hash_frame *top = &stack->frames[stack->count - 1];
+        hash_frame *top = &stack->frames[stack->count - 1];
         Map *map = top->map;
         trie_link root;
         int status;

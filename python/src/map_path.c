@@ -116,7 +116,8 @@ static PyObject *path_replace(core_state *state, opened_path *path, Py_ssize_t d
 {
     while (depth > 0 && value != NULL) {
         depth--;
-        Py_SETREF(value, hfpy_map_with(state, (Map *)path->levels[depth], PyTuple_GET_ITEM(path->keys, depth), value));
+        Py_SETREF(value,
+                  hfpy_map_with(state, (Map *)path->levels[depth], PyTuple_GET_ITEM(path->keys, depth), value));
     }
     return value;
 }
@@ -168,8 +169,7 @@ PyObject *hfpy_map_dissoc_in(core_state *state, Map *map, PyObject *keys)
     int found = 0;
     if (path_open(state, &path, map, keys, "dissoc_in") == 0) {
         Py_ssize_t last = path.count - 1;
-        PyObject *rest =
-            hfpy_map_without(state, (Map *)path.levels[last], PyTuple_GET_ITEM(path.keys, last), &found);
+        PyObject *rest = hfpy_map_without(state, (Map *)path.levels[last], PyTuple_GET_ITEM(path.keys, last), &found);
         if (rest != NULL && !found) {
             Py_DECREF(rest);
             result = Py_NewRef((PyObject *)map);

@@ -15,7 +15,7 @@ typedef struct gathering {
     trie_item *items; /* own references */
     size_t count;
     size_t room;
-    bool distinct;    /* they come from one dict: no two keys are equal */
+    bool distinct;             /* they come from one dict: no two keys are equal */
     trie_item few[GATHER_FEW]; /* `items`, while there is room */
 } gathering;
 
@@ -280,8 +280,8 @@ static int unite(core_state *state, trie_link left, Py_ssize_t left_count, trie_
     trie_ctx ctx = {.state = state};
     size_t size = 0;
     int status = hfpy_trie_combine(&ctx, settle == NULL ? &union_right : &union_settled, settle,
-                                   left_count >= right_count ? TRIE_LEFT : TRIE_RIGHT, left, (size_t)left_count, right,
-                                   (size_t)right_count, root, &size);
+                                   left_count >= right_count ? TRIE_LEFT : TRIE_RIGHT, left, (size_t)left_count,
+                                   right, (size_t)right_count, root, &size);
     *count = (Py_ssize_t)size;
     return status < 0 ? hfpy_raise(status) : 0;
 }

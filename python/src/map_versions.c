@@ -194,7 +194,8 @@ static PyObject *conflict_str(PyObject *self)
     Py_ssize_t count = keys == NULL ? 0 : PyTuple_GET_SIZE(keys);
     PyObject *shown = keys == NULL ? NULL : PyTuple_GetSlice(keys, 0, CONFLICT_SHOWN);
     if (shown != NULL && count <= CONFLICT_SHOWN)
-        text = PyUnicode_FromFormat("both sides changed %zd key%s differently: %R", count, count == 1 ? "" : "s", shown);
+        text =
+            PyUnicode_FromFormat("both sides changed %zd key%s differently: %R", count, count == 1 ? "" : "s", shown);
     else if (shown != NULL)
         text = PyUnicode_FromFormat("both sides changed %zd keys differently, %R and %zd more", count, shown,
                                     count - CONFLICT_SHOWN);

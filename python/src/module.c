@@ -5,10 +5,12 @@
 #include "holdfast/version.h"
 
 /* Everything in the state, for traverse and clear. */
-#define STATE_OBJECTS(X)                                                                                        \
-    X(node_type) X(tracked_node_type) X(map_type) X(transient_type) X(view_types[0]) X(view_types[1])             \
-    X(view_types[2]) X(iterator_type) X(missing_type) X(pickled_type) X(change_type) X(conflict) X(missing)       \
+/* clang-format off */
+#define STATE_OBJECTS(X) \
+    X(node_type) X(tracked_node_type) X(map_type) X(transient_type) X(view_types[0]) X(view_types[1]) \
+    X(view_types[2]) X(iterator_type) X(missing_type) X(pickled_type) X(change_type) X(conflict) X(missing) \
     X(empty_map) X(load_map) X(load_node) X(mapping_abc) X(set_abc) X(empty_tuple) X(str_keys)
+/* clang-format on */
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -101,17 +103,20 @@ static int module_exec(PyObject *module)
     state->empty_map = hfpy_map_wrap(state, NULL, 0);
     PyObject *footprint = hfpy_add_function(module, &footprint_definition, "holdfast");
     Py_XDECREF(footprint);
-    if (state->empty_map == NULL || footprint == NULL || PyModule_AddStringConstant(module, "__version__", HF_VERSION) < 0)
+    if (state->empty_map == NULL || footprint == NULL ||
+        PyModule_AddStringConstant(module, "__version__", HF_VERSION) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "cpu_level", hf_cpu_level_name(hf_cpu_level()));
 }
 
+/* clang-format off */
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
     HFPY_SLOT_INTERPRETERS
     HFPY_SLOT_GIL
     {0, NULL},
 };
+/* clang-format on */
 
 /* The name that the CPU level gives to the module and its initialiser: _core_portable, _core_popcnt. */
 #define LEVEL_STRING_(level) #level

@@ -193,8 +193,8 @@ PyObject *hfpy_map_edited(core_state *state, Map *base, Py_ssize_t count, trie_e
         hfpy_trie_edit_drop(&ctx, edit);
         return hfpy_raise(HF_NOMEM), NULL;
     }
-    *pending = (hfpy_pending){
-        .base = base, .derived = derived, .root = (trie_link)Py_NewRef(base->root), .edit = *edit};
+    *pending =
+        (hfpy_pending){.base = base, .derived = derived, .root = (trie_link)Py_NewRef(base->root), .edit = *edit};
     derived->count = count;
     derived->pending = pending;
     base->pending = pending;

@@ -35,8 +35,8 @@ typedef struct Pickled Pickled;
 /* A Map that has been loaded. What it is, its root knows (Pickled.map), where the collector can see it. */
 typedef struct loaded_version {
     Py_ssize_t references;
-    uint64_t serial;  /* later versions have higher ones */
-    Pickled *root;    /* borrowed; NULL when it is gone */
+    uint64_t serial; /* later versions have higher ones */
+    Pickled *root;   /* borrowed; NULL when it is gone */
 } loaded_version;
 
 struct Pickled {
@@ -164,8 +164,7 @@ static PyType_Slot pickled_slots[] = {
 static PyType_Spec pickled_spec = {
     .name = "holdfast._core.Pickled",
     .basicsize = sizeof(Pickled),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = pickled_slots,
 };
 

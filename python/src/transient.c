@@ -479,8 +479,8 @@ static PyObject *transient_richcompare(PyObject *self, PyObject *other, int op)
     PyObject *left = hfpy_transient_snapshot(state, (TransientMap *)self);
     if (left == NULL)
         return NULL;
-    PyObject *right = TransientMap_Check(state, other) ? hfpy_transient_snapshot(state, (TransientMap *)other)
-                                                       : Py_NewRef(other);
+    PyObject *right =
+        TransientMap_Check(state, other) ? hfpy_transient_snapshot(state, (TransientMap *)other) : Py_NewRef(other);
     PyObject *answer = right == NULL ? NULL : PyObject_RichCompare(left, right, op);
     Py_XDECREF(right);
     Py_DECREF(left);
@@ -535,7 +535,8 @@ static PyObject *transient_check(PyObject *self, PyObject *unused)
 
 static PyMethodDef transient_methods[] = {
     {"set", (PyCFunction)(void (*)(void))transient_set, FAST,
-     PyDoc_STR("set($self, key, value, /)\n--\n\nSets the value of key; returns self, so that calls can be chained.")},
+     PyDoc_STR(
+         "set($self, key, value, /)\n--\n\nSets the value of key; returns self, so that calls can be chained.")},
     {"delete", transient_delete, METH_O,
      PyDoc_STR("delete($self, key, /)\n--\n\nRemoves the key if it is there; returns self.")},
     {"get", (PyCFunction)(void (*)(void))transient_get, FAST | METH_KEYWORDS,
@@ -572,12 +573,13 @@ static PyMemberDef transient_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(transient_doc,
-             "What Map.mutate() returns: a mutable mapping that starts as the Map and becomes another.\n"
-             "\n"
-             "It behaves like a dict. finish(), or the end of its `with` block, makes a Map of it, in O(1); after that\n"
-             "it can no longer be used. Not for several threads at once: they get a RuntimeError, as does a key whose\n"
-             "__eq__ or __hash__ uses the transient that is comparing it.");
+PyDoc_STRVAR(
+    transient_doc,
+    "What Map.mutate() returns: a mutable mapping that starts as the Map and becomes another.\n"
+    "\n"
+    "It behaves like a dict. finish(), or the end of its `with` block, makes a Map of it, in O(1); after that\n"
+    "it can no longer be used. Not for several threads at once: they get a RuntimeError, as does a key whose\n"
+    "__eq__ or __hash__ uses the transient that is comparing it.");
 
 static PyType_Slot transient_slots[] = {
     {Py_tp_doc, (void *)transient_doc},
@@ -601,7 +603,7 @@ static PyType_Slot transient_slots[] = {
 PyType_Spec hfpy_transient_spec = {
     .name = "holdfast.TransientMap",
     .basicsize = sizeof(TransientMap),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_MAPPING,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_MAPPING,
     .slots = transient_slots,
 };

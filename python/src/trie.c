@@ -352,8 +352,7 @@ static PyType_Spec tracked_node_spec = {
     .name = "holdfast._core.TrackedNode",
     .basicsize = sizeof(trie_node),
     .itemsize = sizeof(uint64_t),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = tracked_node_slots,
 };
 

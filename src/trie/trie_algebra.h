@@ -222,8 +222,8 @@ static int trie_run_mixed(trie_run *run, const trie_view *entry, trie_side side,
 typedef struct trie_pile {
     trie_entry *entries; /* room for all of both operands */
     uint32_t count;
-    bool *counted; /* by entry: does the pile hold a count? */
-    bool *matched; /* by entry of the right operand: was its key in the left one? */
+    bool *counted;                  /* by entry: does the pile hold a count? */
+    bool *matched;                  /* by entry of the right operand: was its key in the left one? */
     uint32_t from_left, from_right; /* how many of the results are the left (right) operand's entry */
 } trie_pile;
 
@@ -434,8 +434,7 @@ static int trie_run_nodes(trie_run *run, trie_link left, trie_link right, unsign
 }
 
 /* One slot; `depth` is that of a child in it. *out is counted only where it is new. */
-static int trie_run_slot(trie_run *run, const trie_view *left, const trie_view *right, unsigned depth,
-                         trie_view *out)
+static int trie_run_slot(trie_run *run, const trie_view *left, const trie_view *right, unsigned depth, trie_view *out)
 {
     *out = (trie_view){.kind = TRIE_EMPTY};
     if (left->kind == TRIE_EMPTY)

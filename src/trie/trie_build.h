@@ -10,8 +10,8 @@ typedef enum trie_kind { TRIE_EMPTY, TRIE_ENTRY, TRIE_NODE } trie_kind;
 
 typedef struct trie_view {
     trie_kind kind;
-    bool counted; /* whether the view holds counts of its own; otherwise an operand holds them */
-    bool twin;    /* of a result that is a node of one operand: the other's node has the very same contents */
+    bool counted;     /* whether the view holds counts of its own; otherwise an operand holds them */
+    bool twin;        /* of a result that is a node of one operand: the other's node has the very same contents */
     trie_entry entry; /* of kind TRIE_ENTRY */
     trie_link link;   /* of kind TRIE_NODE */
 } trie_view;
@@ -70,11 +70,11 @@ static size_t trie_view_count(trie_ctx *ctx, const trie_view *view)
  * base is only marked; it is read, and counted, when the node is built, which the draft mostly makes unnecessary: one
  * that has all the slots of a base, as they were, comes to that base. */
 typedef struct trie_draft {
-    trie_link bases[2];       /* TRIE_NONE where there is none */
-    uint32_t same[2];         /* slots that are as they were in the base; one may be in both */
-    hf_trie_maps maps;        /* of the node to be */
-    uint32_t counted;         /* of the other slots: whose contents the draft has counted */
-    unsigned traits;          /* of the contents of the other slots */
+    trie_link bases[2];                 /* TRIE_NONE where there is none */
+    uint32_t same[2];                   /* slots that are as they were in the base; one may be in both */
+    hf_trie_maps maps;                  /* of the node to be */
+    uint32_t counted;                   /* of the other slots: whose contents the draft has counted */
+    unsigned traits;                    /* of the contents of the other slots */
     trie_entry entries[HF_TRIE_FANOUT]; /* by slot; only those of the other slots are set */
     trie_link links[HF_TRIE_FANOUT];
 } trie_draft;
@@ -217,7 +217,8 @@ static int trie_draft_keep_entries(trie_ctx *ctx, const trie_draft *draft, trie_
         return status;
     }
     for (; packed->entry_count < count; left &= left - 1) {
-        int status = draft->counted & left & -left ? 0 : trie_keep_entries(ctx, &packed->entries[packed->entry_count], 1);
+        int status =
+            draft->counted & left & -left ? 0 : trie_keep_entries(ctx, &packed->entries[packed->entry_count], 1);
         if (status < 0)
             return status;
         packed->entry_count++;

@@ -430,8 +430,8 @@ static inline int trie_plan_put(trie_ctx *ctx, trie_path *path, const trie_entry
 /* Puts `entry`, with this hash, into the (sub)trie *root at depth `top`. Returns TRIE_SAME (and *root is as it
  * was), TRIE_ADDED, TRIE_REPLACED (and *root is the new version, counted for the caller), or a failure.
  * `mine` and *trash as in trie_apply. Counts the entry; the caller keeps its own counts. */
-static int trie_put(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uint64_t hash,
-                    const trie_entry *entry, trie_put_mode mode, trie_trash *trash)
+static int trie_put(trie_ctx *ctx, trie_link *root, unsigned top, bool mine, uint64_t hash, const trie_entry *entry,
+                    trie_put_mode mode, trie_trash *trash)
 {
     *trash = (trie_trash){.link = TRIE_NONE};
     if (*root == TRIE_NONE) {

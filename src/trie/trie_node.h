@@ -39,10 +39,10 @@
 #include <string.h>
 
 enum {
-    HF_TRIE_BITS = 5,                                    /* bits of hash read per level */
-    HF_TRIE_FANOUT = 1 << HF_TRIE_BITS,                  /* slots of a node */
+    HF_TRIE_BITS = 5,                                        /* bits of hash read per level */
+    HF_TRIE_FANOUT = 1 << HF_TRIE_BITS,                      /* slots of a node */
     HF_TRIE_LEVELS = (64 + HF_TRIE_BITS - 1) / HF_TRIE_BITS, /* levels with slots; then collisions */
-    HF_TRIE_HEIGHT = HF_TRIE_LEVELS + 1,                 /* nodes on the longest path */
+    HF_TRIE_HEIGHT = HF_TRIE_LEVELS + 1,                     /* nodes on the longest path */
 };
 
 /* The two bitmaps of a node; see the head of this file. */

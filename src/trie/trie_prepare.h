@@ -11,8 +11,8 @@
 
 /* Works out a put into the whole trie `root`, which is not empty. Returns as trie_put does; for TRIE_ADDED and
  * TRIE_REPLACED *edit is what to hand to trie_perform or trie_edit_drop. Runs foreign code. */
-static int trie_prepare_put(trie_ctx *ctx, trie_link root, uint64_t hash, const trie_entry *entry,
-                            trie_put_mode mode, trie_edit *edit)
+static int trie_prepare_put(trie_ctx *ctx, trie_link root, uint64_t hash, const trie_entry *entry, trie_put_mode mode,
+                            trie_edit *edit)
 {
     trie_path path;
     trie_entry replaced;

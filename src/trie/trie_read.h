@@ -164,7 +164,8 @@ static inline bool trie_cursor_climb(trie_ctx *ctx, trie_cursor *cursor)
         if (cursor->looks_ahead) {
             if (i + TRIE_NODES_AHEAD < step->children)
                 trie_prefetch(ctx, links[i + TRIE_NODES_AHEAD]);
-            for (uint32_t j = i == 0 ? 0 : i + TRIE_ENTRIES_AHEAD; j <= i + TRIE_ENTRIES_AHEAD && j < step->children; j++)
+            for (uint32_t j = i == 0 ? 0 : i + TRIE_ENTRIES_AHEAD; j <= i + TRIE_ENTRIES_AHEAD && j < step->children;
+                 j++)
                 trie_prefetch_entries(ctx, links[j]);
         }
         trie_cursor_enter(ctx, cursor, links[i]);

@@ -66,9 +66,9 @@ typedef struct trie_item {
 
 typedef struct trie_builder {
     trie_ctx *ctx;
-    bool distinct;      /* the caller vouches that no two keys are equal */
-    size_t added;       /* entries in the trie */
-    trie_entry *spare;  /* what came in twice: one key and one value of each such pair, for the caller to drop */
+    bool distinct;     /* the caller vouches that no two keys are equal */
+    size_t added;      /* entries in the trie */
+    trie_entry *spare; /* what came in twice: one key and one value of each such pair, for the caller to drop */
     size_t spare_count;
     size_t spare_room;
 } trie_builder;
@@ -92,9 +92,9 @@ typedef enum trie_shared {
 } trie_shared;
 
 typedef struct trie_algebra {
-    bool keep[2];       /* are keys of just the left (right) operand in the result? */
+    bool keep[2]; /* are keys of just the left (right) operand in the result? */
     trie_shared shared;
-    bool counted;       /* is `delta` wanted? */
+    bool counted; /* is `delta` wanted? */
     /* Settles a key that both operands have; a verdict or a failure. Runs foreign code. */
     int (*both)(trie_ctx *ctx, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made);
     /* Is told of each entry whose key is on one side only; 0 or a failure. May be NULL. */
