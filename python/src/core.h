@@ -101,8 +101,15 @@ static inline int TransientMap_Check(core_state *state, PyObject *object)
     return Py_IS_TYPE(object, state->transient_type);
 }
 
-/* Turns a status into the exception that is set, setting one if none is. Returns -1, for convenience. */
-int hfpy_raise(int status);
+/* Turns a status into the exception that is set, setting one if none is. */
+void hfpy_set_error(int status);
+
+/* The same; returns -1, for convenience. */
+static inline int hfpy_raise(int status)
+{
+    hfpy_set_error(status);
+    return -1;
+}
 
 /* KeyError(key), also where the key is a tuple. */
 void hfpy_raise_key_error(PyObject *key);
@@ -172,10 +179,10 @@ int hfpy_has_keys(core_state *state, PyObject *object);
 
 /* map_path.c */
 PyObject *hfpy_map_get_in(core_state *state, PyObject *map, PyObject *path, PyObject *fallback);
-PyObject *hfpy_map_assoc_in(core_state *state, Map *map, PyObject *path, PyObject *value);
-PyObject *hfpy_map_update_in(core_state *state, Map *map, PyObject *path, PyObject *fn, PyObject *const *args,
+PyObject *hfpy_map_assoc_in(core_state *state, Map *map, PyObject *keys, PyObject *value);
+PyObject *hfpy_map_update_in(core_state *state, Map *map, PyObject *keys, PyObject *fn, PyObject *const *args,
                              Py_ssize_t count);
-PyObject *hfpy_map_dissoc_in(core_state *state, Map *map, PyObject *path);
+PyObject *hfpy_map_dissoc_in(core_state *state, Map *map, PyObject *keys);
 
 /* map_versions.c: diff, merge3, and what they speak in. */
 int hfpy_versions_exec(PyObject *module, core_state *state);

@@ -9,15 +9,14 @@
 
 #include "map_pairs.h"
 
-int hfpy_raise(int status)
+void hfpy_set_error(int status)
 {
-    if (!PyErr_Occurred()) {
-        if (status == HF_NOMEM)
-            PyErr_NoMemory();
-        else
-            PyErr_Format(PyExc_SystemError, "holdfast: %s (%s)", hf_status_message(status), hf_status_name(status));
-    }
-    return -1;
+    if (PyErr_Occurred())
+        return;
+    if (status == HF_NOMEM)
+        PyErr_NoMemory();
+    else
+        PyErr_Format(PyExc_SystemError, "holdfast: %s (%s)", hf_status_message(status), hf_status_name(status));
 }
 
 /* -- making and unmaking -- */

@@ -319,7 +319,10 @@ static bool is_same_atom(PyObject *a, PyObject *b)
         return false;
     if (PyFloat_CheckExact(a)) {
         double x = PyFloat_AS_DOUBLE(a), y = PyFloat_AS_DOUBLE(b);
-        return memcmp(&x, &y, sizeof x) == 0;
+        uint64_t bits_x, bits_y; /* 0.0 is not -0.0, and a nan is itself */
+        memcpy(&bits_x, &x, sizeof x);
+        memcpy(&bits_y, &y, sizeof y);
+        return bits_x == bits_y;
     }
     if (!PyLong_CheckExact(a) && !PyUnicode_CheckExact(a) && !PyBytes_CheckExact(a))
         return false;

@@ -74,6 +74,8 @@ static int trie_check_node(trie_checker *checker, trie_link link, uint64_t prefi
         int status;
         if (view.kind == TRIE_ENTRY) {
             status = trie_check_entry(checker, &view.entry, prefix, depth, slot, traits);
+        } else if (view.link == TRIE_NONE) {
+            status = trie_check_fault(checker, "a link leads nowhere");
         } else if ((trie_traits_of(ctx, view.link) & ~traits) != 0) {
             status = trie_check_fault(checker, "a child has traits that its parent lacks");
         } else {

@@ -250,7 +250,7 @@ static int trie_merge_nodes(trie_merge *merge, const trie_view *base, const trie
                             unsigned depth, trie_view *out)
 {
     trie_ctx *ctx = merge->ctx;
-    trie_operand b, m, t;
+    trie_operand b = {.view = NULL}, m = b, t = b;
     int status = trie_operand_init(ctx, &b, base, depth);
     if (status == 0)
         status = trie_operand_init(ctx, &m, mine, depth);
