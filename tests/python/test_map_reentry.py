@@ -77,7 +77,8 @@ def test_a_finalizer_cannot_hold_what_an_edit_has_found_to_be_its_own(size: int,
         gc.set_threshold(*threshold)
         gc.enable()
     gc.collect()
-    assert refused == [RuntimeError] or held or len(other) == size
+    # The update came before the edit, or after it: from 3.12 on the collector waits until the edit is over.
+    assert refused == [RuntimeError] or held or len(other) in (size, size + 1)
     for thing in held:
         if isinstance(thing, Map):
             thing._check()
