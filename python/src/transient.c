@@ -561,7 +561,8 @@ static PyMethodDef transient_methods[] = {
     {"items", transient_items, METH_NOARGS, PyDoc_STR("items($self, /)\n--\n\nA set-like view of the items.")},
     {"finish", transient_finish, METH_NOARGS,
      PyDoc_STR("finish($self, /)\n--\n\n"
-               "Ends the transient and returns the Map it has become, in O(1). Again: the same Map.")},
+               "Ends the transient and returns the Map it has become, in O(1): the one it began with, if nothing has\n"
+               "changed. Again: the same Map.")},
     {"persistent", transient_finish, METH_NOARGS, PyDoc_STR("persistent($self, /)\n--\n\nThe same as finish().")},
     {"__enter__", transient_enter, METH_NOARGS, NULL},
     {"__exit__", transient_exit, METH_VARARGS, NULL},
