@@ -12,6 +12,10 @@
  *
  * The copies are made first, and only they can fail; the overwriting of one link (or of the root) makes the
  * new version visible, and cannot.
+ *
+ * What is ours is found out when all the foreign code of the plan has run. But a copy counts what it shares, and keeping
+ * an entry may be foreign code, which may keep the version that is being changed, or make another of it. Then less is
+ * ours than before. So it is found out again after each copy; the copying goes on where it has become less.
  */
 
 /* Drops what an edit left over. Runs foreign code. */
@@ -236,11 +240,12 @@ static int trie_splice_child(trie_ctx *ctx, trie_link source, uint32_t index, tr
     return 0;
 }
 
-/* How many nodes of the path, from the top, may be changed in place; as the depth of the first that may not. */
-static unsigned trie_owned_depth(trie_ctx *ctx, const trie_path *path, unsigned traits)
+/* How many nodes of the path, from the top, may be changed in place: the depth of the first that may not, at most
+ * `limit`. */
+static inline unsigned trie_owned_depth(trie_ctx *ctx, const trie_path *path, unsigned limit, unsigned traits)
 {
     unsigned depth = path->top;
-    while (depth <= path->depth && trie_ours(ctx, path->at[depth], traits))
+    while (depth < limit && trie_ours(ctx, path->at[depth], traits))
         depth++;
     return depth;
 }
@@ -257,49 +262,71 @@ static void trie_hang(trie_ctx *ctx, trie_link *root, const trie_path *path, uns
     trie_slot_links(trie_at(ctx, path->at[depth - 1]))[index] = link;
 }
 
+/* The part of trie_apply where the node and all above it are ours. */
+static inline int trie_apply_in_place(trie_ctx *ctx, trie_link *root, const trie_path *path, unsigned depth,
+                                      trie_change *change, trie_trash *trash)
+{
+    trie_link source = path->at[depth], link;
+    if (change->entry_out) {
+        trash->entry = trie_entries(trie_at(ctx, source))[change->entry_at];
+        trash->has_entry = true;
+    }
+    if (change->child_out)
+        trash->link = trie_links(trie_at(ctx, source))[change->child_at];
+    if (trie_change_keeps_size(change)) {
+        trie_overwrite_slots(trie_at(ctx, source), change);
+        trie_touch(ctx, source);
+        return 0;
+    }
+    int status = trie_splice(ctx, source, true, change, &link);
+    if (status == 0)
+        trie_hang(ctx, root, path, depth, link);
+    return status;
+}
+
+/* Copies the node at `depth`, with `change` made, and from there up every one that is not ours: *out is what takes the
+ * place of the one at *owned. That is the first that is not ours, and moves up where the foreign code of a keep (or
+ * of trie_fresh) kept the version that is being changed, or made another of it. */
+static inline int trie_copy_path(trie_ctx *ctx, const trie_path *path, unsigned depth, trie_change *change,
+                                 unsigned *owned, trie_link *out)
+{
+    int status = trie_splice(ctx, path->at[depth], false, change, out);
+    for (unsigned up = depth; status == 0; up--) {
+        *owned = trie_owned_depth(ctx, path, *owned, change->traits);
+        if (up == *owned)
+            break;
+        status = trie_splice_child(ctx, path->at[up - 1], trie_path_index(ctx, path, up - 1), *out, out);
+    }
+    return status;
+}
+
 /* Makes `change` to the node at `depth` of the path, and *root the root of the version that has it.
  *
  * `mine`: the caller gives up its count of *root, so that nodes nobody else counts are changed in place; what
  * that leaves over goes to *trash. Otherwise the old version stays whole, and the caller keeps its count of it.
- * Takes over what comes in, also when it fails; a failure changes nothing. */
+ * Takes over what comes in, also when it fails; a failure changes nothing, and *trash means nothing then. */
 static int trie_apply(trie_ctx *ctx, trie_link *root, bool mine, const trie_path *path, unsigned depth,
                       trie_change *change, trie_trash *trash)
 {
-    unsigned owned = mine ? trie_owned_depth(ctx, path, change->traits) : path->top;
-    trie_link source = path->at[depth], link;
-
-    if (depth < owned) {
-        if (change->entry_out) {
-            trash->entry = trie_entries(trie_at(ctx, source))[change->entry_at];
-            trash->has_entry = true;
-        }
-        if (change->child_out)
-            trash->link = trie_links(trie_at(ctx, source))[change->child_at];
-        if (trie_change_keeps_size(change)) {
-            trie_overwrite_slots(trie_at(ctx, source), change);
-        } else {
-            int status = trie_splice(ctx, source, true, change, &link);
-            if (status < 0) {
-                *trash = (trie_trash){.link = TRIE_NONE};
-                return status;
-            }
-            trie_hang(ctx, root, path, depth, link);
-            owned = depth; /* `source` is no more */
-        }
+    unsigned owned = trie_owned_depth(ctx, path, mine ? depth + 1 : path->top, change->traits);
+    int status;
+    if (owned > depth) {
+        status = trie_apply_in_place(ctx, root, path, depth, change, trash);
+        owned = depth;
     } else {
-        int status = trie_splice(ctx, source, false, change, &link);
-        for (unsigned up = depth; status == 0 && up > owned; up--)
-            status = trie_splice_child(ctx, path->at[up - 1], trie_path_index(ctx, path, up - 1), link, &link);
-        if (status < 0)
-            return status;
-        if (mine) {
+        trie_link link;
+        status = trie_copy_path(ctx, path, depth, change, &owned, &link);
+        if (status == 0 && mine) {
             trash->link = path->at[owned];
             for (unsigned down = owned; down <= depth; down++)
                 trie_superseded(ctx, path->at[down]);
         }
-        trie_hang(ctx, root, path, owned, link);
+        if (status == 0)
+            trie_hang(ctx, root, path, owned, link);
     }
-    for (unsigned up = path->top; up < owned && up <= depth; up++)
+    if (status < 0)
+        return status;
+    for (unsigned up = path->top; up < owned; up++)
         trie_touch(ctx, path->at[up]);
     return 0;
 }
