@@ -99,6 +99,7 @@ static inline void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32
         trie_keep_link(ctx, links[i]);
 }
 
+/* Where others count the same nodes, as when a keep is undone, this runs no foreign code. */
 static inline void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
 {
 #pragma GCC unroll 4
@@ -109,36 +110,34 @@ static inline void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32
 /* Counts everything in the node `link` that a copy of it with `change` made will hold as well. */
 static int trie_keep_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
 {
-    trie_node *node = trie_at(ctx, link);
-    trie_entry *entries = trie_entries(node);
+    hf_trie_maps maps = trie_at(ctx, link)->maps;
     uint32_t after = change->entry_at + change->entry_out;
-    int status = trie_keep_entries(ctx, entries, change->entry_at);
+    int status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
     if (status < 0)
         return status;
-    status = trie_keep_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
+    status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, link)) + after, hf_trie_entry_count(maps) - after);
     if (status < 0) {
-        trie_drop_entries(ctx, entries, change->entry_at);
+        trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
         return status;
     }
-    const trie_link *links = trie_links(node);
+    const trie_link *links = trie_links(trie_at(ctx, link));
     after = change->child_at + change->child_out;
     trie_keep_links(ctx, links, change->child_at);
-    trie_keep_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+    trie_keep_links(ctx, links + after, hf_trie_child_count(maps) - after);
     return 0;
 }
 
 /* Undoes trie_keep_rest. */
 static void trie_drop_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
 {
-    trie_node *node = trie_at(ctx, link);
-    trie_entry *entries = trie_entries(node);
-    const trie_link *links = trie_links(node);
-    uint32_t after = change->entry_at + change->entry_out;
-    trie_drop_entries(ctx, entries, change->entry_at);
-    trie_drop_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
-    after = change->child_at + change->child_out;
+    hf_trie_maps maps = trie_at(ctx, link)->maps;
+    const trie_link *links = trie_links(trie_at(ctx, link));
+    uint32_t after = change->child_at + change->child_out;
     trie_drop_links(ctx, links, change->child_at);
-    trie_drop_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+    trie_drop_links(ctx, links + after, hf_trie_child_count(maps) - after);
+    after = change->entry_at + change->entry_out;
+    trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
+    trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)) + after, hf_trie_entry_count(maps) - after);
 }
 
 /* Writes what comes in over what goes out, where the one takes the other's place. */
@@ -213,27 +212,26 @@ static inline uint32_t trie_path_index(trie_ctx *ctx, const trie_path *path, uns
  * `index`. Takes over the count of `child`, also when it fails. */
 static int trie_splice_child(trie_ctx *ctx, trie_link source, uint32_t index, trie_link child, trie_link *out)
 {
-    trie_node *node = trie_at(ctx, source);
-    hf_trie_maps maps = node->maps;
+    hf_trie_maps maps = trie_at(ctx, source)->maps;
     uint32_t entries = hf_trie_popcount(maps.entry_map), links = hf_trie_popcount(maps.child_map);
-    int status = trie_keep_entries(ctx, trie_entries(node), entries);
+    int status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, source)), entries);
     if (status < 0) {
         trie_drop_link(ctx, child);
         return status;
     }
-    trie_keep_links(ctx, trie_slot_links(node), index);
-    trie_keep_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+    const trie_link *shared = trie_slot_links(trie_at(ctx, source));
+    trie_keep_links(ctx, shared, index);
+    trie_keep_links(ctx, shared + index + 1, links - index - 1);
     status = trie_fresh(ctx, maps, trie_traits_of(ctx, source) | trie_traits_of(ctx, child), out);
     if (status < 0) {
-        node = trie_at(ctx, source);
-        trie_drop_entries(ctx, trie_entries(node), entries);
-        trie_drop_links(ctx, trie_slot_links(node), index);
-        trie_drop_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+        shared = trie_slot_links(trie_at(ctx, source));
+        trie_drop_links(ctx, shared, index);
+        trie_drop_links(ctx, shared + index + 1, links - index - 1);
+        trie_drop_entries(ctx, trie_entries(trie_at(ctx, source)), entries);
         trie_drop_link(ctx, child);
         return status;
     }
-    node = trie_at(ctx, source);
-    trie_node *copy = trie_at(ctx, *out);
+    trie_node *node = trie_at(ctx, source), *copy = trie_at(ctx, *out);
     hf_trie_copy(copy->slots, node->slots, entries * sizeof(trie_entry) + links * sizeof(trie_link));
     trie_slot_links(copy)[index] = child;
     trie_seal(ctx, *out);
