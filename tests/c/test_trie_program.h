@@ -144,6 +144,8 @@ static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
 
 /* -- the model -- */
 
+enum { VALUES = 5 };
+
 typedef struct version {
     trie_link root;
     size_t size;
@@ -277,7 +279,7 @@ static int edit_remove(version *v, bool mine, int key)
 /* One random edit; asserts the answer unless it failed. */
 static int edit_random(version *v, bool mine, int keys)
 {
-    int key = dice(keys), value = dice(5);
+    int key = dice(keys), value = dice(VALUES);
     bool there = v->value[key] != ABSENT, same = v->value[key] == value;
     if (dice(2)) {
         trie_put_mode put_mode = dice(2) ? TRIE_PUT_VALUE : TRIE_PUT_ENTRY;
@@ -440,7 +442,7 @@ static void make_built(version *versions)
     version v = empty_version();
     size_t count = (size_t)dice(dice(2) ? 2 * KEYS : 8);
     for (size_t i = 0; i < count; i++) {
-        int key = dice(KEYS), value = dice(5);
+        int key = dice(KEYS), value = dice(VALUES);
         assert_int_equal(entry_make((uint64_t)key, (uint64_t)value, &items[i].entry), 0);
         items[i].hash = hash_of((uint64_t)key);
         v.size += v.value[key] == ABSENT;
@@ -455,36 +457,27 @@ static void make_built(version *versions)
     versions[dice(VERSIONS)] = v;
 }
 
-/* What the callbacks do with a key that both have. */
-static trie_verdict verdict_of(int key, int left, int right, int *made)
-{
-    uint64_t n = mixed((uint64_t)(key * 64 + left * 8 + right));
-    *made = (int)(n / 8 % 5);
-    return (trie_verdict)(n % 4);
-}
+_Static_assert((int)CHOOSE_LEFT == TRIE_TAKE_LEFT && (int)CHOOSE_RIGHT == TRIE_TAKE_RIGHT &&
+                   (int)CHOOSE_NEW == TRIE_TAKE_NEW && (int)CHOOSE_NONE == TRIE_TAKE_NONE,
+               "a choice is a trie_verdict");
+_Static_assert((int)CHOOSE_LEFT == TRIE_RESOLVE_MINE && (int)CHOOSE_RIGHT == TRIE_RESOLVE_THEIRS &&
+                   (int)CHOOSE_NEW == TRIE_RESOLVE_NEW && (int)CHOOSE_NONE == TRIE_RESOLVE_NONE,
+               "and a trie_resolution");
 
 static int settle(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
 {
     int value, key = (int)entry_key(left), status = foreign();
     assert_int_equal(entry_key(right), key);
-    trie_verdict verdict = verdict_of(key, (int)entry_value(left), (int)entry_value(right), &value);
-    if (status == 0 && verdict == TRIE_TAKE_NEW)
+    choice chosen = choice_of(key, (int)entry_value(left), (int)entry_value(right), VALUES, &value);
+    if (status == 0 && chosen == CHOOSE_NEW)
         status = entry_make((uint64_t)key, (uint64_t)value, made);
-    return status < 0 ? status : (int)verdict;
+    return status < 0 ? status : (int)chosen;
 }
 
 static int drop_both(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
 {
     int status = foreign();
     return status < 0 ? status : TRIE_TAKE_NONE;
-}
-
-static int settled(trie_verdict verdict, int left, int right, int made)
-{
-    return verdict == TRIE_TAKE_LEFT    ? left
-           : verdict == TRIE_TAKE_RIGHT ? right
-           : verdict == TRIE_TAKE_NEW   ? made
-                                        : ABSENT;
 }
 
 typedef struct operation {
@@ -514,8 +507,8 @@ static int run_operation(const operation *op, const version *left, const version
         int l = left->value[key], r = right->value[key], made;
         out->value[key] = ABSENT;
         if (l != ABSENT && r != ABSENT && op->algebra.both == settle) {
-            trie_verdict verdict = verdict_of(key, l, r, &made);
-            out->value[key] = settled(verdict, l, r, made);
+            choice chosen = choice_of(key, l, r, VALUES, &made);
+            out->value[key] = settled(chosen, l, r, made);
         } else if (l != ABSENT && r == ABSENT && op->algebra.keep[TRIE_LEFT]) {
             out->value[key] = l;
         } else if (l == ABSENT && op->algebra.keep[TRIE_RIGHT]) {
@@ -539,19 +532,19 @@ static int key_value(const trie_entry *entry)
     return entry == NULL ? ABSENT : (int)entry_value(entry);
 }
 
-static int resolution_of(int key, int base, int mine, int theirs, int *made)
+static choice choice3_of(int key, int base, int mine, int theirs, int *made)
 {
-    return (int)verdict_of(key * 6 + base + 1, mine + 1, theirs + 1, made);
+    return choice_of(key * 31 + base, mine, theirs, VALUES, made);
 }
 
 static int resolve(trie_ctx *c, void *arg, const trie_entry *base, const trie_entry *mine, const trie_entry *theirs,
                    trie_entry *made)
 {
     int key = (int)entry_key(mine != NULL ? mine : theirs), value, status = foreign();
-    int resolution = resolution_of(key, key_value(base), key_value(mine), key_value(theirs), &value);
-    if (status == 0 && resolution == TRIE_RESOLVE_NEW)
+    choice chosen = choice3_of(key, key_value(base), key_value(mine), key_value(theirs), &value);
+    if (status == 0 && chosen == CHOOSE_NEW)
         status = entry_make((uint64_t)key, (uint64_t)value, made);
-    return status < 0 ? status : resolution;
+    return status < 0 ? status : (int)chosen;
 }
 
 static int run_merge3(const version *base, const version *mine, const version *theirs, version *out)
@@ -562,8 +555,8 @@ static int run_merge3(const version *base, const version *mine, const version *t
         int b = base->value[key], m = mine->value[key], t = theirs->value[key], made;
         out->value[key] = m == t || b == t ? m : t;
         if (m != t && b != t && b != m) {
-            int resolution = resolution_of(key, b, m, t, &made);
-            out->value[key] = settled((trie_verdict)resolution, m, t, made);
+            choice chosen = choice3_of(key, b, m, t, &made);
+            out->value[key] = settled(chosen, m, t, made);
         }
     }
     int status = trie_merge3(&ctx, resolve, NULL, base->root, mine->root, theirs->root, &out->root, &delta);

@@ -17,6 +17,7 @@
 #ifndef HF_TEST_TRIE_SUPPORT_H
 #define HF_TEST_TRIE_SUPPORT_H
 
+#include "test_common.h"
 #include "trie/trie_node.h"
 
 #include <holdfast/status.h>
@@ -41,7 +42,7 @@
 
 #define RUBBISH 0xdbdbdbdbdbdbdbdbu
 
-enum { KEYS = 64, ABSENT = -1, FAILED = -1234, BLOCKS = 1 << 16 };
+enum { KEYS = 64, FAILED = -1234, BLOCKS = 1 << 16 };
 
 typedef enum block_state { LIVE, SUPERSEDED, FREED } block_state;
 
@@ -151,31 +152,11 @@ typedef struct trie_ctx {
     int unused;
 } trie_ctx;
 
-typedef enum hash_mode { HASH_MIXED, HASH_LOW_10, HASH_HIGH_4, HASH_GROUPS, HASH_CONSTANT, HASH_MODES } hash_mode;
-
 static hash_mode the_mode;
-
-static uint64_t mixed(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
 
 static uint64_t hash_of(uint64_t key)
 {
-    switch (the_mode) {
-    case HASH_MIXED:
-        return mixed(key + 1);
-    case HASH_LOW_10:
-        return key << 10;
-    case HASH_HIGH_4:
-        return key << 60 | 0x123456789abcdefu;
-    case HASH_GROUPS:
-        return mixed(key % 5 + 77);
-    default:
-        return 0x5555555555555555u;
-    }
+    return hash_in_mode(the_mode, key);
 }
 
 static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
