@@ -693,6 +693,8 @@ static void an_operation_that_fails_has_changed_nothing(void **state)
     }
 }
 
+#include "test_trie_broken.h"
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -700,6 +702,11 @@ int main(void)
         cmocka_unit_test(an_edit_that_fails_has_changed_nothing),
         cmocka_unit_test(operations_on_versions_agree_with_the_model),
         cmocka_unit_test(an_operation_that_fails_has_changed_nothing),
+        cmocka_unit_test(check_finds_an_entry_in_a_wrong_place),
+        cmocka_unit_test(check_finds_a_shape_that_is_not_canonical),
+        cmocka_unit_test(check_finds_a_broken_collision_node),
+        cmocka_unit_test(check_finds_traits_that_are_missing),
+        cmocka_unit_test(check_counts_and_passes_failures_on),
     };
     return cmocka_run_group_tests_name(ENTRY_NAME, tests, NULL, NULL);
 }
