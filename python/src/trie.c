@@ -89,10 +89,17 @@ static inline void trie_seal(trie_ctx *ctx, trie_link link)
 }
 
 /* Not by Py_DECREF: the end of a deallocator is where CPython deallocates what it has put off (the trashcan), which is
- * foreign code. */
+ * foreign code. But a collection in trie_fresh runs gc.callbacks, and gc.get_objects() gives them every node; one that
+ * somebody has got hold of that way is left to him, empty. */
 static inline void trie_shell_free(trie_ctx *ctx, trie_link link)
 {
     PyTypeObject *type = Py_TYPE(link);
+    if (!hfpy_is_only_reference((PyObject *)link)) {
+        link->maps = (hf_trie_maps){0, 0};
+        link->digest = 0;
+        Py_DECREF(link);
+        return;
+    }
     hfpy_forget((PyObject *)link);
     if (PyType_IS_GC(type)) {
         PyObject_GC_UnTrack(link);
