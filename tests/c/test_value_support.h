@@ -319,6 +319,7 @@ static inline void put_value(notation *n)
     static const hf_value_kind kinds[] = {HF_VALUE_STR, HF_VALUE_BYTES, HF_VALUE_BYTEARRAY, HF_VALUE_ZONE,
                                           HF_VALUE_PICKLE};
     char letter = *n->at++;
+    assert_int_not_equal(letter, '\0');
     const char *found = strchr(letters, letter);
     if (found != NULL) {
         hf_span span = letter == 's' || letter == 'Z' ? take_word(n) : take_hex(n);
