@@ -208,8 +208,8 @@ static uint32_t inverse(uint32_t odd)
 }
 
 /*
- * From the low end: the lowest limb of the quotient is that of big times the inverse of the divisor's; take that multiple of
- * the divisor away, and the lowest limb is 0 and the next one is in its place.
+ * From the low end: the lowest limb of the quotient is that of big times the inverse of the divisor's; take that
+ * multiple of the divisor away, and the lowest limb is 0 and the next one is in its place.
  */
 void hf_big_div_exact(hf_big *big, hf_big *divisor)
 {

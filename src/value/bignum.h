@@ -4,16 +4,17 @@
  *      limbs   [ least significant | ... | most significant, not 0 ]       32 bits each
  *      size     how many; 0 has none
  *
- * A Decimal or a Fraction that is a key must become an int, an exact double, or a fraction in lowest terms. That takes
- * multiplying by powers of ten, dividing by fives, a greatest common divisor and an exact division; no more is here.
+ * A Decimal or a Fraction that is a key must become an int, an exact double, or a fraction in lowest terms. That
+ * takes multiplying by powers of ten, dividing by fives, a greatest common divisor and an exact division; no more is
+ * here.
  *
- * The size is fixed and they live on the stack (4 KiB each): nothing to allocate, nothing to free, and a bound on the time
- * that a key from a stranger can take. 10^10,000 fits, the next power of ten does not.
+ * The size is fixed and they live on the stack (4 KiB each): nothing to allocate, nothing to free, and a bound on the
+ * time that a key from a stranger can take. 10^10,000 fits, the next power of ten does not.
  *
  * Invariants: size <= HF_BIG_LIMBS; the highest limb is not 0.
  *
- * Concurrency: pure functions of their arguments. Failure: those that can outgrow the limbs return false, and then the
- * number is spoilt.
+ * Concurrency: pure functions of their arguments. Failure: those that can outgrow the limbs return false, and then
+ * the number is spoilt.
  */
 #ifndef HF_VALUE_BIGNUM_H
 #define HF_VALUE_BIGNUM_H

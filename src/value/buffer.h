@@ -4,10 +4,11 @@
  *      [ written ........ | free ....... ]          bytes, the block
  *      0                 size         capacity      size <= limit
  *
- * Most values are short, and a look-up must not allocate: so a buffer begins in storage of the caller's, usually on the
- * stack, and asks for memory only when a value outgrows it.
+ * Most values are short, and a look-up must not allocate: so a buffer begins in storage of the caller's, usually on
+ * the stack, and asks for memory only when a value outgrows it.
  *
- * Invariants: size <= capacity; size <= limit after every append that succeeded; `bytes` is `given` or a block of ours.
+ * Invariants: size <= capacity; size <= limit after every append that succeeded; `bytes` is `given` or a block of
+ * ours.
  *
  * Concurrency: none, a buffer is one thread's. A buffer that is still in its caller's storage must not be copied to
  * another place together with that storage: `bytes` would point to the old one.
@@ -44,8 +45,8 @@ void hf_buffer_clear(hf_buffer *buffer);
 int hf_buffer_grow(hf_buffer *buffer, size_t more);
 
 /*
- * Makes room for `more` bytes. Says nothing about the limit: the caller asks for what an append takes at most, and the
- * limit holds for what it took.
+ * Makes room for `more` bytes. Says nothing about the limit: the caller asks for what an append takes at most, and
+ * the limit holds for what it took.
  */
 static inline int hf_buffer_reserve(hf_buffer *buffer, size_t more)
 {

@@ -1,9 +1,9 @@
 /*
  * canonical.c: see canonical.h.
  *
- * A value's form is appended to a buffer while the value is read; inside it the functions call themselves, as deep as the
- * reader allows (HF_VALUE_DEPTH_MAX). The members of a frozenset are appended in the order they come in, then sorted,
- * then copied to their places behind the head, which says how many are left:
+ * A value's form is appended to a buffer while the value is read; inside it the functions call themselves, as deep as
+ * the reader allows (HF_VALUE_DEPTH_MAX). The members of a frozenset are appended in the order they come in, then
+ * sorted, then copied to their places behind the head, which says how many are left:
  *
  *      out  [ before | member | member | member ]
  *      out  [ before | 07 count | sorted members ]
@@ -110,8 +110,8 @@ static int put_datetime(canon *c, const hf_value_moment *moment)
 }
 
 /*
- * Two aware times are one key for a dict if their differences from UTC are equal, since that is what is hashed, and if
- * they are when the microseconds of the offsets are left out, since that is what is compared. Hence those, too.
+ * Two aware times are one key for a dict if their differences from UTC are equal, since that is what is hashed, and
+ * if they are when the microseconds of the offsets are left out, since that is what is compared. Hence those, too.
  */
 static int put_time(canon *c, const hf_value_moment *moment)
 {
@@ -189,7 +189,7 @@ static int put_sorted(canon *c, size_t start, hf_member *members, size_t count)
     return status;
 }
 
-/* `count` is no more than the bytes that are left (codec_read.c), so neither is what is allocated, times a member's size. */
+/* `count` is no more than the bytes that are left (codec_read.c), so what is allocated is in proportion to them. */
 static int put_frozenset(canon *c, uint64_t count)
 {
     size_t start = c->out.size, i;

@@ -7,7 +7,8 @@
  *      encoded value --hf_key_init--> canonical bytes --XXH3, seeded--> 64 bits
  *          04 00 00 00 00 00 00 f0 3f (1.0)      11 01        as 1 is, and True
  *
- * Most canonical forms are encodings, of the simplest value that is equal. Three are no values, and have tags of their own:
+ * Most canonical forms are encodings, of the simplest value that is equal. Three are no values, and have tags of
+ * their own:
  *
  *   value                              canonical form
  *   None, str, bytes                   itself (and for these, and ints, no byte is copied)
@@ -17,8 +18,8 @@
  *   date, timedelta, ZoneInfo          itself
  *   datetime, naive                    without its fold
  *   datetime, aware                    30, its UTC: never equal to a naive one
- *   datetime whose fold matters        31, local time and zone: so it equals others in its zone, whatever the fold, and no
- *                                      other; with a tzinfo that is no ZoneInfo it cannot be a key
+ *   datetime whose fold matters        31, local time and zone: so it equals others in its zone, whatever the fold,
+ *                                      and no other; with a tzinfo that is no ZoneInfo it cannot be a key
  *   time, naive                        without its fold; so also one whose utcoffset() is None
  *   time, aware                        32, its UTC, which may be before 0:00 or after 24:00
  *   timezone                           without its name
@@ -27,16 +28,16 @@
  *   IntEnum, StrEnum, class E(T, Enum) the form of the value that the member equals
  *   bytearray, object, pickle          none: HF_BAD_TYPE
  *
- * Where a key is not what Python's == and hash say: two ZoneInfos with the same key are one zone (Python tells apart those
- * made with no_cache), and an aware key stays the instant that it was when it was encoded, when the time zone database is
- * updated.
+ * Where a key is not what Python's == and hash say: two ZoneInfos with the same key are one zone (Python tells apart
+ * those made with no_cache), and an aware key stays the instant that it was when it was encoded, when the time zone
+ * database is updated.
  *
- * Invariants: equal forms, equal keys, equal hashes (for one seed). No form is the beginning of another. The form of a form
- * that is a value is that form. The bytes are part of the file formats: they never change.
+ * Invariants: equal forms, equal keys, equal hashes (for one seed). No form is the beginning of another. The form of
+ * a form that is a value is that form. The bytes are part of the file formats: they never change.
  *
- * Concurrency: a hf_key is one thread's while it is made; after that, constant. Failure, with a text in *reason unless that
- * is NULL: HF_BAD_TYPE; HF_BAD_VALUE for a nan, and for a Decimal or Fraction that is too large to reduce (number.h);
- * HF_CORRUPT for bytes that are no value; HF_NOMEM.
+ * Concurrency: a hf_key is one thread's while it is made; after that, constant. Failure, with a text in *reason
+ * unless that is NULL: HF_BAD_TYPE; HF_BAD_VALUE for a nan, and for a Decimal or Fraction that is too large to reduce
+ * (number.h); HF_CORRUPT for bytes that are no value; HF_NOMEM.
  */
 #ifndef HF_VALUE_CANONICAL_H
 #define HF_VALUE_CANONICAL_H
@@ -50,8 +51,8 @@
 enum { HF_KEY_ROOM = 128 };
 
 /*
- * A key: its canonical bytes, and where they are unless they are the caller's. Must stay where it is, since `bytes` may
- * point into it.
+ * A key: its canonical bytes, and where they are unless they are the caller's. Must stay where it is, since `bytes`
+ * may point into it.
  */
 typedef struct hf_key {
     const uint8_t *bytes;

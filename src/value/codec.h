@@ -7,8 +7,9 @@
  *      43 'a' 'b' 'c'                  'abc'             tag 0x40 + 3: a str of 3 bytes
  *      a2 [11 01] [41 'x']             (1, 'x')          tag 0xa0 + 2: a tuple of 2 values
  *
- * format.h has the tags, docs/format/value.md every layout to the byte. Reading and writing are the same row of items, so
- * that what was read can be written as it is. A value that holds others is an item, then theirs, then an END:
+ * format.h has the tags, docs/format/value.md every layout to the byte. Reading and writing are the same row of
+ * items, so that what was read can be written as it is. A value that holds others is an item, then theirs, then an
+ * END:
  *
  *      (1, ('x',))                     TUPLE 2 | INT 1 | TUPLE 1 | STR 'x' | END | END
  *
@@ -16,15 +17,15 @@
  * those that are read. Neither calls itself: the values that are open are a stack of fixed depth in both.
  *
  * Invariants.
- *   1. One value, one encoding: numbers and lengths have their shortest form, bits without a meaning are 0, the members of
- *      a frozenset are in the order of their encodings. What can be read, written again, gives the same bytes.
- *   2. The types of Python's that DESIGN names come back exactly: all bits of a float, a Decimal's exponent, a fold, a
- *      surrogate in a str.
- *   3. Reading never goes behind the given bytes, takes no memory, and takes time in proportion to the bytes (times the
- *      depth, where frozensets are nested).
+ *   1. One value, one encoding: numbers and lengths have their shortest form, bits without a meaning are 0, the
+ *      members of a frozenset are in the order of their encodings. What can be read, written again, gives the same
+ *      bytes.
+ *   2. Each type comes back exactly: all bits of a float, a Decimal's exponent, a fold, a surrogate in a str.
+ *   3. Reading never goes behind the given bytes, takes no memory, and takes time in proportion to the bytes (times
+ *      the depth, where frozensets are nested).
  *
- * What the codec does not know: which str is the name of a class, whether a fraction is in lowest terms (the canonical
- * form reduces it), what a time zone says. It stores what it is told.
+ * What the codec does not know: which str is the name of a class, whether a fraction is in lowest terms (the
+ * canonical form reduces it), what a time zone says. It stores what it is told.
  *
  * Concurrency: none; a reader or a writer is one thread's. Failure: HF_CORRUPT for bytes that are no encoding, with
  * a reason in the reader; HF_INVALID for an item that is no value; HF_LIMIT for values nested more than
@@ -103,11 +104,11 @@ typedef enum hf_zone_kind { HF_ZONE_NAIVE, HF_ZONE_FIXED, HF_ZONE_NAMED, HF_ZONE
  * A time, a datetime or (`us` and `fold` unused, zone FIXED) a timezone.
  *
  * `offset_us` is the distance from UTC: a FIXED zone's own, always there; of NAMED and OTHER what utcoffset() says,
- * `has_offset` false where it says None. It is stored although the zone could be asked again, because this code cannot
- * ask it, and because keys must not move when the time zone database changes.
+ * `has_offset` false where it says None. It is stored although the zone could be asked again, because this code
+ * cannot ask it, and because keys must not move when the time zone database changes.
  *
- * `fold_matters`: utcoffset() would say something else with the other fold (the hour that comes twice when clocks are set
- * back, or the one that is left out). For Python such a datetime equals none in another zone. Only of a datetime
+ * `fold_matters`: utcoffset() would say something else with the other fold (the hour that comes twice when clocks are
+ * set back, or the one that is left out). For Python such a datetime equals none in another zone. Only of a datetime
  * that has an offset and a NAMED or OTHER zone.
  */
 typedef struct hf_value_moment {
@@ -135,8 +136,8 @@ typedef enum hf_decimal_kind {
 
 /*
  * (-1)^negative x digits x 10^exponent. `pairs` are the decimal digits, two a byte (0 to 99), the highest first, the
- * first byte not 0: no bytes are the digits 0. A NaN's digits are its payload; an infinity has none, and only a finite
- * one has an exponent.
+ * first byte not 0: no bytes are the digits 0. A NaN's digits are its payload; an infinity has none, and only a
+ * finite one has an exponent.
  */
 typedef struct hf_value_decimal {
     hf_span pairs;

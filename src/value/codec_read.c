@@ -1,15 +1,16 @@
 /*
  * codec_read.c: the reader.
  *
- * An item is parsed with a cursor of its own, checked against the values that are open, and only then is the reader moved
- * behind it: so a reader that failed stands where it stood.
+ * An item is parsed with a cursor of its own, checked against the values that are open, and only then is the reader
+ * moved behind it: so a reader that failed stands where it stood.
  *
  *      bytes   [ .... | tag ............ | .... ]
  *                     ^ reader->at       ^ cursor, becomes reader->at
  *
  * Where a value inside a frozenset has been read whole, its bytes are compared with those of the member before it.
  *
- * What reads a piece returns false for damage, with the reason in the cursor; so damage never looks like another failure.
+ * What reads a piece returns false for damage, with the reason in the cursor; so damage never looks like another
+ * failure.
  */
 #include "value/codec.h"
 

@@ -1,9 +1,9 @@
 /*
  * describe.c: a value as text, for messages.
  *
- * For people: it looks like Python's repr where that is short, and is cut where it is not. Nothing reads it back. It must
- * work on whatever bytes there are, since damaged ones are what it is most wanted for; so it shows what the reader
- * gives out, and stops where the reader or the room does.
+ * For people: it looks like Python's repr where that is short, and is cut where it is not. Nothing reads it back. It
+ * must work on whatever bytes there are, since damaged ones are what it is most wanted for; so it shows what the
+ * reader gives out, and stops where the reader or the room does.
  *
  * Failure: none; see hf_value_describe in codec.h.
  */

@@ -15,8 +15,8 @@
  *      a0 .. af   tuple of 0 to 14 values; longer
  *      b0 .. ff   free
  *
- * Numbers are little-endian. A length is a varint: 7 bits a byte, the lowest first, the top bit set in all bytes but the
- * last, no last byte 0 (but for the number 0), 10 bytes at most.
+ * Numbers are little-endian. A length is a varint: 7 bits a byte, the lowest first, the top bit set in all bytes but
+ * the last, no last byte 0 (but for the number 0), 10 bytes at most.
  *
  * Concurrency: pure functions. Failure: only hf_put_* with room that was reserved.
  */

@@ -24,8 +24,7 @@ typedef struct hf_member {
 /* Negative, 0 or positive, as memcmp. */
 int hf_members_compare(const uint8_t *bytes, hf_member a, hf_member b);
 
-/* In order, equal ones side by side. Takes no memory, and n log n comparisons in the worst case: members may come from
- * anybody. */
+/* Takes no memory, and n log n comparisons in the worst case: members may come from anybody. */
 void hf_members_sort(const uint8_t *bytes, hf_member *members, size_t count);
 
 /* Of equal members keeps one; they are sorted. Returns how many are left. */

@@ -1,9 +1,9 @@
 /*
  * number.c: see number.h.
  *
- * What has to be told apart is told by the prime factors 2 and 5. With the zeros at its end gone, a Decimal d x 10^-k is
- * no integer, and d is not divisible by 2 and 5 both; so reducing d / (2^k 5^k) strips d of twos or of fives. Reduced, a
- * number is a double only if its denominator is a power of 2.
+ * What has to be told apart is told by the prime factors 2 and 5. With the zeros at its end gone, a Decimal d x 10^-k
+ * is no integer, and d is not divisible by 2 and 5 both; so reducing d / (2^k 5^k) strips d of twos or of fives.
+ * Reduced, a number is a double only if its denominator is a power of 2.
  *
  * The functions with numbers of 4 KiB on their stack are never inlined: who calls them is a recursion.
  */

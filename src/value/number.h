@@ -7,8 +7,8 @@
  *      0.1                                                  float 0.1 (it is 3602879701896397 / 2^55)
  *      float('inf')  Decimal('Infinity')                    float inf
  *
- * An integral number is an int; one that a double has exactly is that float; any other is a fraction in lowest terms. So
- * two numbers that are equal, as Python compares them (exactly, whatever their types), have one form.
+ * An integral number is an int; one that a double has exactly is that float; any other is a fraction in lowest terms.
+ * So two numbers that are equal, as Python compares them (exactly, whatever their types), have one form.
  *
  * Concurrency: pure functions. Failure: HF_BAD_VALUE for a nan and for what is too large to reduce, *reason then says
  * which; HF_NOMEM. The buffer has no more than it had.
@@ -20,8 +20,8 @@
 #include "value/codec.h"
 
 /*
- * A Decimal can be a key if, without the zeros at the end of its digits, it has at most so many digits, none of them more
- * than so many places before its point or behind it. (Decimal128 reaches 6,145 places before and 6,176 behind.)
+ * A Decimal can be a key if, without the zeros at the end of its digits, it has at most so many digits, none of them
+ * more than so many places before its point or behind it. (Decimal128 reaches 6,145 places before and 6,176 behind.)
  */
 #define HF_KEY_DIGITS_MAX 10000
 
@@ -29,7 +29,7 @@ int hf_number_put_double(double real, hf_buffer *out, const char **reason);
 int hf_number_put_complex(double real, double imaginary, hf_buffer *out, const char **reason);
 int hf_number_put_decimal(const hf_value_decimal *decimal, hf_buffer *out, const char **reason);
 
-/* Any whose denominator is 1; else one whose numerator and denominator have at most HF_BIG_BITS (33,280) bits each. */
+/* Any whose denominator is 1; of others those with at most HF_BIG_BITS (33,280) bits above and below. */
 int hf_number_put_fraction(hf_value_fraction fraction, hf_buffer *out, const char **reason);
 
 #endif

@@ -3,9 +3,9 @@
  *
  * A Python str is a row of code points from 0 to 0x10ffff, surrogates among them: a file name with bytes that are not
  * UTF-8 has lone ones, and they must survive. So this is generalized UTF-8: UTF-8 in which U+D800 to U+DFFF are
- * encoded like any other code point of three bytes (what Python calls "surrogatepass"). A high surrogate and a low one
- * behind it are two code points and six bytes, never the four of the character that UTF-16 would mean by them; so every
- * str has one encoding and every encoding is of one str.
+ * encoded like any other code point of three bytes (what Python calls "surrogatepass"). A high surrogate and a low
+ * one behind it are two code points and six bytes, never the four of the character that UTF-16 would mean by them; so
+ * every str has one encoding and every encoding is of one str.
  *
  *      00..7f                                      1 byte
  *      c2..df  80..bf                              2

@@ -10,14 +10,15 @@
  *      0   none           0: no value; memory that was never written looks so. Nothing else is valid
  *      1   int            the number, signed: -2^59 to 2^59 - 1
  *      2   constant       0 None, 1 False, 2 True
- *      3   str            bits 4-7: how many bytes, 0 to 7; then the bytes (UTF-8), the first in bits 8-15, 0 behind the last
+ *      3   str            bits 4-7: how many bytes, 0 to 7; then the bytes (UTF-8), the first in bits 8-15;
+ *                         0 behind the last one
  *      4   bytes          likewise
  *      5   reference      to an encoded value; the region says what its 60 bits are
  *      6   object         a reference of a store's: to what has an identity (reserved)
  *      7 .. 15            reserved
  *
- * Invariants. A value that fits into a word is never behind a reference, so two words without references are one value if
- * and only if they are equal. As keys they are not: 1 and True are one key and two words.
+ * Invariants. A value that fits into a word is never behind a reference, so two words without references are one
+ * value if and only if they are equal. As keys they are not: 1 and True are one key and two words.
  *
  * A word is a number; on disk and in shared memory it is stored with its lowest byte first.
  *
@@ -130,8 +131,8 @@ static inline bool hf_word_truth(hf_word word)
 /* The bytes of a short str or bytes, into room for HF_WORD_SHORT_MAX; returns how many. */
 static inline size_t hf_word_short(hf_word word, uint8_t *bytes)
 {
-    size_t size = hf_word_payload(word) & 15;
-    HF_ASSERT(size <= HF_WORD_SHORT_MAX);
+    size_t size = hf_word_payload(word) & HF_WORD_SHORT_MAX;
+    HF_ASSERT((hf_word_payload(word) & 15) == size);
     for (size_t i = 0; i < size; i++)
         bytes[i] = (uint8_t)(word >> (HF_WORD_SHORT_SHIFT + 8 * i));
     return size;
@@ -148,7 +149,7 @@ static inline uint64_t hf_word_where(hf_word word)
 /* 0 if this is a word that packing makes (any reference is), HF_CORRUPT if not; HF_WORD_EMPTY is none. */
 int hf_word_check(hf_word word);
 
-/* 1 and a word, if the whole encoded value fits into one; 0 if it has to be elsewhere; HF_CORRUPT if it is damaged. */
+/* 1 and a word, if the whole encoded value fits into one; 0 if it has to be elsewhere; HF_CORRUPT. */
 int hf_word_from_encoded(const void *bytes, size_t size, hf_word *out);
 
 /* Appends the encoding of a word that is its value; HF_CORRUPT for any other. */

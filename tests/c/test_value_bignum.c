@@ -1,6 +1,6 @@
 /*
- * The arithmetic of keys: numbers made of known prime factors, so that greatest common divisors and quotients are known;
- * and small ones against 64-bit arithmetic.
+ * The arithmetic of keys: numbers made of known prime factors, so that greatest common divisors and quotients are
+ * known; and small ones against 64-bit arithmetic.
  */
 #include "test_value_support.h"
 

@@ -1,6 +1,6 @@
 /*
- * Canonical keys: groups of equal values have one form, values of different groups have different ones; numbers against exact
- * arithmetic; what cannot be a key. tests/python/test_value_oracle.py asks Python itself.
+ * Canonical keys: groups of equal values have one form, values of different groups have different ones; numbers
+ * against exact arithmetic; what cannot be a key. tests/python/test_value_oracle.py asks Python itself.
  */
 #include "test_value_support.h"
 

@@ -263,7 +263,7 @@ static int copy(const uint8_t *bytes, size_t size, hf_value_writer *writer)
     return hf_value_reader_at_end(&reader) ? 0 : HF_CORRUPT;
 }
 
-/* Either they are one value, and its only encoding; or damaged, and there is a reason. Returns whether they are one. */
+/* Either they are one value, and its only encoding, or damaged, and there is a reason. Returns which. */
 static bool assert_unique_or_corrupt(const uint8_t *bytes, size_t size)
 {
     static uint8_t storage[1 << 16];

@@ -16,14 +16,17 @@
  *      z+3600000000           timezone, and any zone with it; ZEurope/Rome   a ZoneInfo
  *      u0123456789abcdef0123456789abcdef   UUID; us.. and un.. for safe and not
  *      eM.C.A eM.C#3          Enum by name, by number; eM.C.A=i1 with what it equals
- *      o name : value         (without spaces) an object of a codec; p00 a pickle (hex)
+ *      oname:i1 p00           an object of a codec, a pickle (hex)
  *
- *      zones    +us  +us=NAME (timezone)    @key  @key+us  @key!us (ZoneInfo: no offset, an offset, one that depends on the
- *               fold)    %p00  %+us p00  %!us p00 (any other: a value follows, behind a colon);   ~ behind all: fold is 1
+ *      zones    +us  +us=NAME            a timezone
+ *               @key  @key+us  @key!us  a ZoneInfo: no offset; an offset; one that depends on the fold
+ *               %:p00  %+us:p00  %!us:p00  any other tzinfo: a value follows
+ *               ~ behind the zone       fold is 1
  *
  * Words end at a blank, at ) } , : = ~ and at the end.
  *
- * Model. A random value is a tree of items in an arena. It is written, read into another tree, and the trees compared.
+ * Model. A random value is a tree of items in an arena. It is written, read into another tree, and the trees
+ * compared.
  */
 #ifndef HF_TEST_VALUE_SUPPORT_H
 #define HF_TEST_VALUE_SUPPORT_H
