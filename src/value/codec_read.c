@@ -428,10 +428,10 @@ static int fail(hf_value_reader *reader, const char *reason)
     return HF_CORRUPT;
 }
 
-/* A value that `frame` holds ends at `end`: may it stand there? */
+/* A value that `frame` holds ends at `end`: may it stand there? (What is before the first one has no bytes.) */
 static bool in_order(const hf_value_reader *reader, const hf_value_frame *frame, size_t end)
 {
-    if (frame->kind != HF_VALUE_FROZENSET || frame->left == frame->count)
+    if (frame->kind != HF_VALUE_FROZENSET)
         return true;
     size_t before = frame->start - frame->previous, size = end - frame->start;
     int order = memcmp(reader->bytes + frame->previous, reader->bytes + frame->start, before < size ? before : size);

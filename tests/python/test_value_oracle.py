@@ -11,6 +11,7 @@ import ctypes
 import enum
 import math
 import random
+import re
 import struct
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -23,7 +24,7 @@ from uuid import UUID, SafeUUID
 import pytest
 
 from support import TORTURE
-from value_encoding import ZONES, decode, encode
+from value_encoding import ZONES, decode, encode, make_zone
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
@@ -377,6 +378,26 @@ def test_values_come_back_exactly(c: Library, rng: random.Random) -> None:
         assert exactly(decode(data), value), value
         text = c.describe(data)
         assert text and "damaged" not in text, text
+
+
+def test_the_examples_of_the_documentation(c: Library) -> None:
+    """Each is an encoding; where the value is written as Python, it is that value's."""
+    page = (BUILD.parent / "docs/format/value.md").read_text(encoding="utf-8")
+    examples = page.split("## Examples")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*) \| `([0-9a-f ]+)` \|$", examples, re.M)
+    kinds = date, datetime, time, timedelta, timezone, Decimal, Fraction, UUID
+    names: dict[str, Any] = {kind.__name__: kind for kind in kinds}
+    names["ZoneInfo"] = lambda key: make_zone(key, [], 0)
+    evaluated = 0
+    for value, digits in rows:
+        data = bytes.fromhex(digits)
+        assert c.copy(data) == data, value
+        code = re.fullmatch("`(.*)`", value)
+        if code is None or re.match("Colour|Flags|Size", code[1]):
+            continue
+        assert encode(eval(code[1], names)) == data, value
+        evaluated += 1
+    assert len(rows) > 30 and evaluated > 25
 
 
 def test_what_cannot_be_a_key(c: Library) -> None:
