@@ -19,15 +19,17 @@
 
 HF_BEGIN_DECLS
 
-#define HF_STATUS_LIST(X)                                         \
-    X(HF_NOMEM, -1, "out of memory")                              \
-    X(HF_INVALID, -2, "an argument is not valid here")            \
-    X(HF_FOREIGN, -3, "a function supplied by the caller failed") \
-    X(HF_CONFLICT, -4, "both sides changed the same key")         \
-    X(HF_BUSY, -5, "the object is in use by another operation")   \
-    X(HF_LIMIT, -6, "a limit of the implementation was reached")  \
-    X(HF_IO, -7, "a call to the operating system failed")         \
-    X(HF_CORRUPT, -8, "the data is damaged")
+#define HF_STATUS_LIST(X)                                          \
+    X(HF_NOMEM, -1, "out of memory")                               \
+    X(HF_INVALID, -2, "an argument is not valid here")             \
+    X(HF_FOREIGN, -3, "a function supplied by the caller failed")  \
+    X(HF_CONFLICT, -4, "both sides changed the same key")          \
+    X(HF_BUSY, -5, "the object is in use by another operation")    \
+    X(HF_LIMIT, -6, "a limit of the implementation was reached")   \
+    X(HF_IO, -7, "a call to the operating system failed")          \
+    X(HF_CORRUPT, -8, "the data is damaged")                       \
+    X(HF_BAD_TYPE, -9, "a value of this type cannot be used here") \
+    X(HF_BAD_VALUE, -10, "this value cannot be used here")
 
 enum hf_status {
     HF_OK = 0,

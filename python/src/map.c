@@ -16,6 +16,10 @@ void hfpy_set_error(int status)
         return;
     if (status == HF_NOMEM)
         PyErr_NoMemory();
+    else if (status == HF_BAD_TYPE)
+        PyErr_SetString(PyExc_TypeError, hf_status_message(status));
+    else if (status == HF_BAD_VALUE)
+        PyErr_SetString(PyExc_ValueError, hf_status_message(status));
     else
         PyErr_Format(PyExc_SystemError, "holdfast: %s (%s)", hf_status_message(status), hf_status_name(status));
 }

@@ -37,6 +37,8 @@ static void released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_LIMIT, -6);
     assert_int_equal(HF_IO, -7);
     assert_int_equal(HF_CORRUPT, -8);
+    assert_int_equal(HF_BAD_TYPE, -9);
+    assert_int_equal(HF_BAD_VALUE, -10);
 }
 
 static void every_code_has_its_own_name_and_message(void **state)
