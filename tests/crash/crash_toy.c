@@ -1,0 +1,20 @@
+/*
+ * crash_toy.c: the laboratory's tools on its own small stores (tool.h, toy.h). The names of the subjects are those of
+ * the lists in toy.h; all but toy_right and toy_shared_right have a fault that a tool finds.
+ */
+#include "tool.h"
+#include "toy.h"
+
+int main(int argc, char **argv)
+{
+#define TOY_SUBJECT(name, fault) &name,
+    static const struct hf_subject *const subjects[] = {
+        TOY_STORE_LIST(TOY_SUBJECT) TOY_SHARED_LIST(TOY_SUBJECT) NULL,
+    };
+#undef TOY_SUBJECT
+#define TOY_SUBJECT(name, fault) &name##_clients,
+    static const struct hf_clients_subject *const clients[] = {TOY_SHARED_LIST(TOY_SUBJECT) NULL};
+#undef TOY_SUBJECT
+
+    return hf_tool_main(argc, argv, subjects, clients);
+}
