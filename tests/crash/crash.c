@@ -522,9 +522,25 @@ bool hf_crash_is_kill(const struct hf_crash *crash)
     return crash->killed;
 }
 
+bool hf_crash_is_plain(const struct hf_crash *crash)
+{
+    size_t kept = 0, lost = 0;
+
+    for (size_t i = 0; i < crash->choices; i++) {
+        kept += crash->choice[i].chosen > 0;
+        lost += crash->choice[i].chosen < crash->choice[i].choices - 1;
+    }
+    return crash->killed || kept <= 1 || lost <= 1;
+}
+
 uint64_t hf_crash_number(const struct hf_crash *crash)
 {
     return crash->number;
+}
+
+size_t hf_crash_point(const struct hf_crash *crash)
+{
+    return crash->at;
 }
 
 static size_t describe_choice(const struct hf_crash *crash, const struct choice *choice, char *text, size_t size)

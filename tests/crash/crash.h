@@ -70,6 +70,10 @@ const struct hf_expect *hf_crash_expect(const struct hf_crash *crash);
 /* Whether it is a killed process, not a power cut. */
 bool hf_crash_is_kill(const struct hf_crash *crash);
 uint64_t hf_crash_number(const struct hf_crash *crash);
+/* Whether it is a plain one: all is kept or all is lost of what is open, but for one thing at most. */
+bool hf_crash_is_plain(const struct hf_crash *crash);
+/* After which operation of the trace: 1 is the first. */
+size_t hf_crash_point(const struct hf_crash *crash);
 /* "image 17 after op 5, write 2 at 0, 512 bytes: lost 2:0 2:3, size 2=512, garbled 2:1" */
 void hf_crash_describe(const struct hf_crash *crash, char *text, size_t size);
 

@@ -16,16 +16,35 @@ struct power {
     uint64_t seed; /* of the first session */
 };
 
-static uint64_t count_images(const struct hf_disk *disk, const struct hf_expect *expect,
-                             const struct hf_crash_options *options, uint64_t seed)
-{
-    struct hf_crash *crash = hf_crash_new(hf_disk_start(disk), hf_disk_trace(disk), expect, options, seed);
-    uint64_t count = 0;
+/*
+ * A sample gives each point of the trace the same share: otherwise it would be of the few points at which much is
+ * unsynced, and hardly ever of the one sector that clears a mark. And at each point the plain images, few but telling,
+ * have the same share as all others.
+ */
+struct sample {
+    uint64_t *images; /* of each point, plain ones and others */
+    uint64_t shares, wanted;
+};
 
+static uint64_t *sample_share(const struct sample *sample, const struct hf_crash *crash)
+{
+    return &sample->images[2 * hf_crash_point(crash) + hf_crash_is_plain(crash)];
+}
+
+static void sample_init(struct sample *sample, const struct hf_disk *disk, struct hf_crash *crash, uint64_t wanted)
+{
+    *sample = (struct sample){.wanted = wanted};
+    if (wanted == 0)
+        return;
+    sample->images = hf_lab_zeroed(2 * (hf_disk_trace(disk)->count + 1) * sizeof(*sample->images));
     while (hf_crash_next(crash))
-        count++;
-    hf_crash_free(crash);
-    return count;
+        sample->shares += (*sample_share(sample, crash))++ == 0;
+}
+
+static bool sample_takes(const struct sample *sample, const struct hf_crash *crash, struct hf_random *random)
+{
+    return sample->wanted == 0 ||
+           hf_random_chance(random, sample->wanted, sample->shares * *sample_share(sample, crash));
 }
 
 static void images_of(struct power *power, struct hf_disk *traced, const struct hf_expect *expect, unsigned depth);
@@ -34,11 +53,15 @@ static void images_of(struct power *power, struct hf_disk *traced, const struct 
 static void try_image(struct power *power, struct hf_crash *crash, const struct hf_state *image, unsigned depth)
 {
     const struct hf_power_options *options = power->options;
+    char was[sizeof(power->report->where)], what[700];
     struct hf_run run = {.disk = power->disk[depth],
                          .expect = hf_crash_expect(crash),
                          .seed = hf_seed_of(power->seed, depth * 0x100000000u + hf_crash_number(crash)),
                          .steps = depth < options->depth ? options->reopened : 0};
-    char was[sizeof(power->report->where)], what[700];
+
+    /* The first commit after a recovery is the most telling: often only that. */
+    if (run.steps > 1)
+        run.steps = 1 + (unsigned)(run.seed % run.steps);
 
     memcpy(was, power->report->where, sizeof(was));
     hf_crash_describe(crash, what, sizeof(what));
@@ -51,24 +74,32 @@ static void try_image(struct power *power, struct hf_crash *crash, const struct 
     memcpy(power->report->where, was, sizeof(was));
 }
 
+static struct hf_crash *crash_of(const struct power *power, const struct hf_disk *traced,
+                                 const struct hf_expect *expect, unsigned depth)
+{
+    return hf_crash_new(hf_disk_start(traced), hf_disk_trace(traced), expect, &power->options->crash,
+                        hf_seed_of(power->seed, depth));
+}
+
 static void images_of(struct power *power, struct hf_disk *traced, const struct hf_expect *expect, unsigned depth)
 {
-    const uint64_t wanted = depth == 1 ? power->options->images : power->options->nested;
-    const uint64_t seed = hf_seed_of(power->seed, depth);
-    const uint64_t all = wanted > 0 ? count_images(traced, expect, &power->options->crash, seed) : 0;
-    struct hf_crash *crash =
-        hf_crash_new(hf_disk_start(traced), hf_disk_trace(traced), expect, &power->options->crash, seed);
-    struct hf_random random = {hf_seed_of(seed, power->report->count)};
+    struct hf_random random = {hf_seed_of(power->seed + depth, power->report->count)};
+    struct hf_crash *crash = crash_of(power, traced, expect, depth);
+    struct sample sample;
 
-    while (hf_report_more(power->report) && hf_crash_next(crash)) {
-        if (all > wanted && !hf_random_chance(&random, wanted, all))
-            continue;
-
-        struct hf_state *image = hf_crash_image(crash);
-
-        try_image(power, crash, image, depth);
-        hf_state_free(image);
+    sample_init(&sample, traced, crash, depth == 1 ? power->options->images : power->options->nested);
+    if (sample.wanted > 0) {
+        hf_crash_free(crash);
+        crash = crash_of(power, traced, expect, depth);
     }
+    while (hf_report_more(power->report) && hf_crash_next(crash))
+        if (sample_takes(&sample, crash, &random)) {
+            struct hf_state *image = hf_crash_image(crash);
+
+            try_image(power, crash, image, depth);
+            hf_state_free(image);
+        }
+    free(sample.images);
     hf_crash_free(crash);
 }
 

@@ -18,7 +18,7 @@ struct hf_power_options {
     struct hf_crash_options crash;
     uint64_t seed;
     unsigned steps;    /* commits of the first session */
-    unsigned reopened; /* commits of a session on an image */
+    unsigned reopened; /* commits of a session on an image, at most */
     unsigned depth;    /* 1: images of the first session; 2: and of those sessions */
     uint64_t images;   /* of a first session; where there are more, a sample. 0: all */
     uint64_t nested;   /* of each further session. 0: all */

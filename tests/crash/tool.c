@@ -19,7 +19,7 @@ static const struct {
     const char *tool, *unit;
     uint64_t test, torture;
 } tools[] = {
-    {"power", "images", 10000, 10000000}, {"faults", "tries", 0, 0},          {"kills", "kills", 200, 100000},
+    {"power", "images", 10000, 10000000}, {"faults", "tries", 0, 1000000},    {"kills", "kills", 200, 100000},
     {"steps", "kills", 200, 0},           {"damage", "files", 2000, 1000000}, {"clients", "kills", 100, 100000},
 };
 
@@ -106,7 +106,9 @@ static void run_power(const struct settings *settings, const struct hf_subject *
     if (strcmp(report->tool, "power") == 0)
         hf_power_run(subject, &options, report);
     else
-        hf_faults_run(subject, &options, report);
+        do
+            hf_faults_run(subject, &options, report);
+        while (settings->torture && options.seed++ < UINT64_MAX && hf_report_more(report));
 }
 
 static void run_kills(const struct settings *settings, const struct hf_subject *subject, struct hf_report *report)
@@ -147,13 +149,18 @@ static void run_clients(const struct settings *settings, const struct hf_clients
 }
 
 int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects,
-                 const struct hf_clients_subject *const *clients)
+                 const struct hf_clients_subject *const *clients, const char *const *jobs)
 {
     struct settings settings = {0};
     struct hf_report report = {0};
     const struct hf_subject *subject;
     const struct hf_clients_subject *crowd;
 
+    if (argc == 2 && strcmp(argv[1], "--jobs") == 0) {
+        for (; *jobs != NULL; jobs++)
+            puts(*jobs);
+        return 0;
+    }
     if (!parse(argc, argv, &settings))
         return usage(argv[0]);
     for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++)
@@ -168,6 +175,8 @@ int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects
         return usage(argv[0]);
     report.subject = strcmp(report.tool, "clients") == 0 ? crowd->name : subject->name;
     report.until = settings.seconds > 0 ? hf_report_now() + settings.seconds : 0;
+    if (settings.torture)
+        printf("%s %s: seed %llu\n", report.tool, report.subject, (unsigned long long)settings.seed);
     hf_report_guard(&report);
     if (strcmp(report.tool, "power") == 0 || strcmp(report.tool, "faults") == 0)
         run_power(&settings, subject, &report);

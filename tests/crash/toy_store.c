@@ -82,6 +82,12 @@ static bool commit(struct hf_run *run, const struct paths *paths, struct toy *to
     return reopen(run, paths, toy);
 }
 
+static void close_store(struct hf_run *run, struct toy *toy)
+{
+    if (toy_close(toy) < 0 && !run->faulty)
+        hf_run_violation(run, "it does not close");
+}
+
 static void session(struct hf_run *run)
 {
     struct hf_random random = {run->seed};
@@ -92,11 +98,17 @@ static void session(struct hf_run *run)
     snprintf(paths.other, sizeof(paths.other), "%s/toy.new", run->folder);
     if (!reopen(run, &paths, &toy))
         return;
-    for (unsigned i = 0; i < run->steps && toy.root.tail < TOY_LARGEST - sizeof(struct toy_group); i++)
+    for (unsigned i = 0; i < run->steps && toy.root.tail < TOY_LARGEST - TOY_PAIRS * sizeof(struct toy_record); i++) {
+        /* Now and then the store is closed in between, so that it is clean. */
+        if (hf_random_chance(&random, 1, 4)) {
+            close_store(run, &toy);
+            if (!reopen(run, &paths, &toy))
+                return;
+        }
         if (!commit(run, &paths, &toy, &random))
             return;
-    if (toy_close(&toy) < 0 && !run->faulty)
-        hf_run_violation(run, "it does not close");
+    }
+    close_store(run, &toy);
 }
 
 #define TOY_STRING_(name) #name

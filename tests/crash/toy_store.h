@@ -12,7 +12,8 @@
  * A commit writes its group behind the last one, then the root in the slot that the last
  * commit did not use, then flushes once. The root has the group's checksum in it, so it
  * does not matter which of the two came to the disk: the newest root whose groups all
- * verify is the store. What it was passed over for is removed before anything is written.
+ * verify is the store. What it was passed over for is removed before anything is written:
+ * the next commit could write what it waits for.
  *
  * The clean mark, flushed at closing and cleared before the first write, names the newest
  * root: where it is, nothing may be passed over.
@@ -21,6 +22,7 @@
  * behind that the store is broken, until it is opened again.
  */
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/os.h"
 
 #include "support.h"
@@ -50,13 +52,14 @@ struct toy_pair {
     uint64_t key, value;
 };
 
-struct toy_group {
-    uint64_t txid, count, sum;
-    struct toy_pair pair[TOY_PAIRS];
+/* A group is an array of these. */
+struct toy_record {
+    struct toy_pair pair;
+    uint64_t sum; /* for its place */
 };
 
 _Static_assert(sizeof(struct toy_root) == 48 && sizeof(struct toy_root) <= TOY_SECTOR, "a root is one sector");
-_Static_assert(offsetof(struct toy_group, pair) == 24, "a group is packed");
+_Static_assert(sizeof(struct toy_record) == 24, "a record is packed");
 
 struct toy {
     int fd;
@@ -70,9 +73,9 @@ static uint64_t toy_root_sum(const struct toy_root *root, off_t at)
     return hf_checksum64(root, offsetof(struct toy_root, sum), (uint64_t)at);
 }
 
-static uint64_t toy_group_sum(const struct toy_group *group, uint64_t at)
+static uint64_t toy_record_sum(const struct toy_record *record, uint64_t at)
 {
-    return hf_checksum64(group->pair, (size_t)group->count * sizeof(group->pair[0]), at ^ group->txid << 32);
+    return hf_checksum64(&record->pair, sizeof(record->pair), at);
 }
 
 static off_t toy_slot(uint64_t txid)
@@ -129,29 +132,27 @@ static int toy_write_root(int fd, const struct toy_root *root, off_t at)
 
 /* -- opening -- */
 
-/* The values as of this root, from the whole file; false if a group does not verify. */
+/* The values as of this root, from the whole file; false if something does not verify. */
 static bool toy_replay(const uint8_t *bytes, uint64_t size, const struct toy_root *root, uint64_t *values)
 {
-    const uint64_t head = offsetof(struct toy_group, pair);
-    uint64_t at = TOY_LOG, txid = 0;
-    struct toy_group group = {0};
+    const bool checked = TOY_FAULT != toy_unchecked_fault;
+    struct toy_record record;
 
     memset(values, 0, TOY_KEYS * sizeof(*values));
-    while (at < root->tail) {
-        if (root->tail > size || root->tail - at < head)
+    if (root->group < TOY_LOG || root->tail < root->group || root->tail > size)
+        return false;
+    if (checked &&
+        root->group_sum != hf_checksum64(bytes + root->group, (size_t)(root->tail - root->group), root->txid))
+        return false;
+    for (uint64_t at = TOY_LOG; at < root->tail; at += sizeof(record)) {
+        if (root->tail - at < sizeof(record))
             return false;
-        memcpy(&group, bytes + at, head);
-        if (group.count > TOY_PAIRS || root->tail - at - head < group.count * sizeof(group.pair[0]))
+        memcpy(&record, bytes + at, sizeof(record));
+        if (checked && record.sum != toy_record_sum(&record, at))
             return false;
-        memcpy(group.pair, bytes + at + head, (size_t)group.count * sizeof(group.pair[0]));
-        if (TOY_FAULT != toy_unchecked_fault && (group.sum != toy_group_sum(&group, at) || group.txid != ++txid ||
-                                                 (at == root->group && group.sum != root->group_sum)))
-            return false;
-        for (uint64_t i = 0; i < group.count; i++)
-            values[group.pair[i].key % TOY_KEYS] = group.pair[i].value;
-        at += head + group.count * sizeof(group.pair[0]);
+        values[record.pair.key % TOY_KEYS] = record.pair.value;
     }
-    return TOY_FAULT == toy_unchecked_fault || txid == root->txid;
+    return true;
 }
 
 static bool toy_read_root(const uint8_t *bytes, off_t at, struct toy_root *root)
@@ -192,7 +193,7 @@ static int toy_choose(struct toy *toy, const uint8_t *bytes, uint64_t size, off_
 /*
  * Nobody has closed it: remove what was passed over, and write what was chosen once more, since it may be in the page
  * cache only, left there by a process that was killed before its flush, or whose flush failed. The same is true of
- * the store's name.
+ * the store's name, and of the clean mark's not being there.
  */
 static int toy_recover(struct toy *toy, const char *folder, const uint8_t *bytes, off_t passed)
 {
@@ -203,6 +204,8 @@ static int toy_recover(struct toy *toy, const char *folder, const uint8_t *bytes
         status = toy_write_root(toy->fd, NULL, passed);
     if (TOY_FAULT == toy_no_reflush_fault)
         return status;
+    if (status == 0)
+        status = toy_write_root(toy->fd, NULL, TOY_CLEAN);
     if (status == 0 && root->tail > root->group)
         status = toy_write(toy->fd, bytes + root->group, (size_t)(root->tail - root->group), (off_t)root->group);
     if (status == 0)
@@ -228,7 +231,11 @@ static int toy_open(const char *folder, const char *path, struct toy *toy)
     status = HF_CORRUPT;
     if (info.st_size < TOY_LOG || info.st_size > TOY_LARGEST)
         goto fail;
-    bytes = hf_lab_zeroed((size_t)info.st_size);
+    bytes = hf_alloc((size_t)info.st_size);
+    if (bytes == NULL) {
+        status = HF_NOMEM;
+        goto fail;
+    }
     if (hf_os_pread_all(toy->fd, bytes, (size_t)info.st_size, 0) != info.st_size) {
         status = HF_IO;
         goto fail;
@@ -238,11 +245,11 @@ static int toy_open(const char *folder, const char *path, struct toy *toy)
         status = toy_recover(toy, folder, bytes, passed);
     if (status < 0)
         goto fail;
-    free(bytes);
+    hf_free(bytes);
     return 0;
 
 fail:
-    free(bytes);
+    hf_free(bytes);
     if (TOY_FAULT != toy_leak_fault)
         hf_os_close(toy->fd);
     return status;
@@ -251,7 +258,8 @@ fail:
 /* Under another name, flushed, renamed, and the name flushed. */
 static int toy_create(const char *folder, const char *path, const char *other)
 {
-    const struct toy_root root = {.magic = toy_magic, .group = TOY_LOG, .tail = TOY_LOG};
+    const struct toy_root root = {
+        .magic = toy_magic, .group = TOY_LOG, .tail = TOY_LOG, .group_sum = hf_checksum64("", 0, 0)};
     uint8_t zeros[TOY_LOG] = {0};
     int fd = hf_os_open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
     int status = hf_os_status(fd);
@@ -296,9 +304,9 @@ static int toy_clear_mark(struct toy *toy)
 
 static int toy_commit(struct toy *toy, const struct toy_pair *pairs, size_t count)
 {
-    struct toy_group group = {.txid = toy->root.txid + 1, .count = count};
-    struct toy_root root = {.magic = toy_magic, .txid = group.txid, .group = toy->root.tail};
-    const size_t size = offsetof(struct toy_group, pair) + count * sizeof(*pairs);
+    struct toy_record group[TOY_PAIRS];
+    struct toy_root root = {.magic = toy_magic, .txid = toy->root.txid + 1, .group = toy->root.tail};
+    const size_t size = count * sizeof(group[0]);
     uint64_t before[TOY_KEYS];
     int status;
 
@@ -308,13 +316,16 @@ static int toy_commit(struct toy *toy, const struct toy_pair *pairs, size_t coun
         toy->broken = true;
         return status;
     }
-    memcpy(group.pair, pairs, count * sizeof(*pairs));
-    group.sum = root.group_sum = toy_group_sum(&group, root.group);
+    for (size_t i = 0; i < count; i++) {
+        group[i].pair = pairs[i];
+        group[i].sum = toy_record_sum(&group[i], root.group + i * sizeof(group[0]));
+    }
+    root.group_sum = hf_checksum64(group, size, root.txid);
     root.tail = root.group + size;
     memcpy(before, toy->values, sizeof(before));
     toy_apply(toy->values, pairs, count);
 
-    if (TOY_FAULT != toy_root_early_fault && (status = toy_write(toy->fd, &group, size, (off_t)root.group)) < 0) {
+    if (TOY_FAULT != toy_root_early_fault && (status = toy_write(toy->fd, group, size, (off_t)root.group)) < 0) {
         if (TOY_FAULT != toy_no_undo_fault)
             memcpy(toy->values, before, sizeof(before));
         return status;
@@ -323,7 +334,7 @@ static int toy_commit(struct toy *toy, const struct toy_pair *pairs, size_t coun
     if (status == 0 && TOY_FAULT != toy_missing_flush_fault)
         status = toy_flush(toy->fd);
     if (status == 0 && TOY_FAULT == toy_root_early_fault)
-        status = toy_write(toy->fd, &group, size, (off_t)root.group);
+        status = toy_write(toy->fd, group, size, (off_t)root.group);
     if (status < 0) {
         toy->broken = true;
         return status;
