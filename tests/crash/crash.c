@@ -31,7 +31,7 @@ struct hf_crash {
     uint64_t seed, number;
     struct hf_state *state; /* after `at` operations */
     size_t at;
-    struct hf_expect expect, now; /* before and after a crash here */
+    struct hf_expect expect, power, kill; /* before a crash here, and after each kind */
 
     struct choice *choice;
     size_t choices, choice_capacity, sectors;
@@ -103,6 +103,13 @@ static bool product_below(const struct choice *choice, size_t count, unsigned bi
     return true;
 }
 
+static void expect_here(const struct hf_crash *crash, bool power, struct hf_expect *out)
+{
+    hf_expect_clear(out);
+    hf_expect_copy(out, &crash->expect);
+    hf_expect_crash(out, power);
+}
+
 /* Collect what is open after the operation just applied. */
 static void begin_point(struct hf_crash *crash)
 {
@@ -168,8 +175,11 @@ static bool next_point(struct hf_crash *crash)
         if (is_point(op)) {
             begin_point(crash);
             /* A write of what was there already opens nothing. */
-            if (crash->any_fresh || all_points_needed(crash))
+            if (crash->any_fresh || all_points_needed(crash)) {
+                expect_here(crash, true, &crash->power);
+                expect_here(crash, false, &crash->kill);
                 return true;
+            }
         }
     }
     return false;
@@ -273,8 +283,8 @@ static bool next_random(struct hf_crash *crash)
 static bool next_garbled(struct hf_crash *crash)
 {
     const size_t most = crash->options.random / 2 + 1;
-    const bool each = crash->garbles <= most, others = crash->turn % 2 == 1;
-    size_t block = (size_t)(crash->turn / 2);
+    const bool each = crash->garbles <= most, others = crash->turn % 4 != 0;
+    size_t block = (size_t)(crash->turn / 4);
 
     if (!crash->options.garble || block >= (each ? crash->garbles : most))
         return false;
@@ -338,9 +348,6 @@ bool hf_crash_next(struct hf_crash *crash)
         while (crash->phase != PHASE_OVER) {
             if (next_of_phase(crash)) {
                 crash->number++;
-                hf_expect_clear(&crash->now);
-                hf_expect_copy(&crash->now, &crash->expect);
-                hf_expect_crash(&crash->now, !crash->killed);
                 return true;
             }
             crash->phase++;
@@ -363,6 +370,8 @@ struct hf_crash *hf_crash_new(const struct hf_state *start, const struct hf_trac
     crash->seed = seed;
     crash->state = hf_state_clone(start);
     hf_expect_copy(&crash->expect, expect);
+    hf_expect_init(&crash->power);
+    hf_expect_init(&crash->kill);
     crash->phase = PHASE_OVER;
     return crash;
 }
@@ -373,7 +382,8 @@ void hf_crash_free(struct hf_crash *crash)
         return;
     hf_state_free(crash->state);
     hf_expect_clear(&crash->expect);
-    hf_expect_clear(&crash->now);
+    hf_expect_clear(&crash->power);
+    hf_expect_clear(&crash->kill);
     free(crash->choice);
     free(crash->garble);
     free(crash);
@@ -514,7 +524,7 @@ struct hf_state *hf_crash_image(struct hf_crash *crash)
 
 const struct hf_expect *hf_crash_expect(const struct hf_crash *crash)
 {
-    return &crash->now;
+    return crash->killed ? &crash->kill : &crash->power;
 }
 
 bool hf_crash_is_kill(const struct hf_crash *crash)

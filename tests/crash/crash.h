@@ -21,7 +21,7 @@
  *   random   beyond that, and beside: combinations of several distributions (half is lost,
  *            little, nearly all; all after a moment; one thing only, all but one thing)
  *   garbled  for each block of which nothing was durable: all else kept and the block
- *            garbled, and the same with the rest at random
+ *            garbled, and the same three times with the rest at random
  *   tails    a file longer than the program made it, by a block of garbage, where its
  *            size was not durable
  *   killed   the process is gone, but not the page cache: nothing is lost, and nothing
@@ -65,7 +65,7 @@ bool hf_crash_next(struct hf_crash *crash);
 
 /* Of the present image: the state, the caller's own. */
 struct hf_state *hf_crash_image(struct hf_crash *crash);
-/* What a store on it may have; valid until hf_crash_next. */
+/* What a store on it may have; valid until the next hf_crash_next. */
 const struct hf_expect *hf_crash_expect(const struct hf_crash *crash);
 /* Whether it is a killed process, not a power cut. */
 bool hf_crash_is_kill(const struct hf_crash *crash);

@@ -20,6 +20,17 @@ struct configs {
     size_t slots;
 };
 
+/*
+ * A moment at which no operation was going on but those of the killed, and the register could have one value only:
+ * for what comes after, this is all there is to know of what was before.
+ */
+struct cut {
+    bool there;
+    uint64_t time, value;
+    size_t open[HF_LIN_OPEN]; /* killed operations that may yet happen */
+    size_t opens;
+};
+
 /* One key. */
 struct check {
     const struct hf_lin_op *ops; /* by call */
@@ -127,7 +138,10 @@ static bool apply(const struct hf_lin_op *op, uint64_t *value)
     return !known || op->result == result;
 }
 
-/* Let every open operation take effect that sees what is there and changes nothing. */
+/*
+ * Let every open operation take effect that sees what is there and changes nothing: with its result, it never could.
+ * Not a put: of the value that is there, it changes nothing now, but may later.
+ */
 static void settle(const struct check *check, struct config *config)
 {
     for (size_t s = 0; s < HF_LIN_OPEN; s++) {
@@ -139,7 +153,8 @@ static void settle(const struct check *check, struct config *config)
         uint64_t value = config->value;
 
         if (bit(check->used, s) && !bit(check->killed, s) && !bit(config->done, s) &&
-            apply(&check->ops[check->open[s]], &value) && value == config->value)
+            check->ops[check->open[s]].kind != HF_LIN_PUT && apply(&check->ops[check->open[s]], &value) &&
+            value == config->value)
             bit_set(config->done, s, true);
     }
 }
@@ -201,6 +216,46 @@ static void prune(struct check *check)
         if (!needless)
             configs_add(&check->now, &next->at[i]);
     }
+}
+
+/* A killed operation that has happened whichever way things stand needs no slot any more. */
+static void forget_killed(struct check *check)
+{
+    uint64_t over[WORDS];
+    bool any = false;
+
+    for (size_t w = 0; w < WORDS; w++) {
+        over[w] = check->killed[w] & check->used[w];
+        for (size_t i = 0; i < check->now.count; i++)
+            over[w] &= check->now.at[i].done[w];
+        any |= over[w] != 0;
+    }
+    if (!any || check->now.count == 0)
+        return;
+    configs_clear(&check->next);
+    for (size_t i = 0; i < check->now.count; i++) {
+        struct config config = check->now.at[i];
+
+        for (size_t w = 0; w < WORDS; w++)
+            config.done[w] &= ~over[w];
+        configs_add(&check->next, &config);
+    }
+    for (size_t w = 0; w < WORDS; w++)
+        check->used[w] &= ~over[w];
+    prune(check);
+}
+
+static void take_cut(const struct check *check, uint64_t time, struct cut *cut)
+{
+    const struct config *only = check->now.at;
+
+    for (size_t w = 0; w < WORDS; w++)
+        if ((check->used[w] & ~check->killed[w]) != 0 || check->now.count != 1)
+            return;
+    *cut = (struct cut){.there = true, .time = time, .value = only->value};
+    for (size_t s = 0; s < HF_LIN_OPEN; s++)
+        if (bit(check->used, s) && !bit(only->done, s))
+            cut->open[cut->opens++] = check->open[s];
 }
 
 static int begin_op(struct check *check, size_t op)
@@ -273,8 +328,11 @@ static bool is_pointless(const struct hf_lin_op *op, const struct hf_lin_op *ops
     return true;
 }
 
-/* As hf_lin_check, for operations of one key. The index of the return that cannot be explained goes to *failed. */
-static int check_key(const struct hf_lin_op *ops, size_t count, size_t *failed)
+/*
+ * As hf_lin_check, for operations of one key. The index of the return that cannot be explained goes to *failed, and
+ * the last cut before it to *cut; they may be NULL.
+ */
+static int check_key(const struct hf_lin_op *ops, size_t count, size_t *failed, struct cut *cut)
 {
     struct check check = {.ops = ops, .count = count};
     struct event *events = hf_lab_zeroed(2 * count * sizeof(*events));
@@ -293,7 +351,12 @@ static int check_key(const struct hf_lin_op *ops, size_t count, size_t *failed)
     configs_add(&check.now, &start);
     for (size_t i = 0; i < used && answer == 1; i++) {
         answer = events[i].is_return ? end_op(&check, events[i].op) : begin_op(&check, events[i].op);
-        *failed = events[i].op;
+        if (failed != NULL)
+            *failed = events[i].op;
+        if (answer == 1)
+            forget_killed(&check);
+        if (answer == 1 && events[i].is_return && cut != NULL)
+            take_cut(&check, events[i].time, cut);
     }
     configs_free(&check.now);
     configs_free(&check.next);
@@ -327,7 +390,6 @@ static bool is_whole(const struct hf_lin_op *ops, size_t count, const struct hf_
 static size_t shrink(struct hf_lin_op *ops, size_t count)
 {
     struct hf_lin_op *fewer = hf_lab_zeroed(count * sizeof(*fewer));
-    size_t failed;
 
     for (size_t piece = count / 2; piece > 0; piece = piece > 1 ? piece / 2 : 0)
         for (size_t at = 0; at + piece <= count;) {
@@ -335,7 +397,7 @@ static size_t shrink(struct hf_lin_op *ops, size_t count)
 
             memcpy(fewer, ops, at * sizeof(*ops));
             memcpy(fewer + at, ops + at + piece, rest * sizeof(*ops));
-            if (is_whole(fewer, count - piece, ops + at, piece) && check_key(fewer, count - piece, &failed) == 0) {
+            if (is_whole(fewer, count - piece, ops + at, piece) && check_key(fewer, count - piece, NULL, NULL) == 0) {
                 count -= piece;
                 memcpy(ops, fewer, count * sizeof(*ops));
             } else {
@@ -346,21 +408,67 @@ static size_t shrink(struct hf_lin_op *ops, size_t count)
     return count;
 }
 
-static void explain(const struct hf_lin_op *ops, size_t count, size_t failed, struct hf_lin_result *out)
+static bool is_seen(uint64_t value, const struct hf_lin_op *ops, size_t count)
 {
-    const uint64_t end = ops[failed].returned;
-
-    *out = (struct hf_lin_result){.key = ops[0].key, .op = hf_lab_zeroed(count * sizeof(*ops))};
-    /* What had not returned by then has no result yet. */
     for (size_t i = 0; i < count; i++)
-        if (ops[i].invoked <= end) {
-            struct hf_lin_op *op = &out->op[out->count++];
+        if ((ops[i].kind == HF_LIN_GET && ops[i].result == value) ||
+            (ops[i].kind == HF_LIN_CAS && ops[i].expected == value))
+            return true;
+    return false;
+}
 
-            *op = ops[i];
-            if (op->returned > end)
-                op->returned = HF_LIN_KILLED;
+/*
+ * What is needed of what was before the cut: the killed that may yet happen, a word on the value, and, so that one can
+ * see where a value came from that was long gone, who wrote it.
+ */
+static size_t explain_before(const struct hf_lin_op *ops, size_t count, const struct cut *cut, struct hf_lin_op *out)
+{
+    struct hf_lin_op *at = out;
+    size_t later = count;
+
+    while (later > 0 && ops[later - 1].invoked > cut->time)
+        later--;
+    for (size_t i = 0; i < later; i++) {
+        const bool writes = ops[i].kind == HF_LIN_PUT || (ops[i].kind == HF_LIN_CAS && ops[i].result == 1);
+
+        if (writes && ops[i].returned <= cut->time && ops[i].value != cut->value &&
+            is_seen(ops[i].value, ops + later, count - later)) {
+            *at = ops[i];
+            /* Before the word on the value, not beside it. */
+            if (at->returned == cut->time)
+                at->returned = at->invoked < cut->time ? cut->time - 1 : at->invoked;
+            at->kind = HF_LIN_PUT; /* whatever it was exchanged for, it was this from then on */
+            at++;
         }
-    out->count = shrink(out->op, out->count);
+    }
+    for (size_t i = 0; i < cut->opens; i++)
+        *at++ = ops[cut->open[i]];
+    *at++ = (struct hf_lin_op){.client = HF_LIN_STATE,
+                               .kind = HF_LIN_PUT,
+                               .key = ops[0].key,
+                               .value = cut->value,
+                               .invoked = cut->time,
+                               .returned = cut->time};
+    return (size_t)(at - out);
+}
+
+static void explain(const struct hf_lin_op *ops, size_t count, size_t failed, const struct cut *cut,
+                    struct hf_lin_result *out)
+{
+    enum { WORTH = 1000 }; /* shrinking takes the square of it */
+    const uint64_t end = ops[failed].returned, from = cut->there ? cut->time : 0;
+
+    while (count > 0 && ops[count - 1].invoked > end)
+        count--;
+    *out = (struct hf_lin_result){.key = ops[0].key, .op = hf_lab_zeroed((count + 1) * sizeof(*ops))};
+    if (cut->there)
+        out->count = explain_before(ops, count, cut, out->op);
+    /* Also what returned later, with its result: by that, it cannot have helped. */
+    for (size_t i = 0; i < count; i++)
+        if (ops[i].invoked > from)
+            out->op[out->count++] = ops[i];
+    if (out->count <= WORTH)
+        out->count = shrink(out->op, out->count);
 }
 
 /* -- histories -- */
@@ -405,13 +513,14 @@ int hf_lin_check(const struct hf_lin_op *ops, size_t count, struct hf_lin_result
         answer = -1;
     qsort(sorted, count, sizeof(*sorted), by_key);
     for (size_t from = 0, to; from < count && answer == 1; from = to) {
+        struct cut cut = {0};
         size_t failed;
 
         for (to = from; to < count && sorted[to].key == sorted[from].key;)
             to++;
-        answer = check_key(sorted + from, to - from, &failed);
+        answer = check_key(sorted + from, to - from, &failed, &cut);
         if (answer == 0 && out != NULL)
-            explain(sorted + from, to - from, failed, out);
+            explain(sorted + from, to - from, failed, &cut, out);
     }
     free(sorted);
     return answer;
@@ -440,11 +549,19 @@ void hf_lin_print(const struct hf_lin_result *result, FILE *file)
         const struct hf_lin_op *op = &result->op[i];
         const bool open = op->returned == HF_LIN_KILLED;
 
+        if (op->client == HF_LIN_STATE) {
+            fprintf(file, "    at %llu, as all before that shows, it is ", (unsigned long long)op->invoked);
+            print_value(op->value, file);
+            fputc('\n', file);
+            continue;
+        }
         fprintf(file, "    client %u [%llu, ", op->client, (unsigned long long)op->invoked);
         if (open)
-            fprintf(file, "open] %s ", names[op->kind]);
+            fprintf(file, "open] %s", names[op->kind]);
         else
-            fprintf(file, "%llu] %s ", (unsigned long long)op->returned, names[op->kind]);
+            fprintf(file, "%llu] %s", (unsigned long long)op->returned, names[op->kind]);
+        if (op->kind == HF_LIN_CAS || op->kind == HF_LIN_PUT)
+            fputc(' ', file);
         if (op->kind == HF_LIN_CAS) {
             print_value(op->expected, file);
             fputs(" to ", file);

@@ -15,8 +15,8 @@
  * register's value, and which of the open operations have taken effect. At a return, take
  * those in which the operation has, or can now, after others that are open.
  *   - Configurations are kept in a set, so each is looked at once (the memoisation).
- *   - An operation that sees what is there and changes nothing takes effect at once: that
- *     leaves as much open as waiting would.
+ *   - An operation that, with its result, can change nothing takes effect as soon as it sees
+ *     what it reports: that leaves as much open as waiting would.
  *   - Of two with the same value, one of which has used up killed operations that the
  *     other has not, the other is enough.
  *   - A killed write of a value that nobody saw, of a key where nobody looks for presence
@@ -53,7 +53,13 @@ struct hf_lin_op {
     uint64_t invoked, returned; /* HF_LIN_KILLED: it has not, and the result is not known */
 };
 
-/* Operations of one key that are not linearizable, as few as were found, in the order of their calls. */
+/* The client of an operation that nobody made: it stands for all that was before it. */
+#define HF_LIN_STATE UINT32_MAX
+
+/*
+ * Operations of one key that are not linearizable, as few as were found. A long history is cut where nothing was going
+ * on; what was before is a put of HF_LIN_STATE, and those puts whose value is seen again.
+ */
 struct hf_lin_result {
     uint64_t key;
     struct hf_lin_op *op;

@@ -77,7 +77,14 @@ static void try_image(struct power *power, struct hf_crash *crash, const struct 
 static struct hf_crash *crash_of(const struct power *power, const struct hf_disk *traced,
                                  const struct hf_expect *expect, unsigned depth)
 {
-    return hf_crash_new(hf_disk_start(traced), hf_disk_trace(traced), expect, &power->options->crash,
+    struct hf_crash_options options = power->options->crash;
+
+    /* To take a few of very many is to count very many first. */
+    if (depth > 1 && power->options->nested > 0) {
+        options.exhaustive_bits = options.exhaustive_bits < 6 ? options.exhaustive_bits : 6;
+        options.random = options.random < 32 ? options.random : 32;
+    }
+    return hf_crash_new(hf_disk_start(traced), hf_disk_trace(traced), expect, &options,
                         hf_seed_of(power->seed, depth));
 }
 
