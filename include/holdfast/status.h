@@ -19,15 +19,24 @@
 
 HF_BEGIN_DECLS
 
-#define HF_STATUS_LIST(X)                                         \
-    X(HF_NOMEM, -1, "out of memory")                              \
-    X(HF_INVALID, -2, "an argument is not valid here")            \
-    X(HF_FOREIGN, -3, "a function supplied by the caller failed") \
-    X(HF_CONFLICT, -4, "both sides changed the same key")         \
-    X(HF_BUSY, -5, "the object is in use by another operation")   \
-    X(HF_LIMIT, -6, "a limit of the implementation was reached")  \
-    X(HF_IO, -7, "a call to the operating system failed")         \
-    X(HF_CORRUPT, -8, "the data is damaged")
+#define HF_STATUS_LIST(X)                                                        \
+    X(HF_NOMEM, -1, "out of memory")                                             \
+    X(HF_INVALID, -2, "an argument is not valid here")                           \
+    X(HF_FOREIGN, -3, "a function supplied by the caller failed")                \
+    X(HF_CONFLICT, -4, "both sides changed the same key")                        \
+    X(HF_BUSY, -5, "the object is in use by another operation")                  \
+    X(HF_LIMIT, -6, "a limit of the implementation was reached")                 \
+    X(HF_IO, -7, "a call to the operating system failed")                        \
+    X(HF_CORRUPT, -8, "the data is damaged")                                     \
+    X(HF_TIMEOUT, -9, "waiting took longer than was allowed")                    \
+    X(HF_NOSPACE, -10, "there is no space left")                                 \
+    X(HF_ABSENT, -11, "there is nothing of this name")                           \
+    X(HF_EXISTS, -12, "there is something of this name already")                 \
+    X(HF_DENIED, -13, "it belongs to somebody else")                             \
+    X(HF_NOT_REGION, -14, "this is not a region")                                \
+    X(HF_FORMAT, -15, "the region is in a format of another version or machine") \
+    X(HF_SLOTS, -16, "all reader slots are taken")                               \
+    X(HF_LOST, -17, "it did not survive a fork")
 
 enum hf_status {
     HF_OK = 0,

@@ -37,6 +37,15 @@ static void released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_LIMIT, -6);
     assert_int_equal(HF_IO, -7);
     assert_int_equal(HF_CORRUPT, -8);
+    assert_int_equal(HF_TIMEOUT, -9);
+    assert_int_equal(HF_NOSPACE, -10);
+    assert_int_equal(HF_ABSENT, -11);
+    assert_int_equal(HF_EXISTS, -12);
+    assert_int_equal(HF_DENIED, -13);
+    assert_int_equal(HF_NOT_REGION, -14);
+    assert_int_equal(HF_FORMAT, -15);
+    assert_int_equal(HF_SLOTS, -16);
+    assert_int_equal(HF_LOST, -17);
 }
 
 static void every_code_has_its_own_name_and_message(void **state)
