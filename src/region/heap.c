@@ -88,7 +88,7 @@ static int new_run(struct hf_txn *txn, unsigned code, uint64_t *out)
 {
     struct hf_version *version = &txn->state.version;
     uint64_t at = version->top, pages = hf_heap_pages(code);
-    int status = hf_pages_grow(txn->region, at + pages * HF_REGION_PAGE);
+    int status = hf_pages_grow(txn->region, at + pages * HF_REGION_PAGE + txn->reserve);
 
     if (status < 0)
         return status;

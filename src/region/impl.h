@@ -82,6 +82,9 @@ enum {
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
     HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
     HF_SPARES_LOW = 20, /* so many are ready before it begins */
+    /* Bytes that a put leaves free behind `top`, for removals and commits: else nothing could be removed from a region
+     * that is full, since a removal makes new nodes. */
+    HF_RESERVE = 512 << 10,
 };
 
 struct hf_txn {
@@ -91,8 +94,9 @@ struct hf_txn {
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
-    unsigned epoch; /* savepoints so far; blocks carry it */
-    unsigned level; /* of savepoints */
+    uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
+    unsigned epoch;   /* savepoints so far; blocks carry it */
+    unsigned level;   /* of savepoints */
     struct hf_savepoint *savepoint;
     unsigned made_count;
     uint64_t made[HF_MADE]; /* by the operation under way: offset, and code of the class in the top 16 bits */

@@ -150,8 +150,7 @@ static int fill(hf_region *region)
     uint64_t magic = super.magic;
     super.magic = 0;
     *at = super;
-    atomic_thread_fence(memory_order_release);
-    *(volatile uint64_t *)&at->magic = magic;
+    __atomic_store_n(&at->magic, magic, __ATOMIC_RELEASE);
     return 0;
 }
 

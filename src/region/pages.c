@@ -12,7 +12,7 @@
  *   - Nobody touches a page that was not fallocated. So a full file system is an error of the process that wants to
  *     grow, before it has changed anything, and never a SIGBUS.
  *   - A file never shrinks. (A stranger who truncates it kills all who use it; only the owner can.)
- *   - `size` is what this process last saw: at most what the file has.
+ *   - `size` is what this process last saw: at most what the file has, and what is reserved.
  *
  * Concurrency: only a holder of the writer's lock grows. Readers look at the file's size when a version reaches beyond
  * what they know.
@@ -37,6 +37,12 @@ static uint64_t round_up(uint64_t size)
     return (size + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
 }
 
+/* What is behind the reserved range is not there for this process. */
+static void note_size(hf_region *region, uint64_t size)
+{
+    atomic_store_explicit(&region->size, size < region->reserved ? size : region->reserved, memory_order_relaxed);
+}
+
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
 {
     uint64_t least = size > LEAST_RESERVE ? round_up(size) : LEAST_RESERVE;
@@ -59,7 +65,7 @@ int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
         return hf_region_status(result);
     region->base = base;
     region->reserved = reserve;
-    atomic_store_explicit(&region->size, size, memory_order_relaxed);
+    note_size(region, size);
     return 0;
 }
 
@@ -79,7 +85,7 @@ static int look(hf_region *region, uint64_t *out)
     if (result < 0)
         return hf_region_status(result);
     *out = (uint64_t)found.st_size;
-    atomic_store_explicit(&region->size, *out, memory_order_relaxed);
+    note_size(region, *out);
     return 0;
 }
 
@@ -103,7 +109,7 @@ static int stretch(hf_region *region, uint64_t old, uint64_t size)
     int result = hf_os_fallocate(region->fd, 0, (off_t)old, (off_t)(size - old));
 
     if (result == 0)
-        atomic_store_explicit(&region->size, size, memory_order_relaxed);
+        note_size(region, size);
     return result;
 }
 

@@ -86,6 +86,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
     txn->loaded = 0;
     txn->state.version.txid = published + 1;
     txn->changed = false;
+    txn->reserve = 0;
     txn->epoch = 0;
     atomic_store_explicit(&txn->owner, hf_thread_self(), memory_order_relaxed);
     atomic_store(&txn->active, true);
@@ -185,6 +186,7 @@ int hf_txn_get(hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value)
 /* After a change: undo it if it failed. */
 static int settle(hf_txn *txn, int status)
 {
+    txn->reserve = 0;
     if (status < 0)
         hf_heap_undo(txn);
     return status;
@@ -196,10 +198,12 @@ int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value,
         return HF_INVALID;
     if (key->size > UINT32_MAX || size > UINT32_MAX)
         return HF_LIMIT;
+    txn->made_count = 0;
+    txn->reserve = HF_RESERVE;
     int status = hf_heap_prepare(txn);
-    if (status < 0)
-        return status;
-    return settle(txn, txn->region->ops->put(txn, tree, key, value, size));
+    if (status == 0)
+        status = txn->region->ops->put(txn, tree, key, value, size);
+    return settle(txn, status);
 }
 
 int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
