@@ -68,28 +68,33 @@ static int now(int64_t *out)
     return 0;
 }
 
-/* Waits for the mutex, at most so long. ThreadSanitizer knows only the wait by the clock on the wall. */
+#ifdef __SANITIZE_THREAD__
+
+/* ThreadSanitizer knows of owners that died only where trylock finds out. */
 static int wait_for(pthread_mutex_t *mutex, int64_t nanoseconds)
 {
-#ifdef __SANITIZE_THREAD__
-    clockid_t clock = CLOCK_REALTIME;
+    int result = hf_os_sleep(nanoseconds < NAP ? nanoseconds : NAP);
+
+    return result < 0 ? -result : pthread_mutex_trylock(mutex);
+}
+
 #else
-    clockid_t clock = CLOCK_MONOTONIC;
-#endif
+
+/* Waits for the mutex, at most so long. */
+static int wait_for(pthread_mutex_t *mutex, int64_t nanoseconds)
+{
     struct timespec until;
-    int result = hf_os_clock_gettime(clock, &until);
+    int result = hf_os_clock_gettime(CLOCK_MONOTONIC, &until);
 
     if (result < 0)
         return -result;
     nanoseconds += until.tv_nsec;
     until.tv_sec += (time_t)(nanoseconds / 1000000000);
     until.tv_nsec = (long)(nanoseconds % 1000000000);
-#ifdef __SANITIZE_THREAD__
-    return pthread_mutex_timedlock(mutex, &until);
-#else
-    return pthread_mutex_clocklock(mutex, clock, &until);
-#endif
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
 }
+
+#endif
 
 /* The mutex, not at once: `error` is what trylock said. */
 static int acquire_slowly(hf_region *region, int64_t timeout, int error)
@@ -117,7 +122,7 @@ static int acquire_slowly(hf_region *region, int64_t timeout, int error)
         if (error == EDEADLK) {
             int result = hf_os_sleep(left < NAP ? left : NAP);
             status = result < 0 ? hf_region_status(result) : 0;
-        } else if (error != ETIMEDOUT && error != EINTR) {
+        } else if (error != ETIMEDOUT && error != EBUSY && error != EINTR) {
             return error == ENOMEM ? HF_NOMEM : error == ENOTRECOVERABLE ? HF_CORRUPT : HF_IO;
         }
     }

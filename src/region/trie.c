@@ -92,9 +92,9 @@ __attribute__((noinline, cold)) static trie_node *trie_at_collision(trie_ctx *ct
 
 static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
 {
-    trie_node *node = (trie_node *)(void *)(ctx->base + link);
     if (__builtin_expect(link - HF_REGION_HEAP_AT >= ctx->span || link % 8 != 0 || --ctx->budget == 0, 0))
         return trie_at_fault(ctx);
+    trie_node *node = (trie_node *)(void *)(ctx->base + link);
     if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE, 0))
         return trie_at_fault(ctx);
     if (__builtin_expect((node->maps.entry_map & node->maps.child_map) != 0, 0))
@@ -107,17 +107,21 @@ static uint64_t record_size(const struct hf_record *record)
     return sizeof *record + (uint64_t)record->key_size + record->value_size;
 }
 
+__attribute__((noinline, cold)) static struct hf_record *record_at_fault(trie_ctx *ctx)
+{
+    ctx->fault = HF_CORRUPT;
+    return NULL;
+}
+
 /* The record of an entry, or NULL. */
 static inline struct hf_record *record_at(trie_ctx *ctx, uint64_t entry)
 {
     uint64_t offset = entry & HF_ENTRY_OFFSET, from = offset - HF_REGION_HEAP_AT;
+    if (__builtin_expect(from >= ctx->span || offset % 8 != 0, 0))
+        return record_at_fault(ctx);
     struct hf_record *record = (struct hf_record *)(void *)(ctx->base + offset);
-    if (__builtin_expect(from >= ctx->span || offset % 8 != 0 || hf_head_kind(record->head) != HF_KIND_RECORD ||
-                             record_size(record) > ctx->span - from,
-                         0)) {
-        ctx->fault = HF_CORRUPT;
-        return NULL;
-    }
+    if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD || record_size(record) > ctx->span - from, 0))
+        return record_at_fault(ctx);
     return record;
 }
 
@@ -178,17 +182,22 @@ static inline bool trie_unchanged(const trie_entry *stored, const trie_entry *en
     return false;
 }
 
+/* Addresses that may be nonsense: only to be asked for. */
+static inline void prefetch(trie_ctx *ctx, uint64_t offset)
+{
+    uintptr_t at = (uintptr_t)ctx->base + offset;
+    __builtin_prefetch((const void *)at);
+    __builtin_prefetch((const void *)(at + 64));
+}
+
 static inline void trie_prefetch(trie_ctx *ctx, trie_link link)
 {
-    __builtin_prefetch(ctx->base + link);
-    __builtin_prefetch(ctx->base + link + 64);
+    prefetch(ctx, link);
 }
 
 static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
 {
-    const char *record = ctx->base + (entry->word & HF_ENTRY_OFFSET);
-    __builtin_prefetch(record);
-    __builtin_prefetch(record + 64);
+    prefetch(ctx, entry->word & HF_ENTRY_OFFSET);
 }
 
 /* -- policies: building -- */
