@@ -538,8 +538,7 @@ static int trie_plan_dissolution(trie_ctx *ctx, const trie_path *path, uint32_t 
         .entry_in = true,
         .child_at = hf_trie_index(parent->maps.child_map, slot),
         .child_out = true,
-        .traits = trie_traits_for(ctx, &stays),
-        .entry = stays,
+        .entry = stays, /* whose traits all nodes above it have already */
     };
     int status = trie_keep_entries(ctx, &change->entry, 1);
     return status < 0 ? status : TRIE_CHANGES;

@@ -189,10 +189,10 @@ static int foreign(void)
     return ++the.foreign_calls == the.fail_foreign ? FAILED : 0;
 }
 
-/* What the entry of a key asks of its node: two kinds, and neither. */
-static inline unsigned traits_of_key(uint64_t key)
+/* What an entry asks of its node, for its key and for its value: kinds of memory that it must be of. */
+static inline unsigned traits_of_entry(uint64_t key, uint64_t value)
 {
-    return key % 7 == 0 ? 1u : key % 11 == 0 ? 2u : 0u;
+    return (key % 7 == 0 ? 1u : key % 11 == 0 ? 2u : 0u) | (value == 3 ? 4u : 0u);
 }
 
 #endif
