@@ -20,8 +20,9 @@
  *   Results     A map put in *out has one count, the caller's, who gives it back with hf_map_drop. Where a result
  *               equals an operand because nothing had to change, it is that operand: the same pointer, with one
  *               more count.
- *   Failure     The result is negative: HF_NOMEM, or what a function of a type (hash, equal, keep, drop) or a
- *               callback returned. Nothing has changed then, *out included, and nothing is lost.
+ *   Failure     The result is negative: HF_NOMEM, HF_LIMIT for 2^32 or more keys of one hash, or what a function of a
+ *               type (hash, equal, keep, drop) or a callback returned. Nothing has changed then, *out included,
+ *               and nothing is lost.
  *   Threads     Maps may be used by any number of threads at once, also the same one: they do not change, and their
  *               counts are atomic. (While a process has one thread only, glibc says so and counting takes no atomic
  *               instructions.) A count belongs to no thread. Iterators and transients are used by one thread
@@ -78,9 +79,8 @@ HF_API HF_MUST_CHECK int hf_map_new(const hf_map_type *type, hf_map **out);
 /*
  * A map of `count` pairs, built at once, several times faster than one after another: the hashes are sorted by
  * radix, and each node is made once, at its final size. Of pairs with equal keys the first one's key is stored with
- * the last one's value. `pairs` may be NULL if count is 0. HF_INVALID as hf_map_new; HF_LIMIT for 2^32 or more keys of
- * one hash. O(n) time, and 24 to 48 bytes a pair while it runs. Hashes each key once; compares only keys of equal
- * hashes.
+ * the last one's value. `pairs` may be NULL if count is 0. HF_INVALID as hf_map_new. O(n) time, and 24 to 48 bytes a
+ * pair while it runs. Hashes each key once; compares only keys of equal hashes.
  */
 HF_API HF_MUST_CHECK int hf_map_from_pairs(const hf_map_type *type, const hf_pair *pairs, size_t count, hf_map **out);
 

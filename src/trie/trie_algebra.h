@@ -233,10 +233,10 @@ static int trie_run_mixed(trie_run *run, const trie_view *entry, trie_side side,
 /* The results of two collision nodes, of one hash. */
 typedef struct trie_pile {
     trie_entry *entries; /* room for all of both operands */
-    uint32_t count;
-    bool *counted;                  /* by entry: does the pile hold a count? */
-    bool *matched;                  /* by entry of the right operand: was its key in the left one? */
-    uint32_t from_left, from_right; /* how many of the results are the left (right) operand's entry */
+    size_t count;
+    bool *counted;                /* by entry: does the pile hold a count? */
+    bool *matched;                /* by entry of the right operand: was its key in the left one? */
+    size_t from_left, from_right; /* how many of the results are the left (right) operand's entry */
 } trie_pile;
 
 static void trie_pile_add(trie_pile *pile, const trie_view *view)
@@ -249,7 +249,7 @@ static void trie_pile_add(trie_pile *pile, const trie_view *view)
 
 static void trie_pile_clear(trie_ctx *ctx, trie_pile *pile)
 {
-    for (uint32_t i = 0; i < pile->count; i++)
+    for (size_t i = 0; i < pile->count; i++)
         if (pile->counted[i])
             trie_drop_entries(ctx, &pile->entries[i], 1);
     hf_free(pile->entries);

@@ -755,6 +755,7 @@ int main(void)
         cmocka_unit_test(check_finds_an_entry_in_a_wrong_place),
         cmocka_unit_test(check_finds_a_shape_that_is_not_canonical),
         cmocka_unit_test(check_finds_a_broken_collision_node),
+        cmocka_unit_test(more_entries_than_a_collision_node_can_count_are_refused),
         cmocka_unit_test(check_finds_traits_that_are_missing),
         cmocka_unit_test(check_counts_and_passes_failures_on),
         cmocka_unit_test(comparing_costs_what_differs),
