@@ -20,8 +20,9 @@
  *   Results     A map put in *out has one count, the caller's, who gives it back with hf_map_drop. Where a result
  *               equals an operand because nothing had to change, it is that operand: the same pointer, with one
  *               more count.
- *   Failure     The result is negative: HF_NOMEM, or what a function of a type (hash, equal, keep, drop) or a
- *               callback returned. Nothing has changed then, *out included, and nothing is lost.
+ *   Failure     The result is negative: HF_NOMEM, HF_LIMIT for 2^32 or more keys of one hash, or what a function of a
+ *               type (hash, equal, keep, drop) or a callback returned. Nothing has changed then, *out included,
+ *               and nothing is lost.
  *   Threads     Maps may be used by any number of threads at once, also the same one: they do not change, and their
  *               counts are atomic. (While a process has one thread only, glibc says so and counting takes no atomic
  *               instructions.) A count belongs to no thread. Iterators and transients are used by one thread
@@ -61,8 +62,8 @@ typedef struct hf_pair {
 
 /*
  * Maps as keys or values of maps: the word's `ptr` is a hf_map, never NULL (HF_INVALID when it is stored). One type
- * for all: each map knows its own types, which need a hash where the map is hashed. Keeping counts it. Equality is
- * hf_map_equal, the hash hf_map_hash. Nesting may be 200,000 levels deep and more: none of keep, drop, equality and
+ * for all: each map knows its own types, which need a hash where the map is hashed (as a key is). Keeping counts it.
+ * Equality is hf_map_equal, the hash hf_map_hash. Nesting may be 200,000 levels deep and more: none of keep, drop, equality and
  * hash needs more C stack for it (with one exception, see hf_map_equal).
  */
 extern HF_API const hf_type hf_type_map;
@@ -71,16 +72,15 @@ extern HF_API const hf_type hf_type_map;
 
 /*
  * An empty map. Fails with HF_NOMEM, and with HF_INVALID if a type is missing, has no name, or has just one of keep
- * and drop. O(1), one allocation.
+ * and drop, or the keys' type has an equality and no hash to go with it. O(1), one allocation.
  */
 HF_API HF_MUST_CHECK int hf_map_new(const hf_map_type *type, hf_map **out);
 
 /*
  * A map of `count` pairs, built at once, several times faster than one after another: the hashes are sorted by
  * radix, and each node is made once, at its final size. Of pairs with equal keys the first one's key is stored with
- * the last one's value. `pairs` may be NULL if count is 0. HF_INVALID as hf_map_new; HF_LIMIT for 2^32 or more keys of
- * one hash. O(n) time, and 24 to 48 bytes a pair while it runs. Hashes each key once; compares only keys of equal
- * hashes.
+ * the last one's value. `pairs` may be NULL if count is 0. HF_INVALID as hf_map_new. O(n) time, and 24 to 48 bytes a
+ * pair while it runs. Hashes each key once; compares only keys of equal hashes.
  */
 HF_API HF_MUST_CHECK int hf_map_from_pairs(const hf_map_type *type, const hf_pair *pairs, size_t count, hf_map **out);
 
@@ -220,8 +220,10 @@ HF_API HF_MUST_CHECK int hf_map_equal(const hf_map *a, const hf_map *b);
 
 /*
  * A hash of the contents: equal maps have equal hashes. It depends on the types' hashes, so it may differ between
- * processes. Each node remembers its part and each map the whole, so that O(n) the first time is O(1) the next, and
- * O(log n) for a version of a map that was hashed before. Maps within maps are hashed without recursion.
+ * processes. HF_INVALID if the values' type has an equality and no hash to go with it (here or in a map within).
+ *
+ * Each node remembers its part and each map the whole, so that O(n) the first time is O(1) the next, and O(log n) for a
+ * version of a map that was hashed before. Maps within maps are hashed without recursion.
  */
 HF_API HF_MUST_CHECK int hf_map_hash(const hf_map *map, uint64_t *out);
 

@@ -289,9 +289,8 @@ static int unite(core_state *state, trie_link left, Py_ssize_t left_count, trie_
 {
     trie_ctx ctx = {.state = state};
     size_t size = 0;
-    int status = hfpy_trie_combine(&ctx, settle == NULL ? &union_right : &union_settled, settle,
-                                   left_count >= right_count ? TRIE_LEFT : TRIE_RIGHT, left, (size_t)left_count,
-                                   right, (size_t)right_count, root, &size);
+    int status = hfpy_trie_combine(&ctx, settle == NULL ? &union_right : &union_settled, settle, left,
+                                   (size_t)left_count, right, (size_t)right_count, root, &size);
     *count = (Py_ssize_t)size;
     return status < 0 ? hfpy_raise(status) : 0;
 }

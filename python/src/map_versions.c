@@ -55,8 +55,8 @@ PyObject *hfpy_map_diff(core_state *state, Map *from, Map *to)
     PyObject *list = PyList_New(0);
     if (list == NULL)
         return NULL;
-    int status = hfpy_trie_combine(&ctx, &diff_algebra, list, TRIE_NEITHER, before, (size_t)from->count, after,
-                                   (size_t)to->count, &root, &count);
+    int status = hfpy_trie_combine(&ctx, &diff_algebra, list, before, (size_t)from->count, after, (size_t)to->count,
+                                   &root, &count);
     if (status < 0) {
         hfpy_raise(status);
         Py_CLEAR(list);

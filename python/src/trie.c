@@ -260,10 +260,10 @@ int hfpy_trie_digest(trie_ctx *ctx, trie_link root, uint64_t *digest)
     return trie_digest(ctx, root, digest);
 }
 
-int hfpy_trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_side reference, trie_link left,
-                      size_t left_count, trie_link right, size_t right_count, trie_link *root, size_t *count)
+int hfpy_trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_link left, size_t left_count,
+                      trie_link right, size_t right_count, trie_link *root, size_t *count)
 {
-    return trie_combine(ctx, op, arg, reference, left, left_count, right, right_count, root, count);
+    return trie_combine(ctx, op, arg, left, left_count, right, right_count, root, count);
 }
 
 int hfpy_trie_merge3(trie_ctx *ctx, trie_resolver *resolve, void *arg, trie_link base, trie_link mine,

@@ -28,8 +28,8 @@ int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t *count, trie
 size_t hfpy_trie_count(trie_link root);
 int hfpy_trie_equal(trie_ctx *ctx, trie_link a, trie_link b);
 int hfpy_trie_digest(trie_ctx *ctx, trie_link root, uint64_t *digest);
-int hfpy_trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_side reference, trie_link left,
-                      size_t left_count, trie_link right, size_t right_count, trie_link *root, size_t *count);
+int hfpy_trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_link left, size_t left_count,
+                      trie_link right, size_t right_count, trie_link *root, size_t *count);
 int hfpy_trie_merge3(trie_ctx *ctx, trie_resolver *resolve, void *arg, trie_link base, trie_link mine,
                      trie_link theirs, trie_link *root, ptrdiff_t *delta);
 int hfpy_trie_check(trie_ctx *ctx, trie_link root, size_t count, const char **fault);

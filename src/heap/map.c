@@ -45,9 +45,11 @@ static bool hf_type_is_whole(const hf_type *type)
     return type != NULL && type->name != NULL && (type->keep == NULL) == (type->drop == NULL);
 }
 
+/* Equal keys must have equal hashes: the bits are no hash where other bits may be equal. */
 static bool hf_map_type_is_whole(const hf_map_type *type)
 {
-    return type != NULL && hf_type_is_whole(type->key) && hf_type_is_whole(type->value);
+    return type != NULL && hf_type_is_whole(type->key) && hf_type_is_whole(type->value) &&
+           hf_type_can_hash(type->key);
 }
 
 int hf_map_new(const hf_map_type *type, hf_map **out)

@@ -191,6 +191,8 @@ int hf_map_hash_within(hf_map_hashing *hashing, const hf_map *map, uint64_t *out
     *out = atomic_load_explicit(&map->hash, memory_order_relaxed);
     if (*out != 0)
         return 0;
+    if (!hf_type_can_hash(map->type->value))
+        return HF_INVALID;
     if (hashing->depth == HF_MAP_HASH_DEPTH) {
         int status = hf_map_hash_add(hashing, map);
         hashing->put_off = status == 0;

@@ -132,6 +132,12 @@ static inline const struct hf_map_ops *hf_map_ops_now(void)
 /* A handle for `root`, whose count it takes over (on failure it is still the caller's). HF_NOMEM. */
 int hf_map_handle_new(const hf_map_type *type, hf_map_node *root, size_t size, hf_map **out);
 
+/* Whether the type's hash goes with its equality: of equal values that differ in their bits, the bits are no hash. */
+static inline bool hf_type_can_hash(const hf_type *type)
+{
+    return type->hash != NULL || type->equal == NULL;
+}
+
 static inline bool hf_map_same_types(const hf_map *a, const hf_map *b)
 {
     return a->type == b->type || (a->type->key == b->type->key && a->type->value == b->type->value);

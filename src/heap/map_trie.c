@@ -392,21 +392,6 @@ static int map_both_none(trie_ctx *ctx, void *arg, const trie_entry *left, const
     return TRIE_TAKE_NONE;
 }
 
-/* What the size of the result is counted from: see trie_algebra.h. */
-static trie_side map_reference(hf_map_algebra op, const hf_map *left, const hf_map *right)
-{
-    switch (op) {
-    case HF_MAP_UNION:
-        return left->size >= right->size ? TRIE_LEFT : TRIE_RIGHT;
-    case HF_MAP_INTERSECTION:
-        return left->size <= right->size ? TRIE_LEFT : TRIE_RIGHT;
-    case HF_MAP_DIFFERENCE:
-        return right->size < left->size / 2 ? TRIE_LEFT : TRIE_NEITHER;
-    default:
-        return TRIE_NEITHER;
-    }
-}
-
 static int map_combine(hf_map_algebra op, const hf_map *left, const hf_map *right, hf_map_resolver *resolve,
                        void *user, hf_map_result *out)
 {
@@ -432,8 +417,8 @@ static int map_combine(hf_map_algebra op, const hf_map *left, const hf_map *righ
         algebra.shared = TRIE_SHARED_OMIT;
         break;
     }
-    int status = trie_combine(&ctx, &algebra, &call, map_reference(op, left, right), left->root, left->size,
-                              right->root, right->size, &out->root, &out->size);
+    int status =
+        trie_combine(&ctx, &algebra, &call, left->root, left->size, right->root, right->size, &out->root, &out->size);
     out->dropped = ctx.dropped;
     return status;
 }
@@ -477,8 +462,8 @@ static int map_diff_run(const hf_map *before, const hf_map *after, hf_map_on_cha
     map_diff diff = {on_change, user, false};
     trie_link root;
     size_t count;
-    int status = trie_combine(&ctx, &algebra, &diff, TRIE_NEITHER, before->root, before->size, after->root,
-                              after->size, &root, &count);
+    int status =
+        trie_combine(&ctx, &algebra, &diff, before->root, before->size, after->root, after->size, &root, &count);
     return diff.enough ? 1 : status;
 }
 

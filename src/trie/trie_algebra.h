@@ -30,6 +30,17 @@ typedef struct trie_run {
     ptrdiff_t delta;
 } trie_run;
 
+/* What to count the result's size from: see above. */
+static trie_side trie_run_reference(const trie_algebra *op, size_t left_count, size_t right_count)
+{
+    if (op->shared == TRIE_SHARED_OMIT) {
+        bool is_difference = op->keep[TRIE_LEFT] && !op->keep[TRIE_RIGHT];
+        return is_difference && right_count < left_count / 2 ? TRIE_LEFT : TRIE_NEITHER;
+    }
+    bool is_union = op->keep[TRIE_LEFT] && op->keep[TRIE_RIGHT];
+    return (left_count >= right_count) == is_union ? TRIE_LEFT : TRIE_RIGHT;
+}
+
 /* Books `count` entries that are, or are not, in the operands and in the result. */
 static void trie_run_count(trie_run *run, bool in_left, bool in_right, bool in_result, size_t count)
 {
@@ -222,10 +233,10 @@ static int trie_run_mixed(trie_run *run, const trie_view *entry, trie_side side,
 /* The results of two collision nodes, of one hash. */
 typedef struct trie_pile {
     trie_entry *entries; /* room for all of both operands */
-    uint32_t count;
-    bool *counted;                  /* by entry: does the pile hold a count? */
-    bool *matched;                  /* by entry of the right operand: was its key in the left one? */
-    uint32_t from_left, from_right; /* how many of the results are the left (right) operand's entry */
+    size_t count;
+    bool *counted;                /* by entry: does the pile hold a count? */
+    bool *matched;                /* by entry of the right operand: was its key in the left one? */
+    size_t from_left, from_right; /* how many of the results are the left (right) operand's entry */
 } trie_pile;
 
 static void trie_pile_add(trie_pile *pile, const trie_view *view)
@@ -238,7 +249,7 @@ static void trie_pile_add(trie_pile *pile, const trie_view *view)
 
 static void trie_pile_clear(trie_ctx *ctx, trie_pile *pile)
 {
-    for (uint32_t i = 0; i < pile->count; i++)
+    for (size_t i = 0; i < pile->count; i++)
         if (pile->counted[i])
             trie_drop_entries(ctx, &pile->entries[i], 1);
     hf_free(pile->entries);
@@ -452,10 +463,11 @@ static int trie_run_slot(trie_run *run, const trie_view *left, const trie_view *
 }
 
 /* Runs `op` on two tries of these sizes. *root is the result, counted for the caller (an operand, if the result is
- * as an operand was), *count its size (if op->counted). `reference` as the head of this file says. */
-static int trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_side reference, trie_link left,
-                        size_t left_count, trie_link right, size_t right_count, trie_link *root, size_t *count)
+ * as an operand was), *count its size (if op->counted). */
+static int trie_combine(trie_ctx *ctx, const trie_algebra *op, void *arg, trie_link left, size_t left_count,
+                        trie_link right, size_t right_count, trie_link *root, size_t *count)
 {
+    trie_side reference = trie_run_reference(op, left_count, right_count);
     trie_run run = {.ctx = ctx, .op = op, .arg = arg, .reference = reference};
     trie_view a = trie_view_of(left), b = trie_view_of(right), view;
     int status = trie_run_slot(&run, &a, &b, 0, &view);

@@ -339,23 +339,25 @@ static int trie_view_to_root(trie_ctx *ctx, trie_view *view, trie_link *root)
 }
 
 /* Makes a view of the entries of a collision node to be, all of one hash, their keys distinct. Counts them. */
-static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, uint32_t count, trie_view *out)
+static int trie_view_collision(trie_ctx *ctx, const trie_entry *entries, size_t count, trie_view *out)
 {
     *out = (trie_view){.kind = TRIE_EMPTY};
     if (count == 0)
         return 0;
+    if (count > HF_TRIE_COLLISION_MAX)
+        return HF_LIMIT;
     if (count == 1) {
         *out = (trie_view){.kind = TRIE_ENTRY, .counted = true, .entry = entries[0]};
         return trie_keep_entries(ctx, &out->entry, 1);
     }
     unsigned traits = 0;
-    for (uint32_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++)
         traits |= trie_traits_for(ctx, &entries[i]);
     trie_entry *mutable_entries = (trie_entry *)(void *)(uintptr_t)entries;
     int status = trie_keep_entries(ctx, mutable_entries, count);
     if (status < 0)
         return status;
-    status = trie_fresh(ctx, hf_trie_collision_maps(count), traits, &out->link);
+    status = trie_fresh(ctx, hf_trie_collision_maps((uint32_t)count), traits, &out->link);
     if (status < 0) {
         trie_drop_entries(ctx, mutable_entries, count);
         return status;
@@ -465,7 +467,7 @@ static int trie_build_same(trie_builder *builder, trie_item *items, size_t *coun
     int status = builder->distinct || *count == 1 ? 0 : trie_builder_unique(builder, items, count);
     if (status < 0)
         return status;
-    if (*count > UINT32_MAX)
+    if (*count > HF_TRIE_COLLISION_MAX)
         return HF_LIMIT;
     builder->added += *count;
     if (*count == 1) {

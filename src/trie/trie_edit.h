@@ -403,6 +403,8 @@ static int trie_plan_put_at(trie_ctx *ctx, const trie_path *path, trie_spot spot
     int status;
 
     *change = (trie_change){.maps = node->maps, .entry_at = index, .entry = *entry};
+    if (spot == TRIE_VACANT && collision && node->maps.entry_map == HF_TRIE_COLLISION_MAX)
+        return HF_LIMIT;
     if (spot == TRIE_VACANT) {
         change->maps.entry_map = collision ? node->maps.entry_map + 1 : node->maps.entry_map | slot;
         change->maps.child_map = collision ? node->maps.entry_map + 1 : node->maps.child_map;
@@ -538,8 +540,7 @@ static int trie_plan_dissolution(trie_ctx *ctx, const trie_path *path, uint32_t 
         .entry_in = true,
         .child_at = hf_trie_index(parent->maps.child_map, slot),
         .child_out = true,
-        .traits = trie_traits_for(ctx, &stays),
-        .entry = stays,
+        .entry = stays, /* whose traits all nodes above it have already */
     };
     int status = trie_keep_entries(ctx, &change->entry, 1);
     return status < 0 ? status : TRIE_CHANGES;

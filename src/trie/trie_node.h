@@ -45,6 +45,9 @@ enum {
     HF_TRIE_HEIGHT = HF_TRIE_LEVELS + 1,                     /* nodes on the longest path */
 };
 
+/* So many entries a collision node may have: their number is in the maps. More is HF_LIMIT. */
+#define HF_TRIE_COLLISION_MAX UINT32_MAX
+
 /* The two bitmaps of a node; see the head of this file. */
 typedef struct hf_trie_maps {
     uint32_t entry_map;

@@ -95,7 +95,9 @@ typedef struct trie_algebra {
     bool keep[2]; /* are keys of just the left (right) operand in the result? */
     trie_shared shared;
     bool counted; /* is `delta` wanted? */
-    /* Settles a key that both operands have; a verdict or a failure. Runs foreign code. */
+    /* The entries that a callback is given are copies, good until it returns; what they refer to is the operands'.
+     *
+     * Settles a key that both operands have; a verdict or a failure. Runs foreign code. */
     int (*both)(trie_ctx *ctx, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made);
     /* Is told of each entry whose key is on one side only; 0 or a failure. May be NULL. */
     int (*one)(trie_ctx *ctx, void *arg, trie_side side, const trie_entry *entry);

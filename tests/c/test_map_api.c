@@ -42,10 +42,11 @@ static void types_must_be_whole(void **state)
     static const hf_type no_name = {.hash = NULL};
     static const hf_type keeps_only = {.name = "keeps only", .keep = box_keep};
     static const hf_type drops_only = {.name = "drops only", .drop = box_drop};
+    static const hf_type no_hash = {.name = "no hash", .equal = box_equal};
     const hf_map_type broken[] = {
         {NULL, &hf_type_int64},        {&hf_type_int64, NULL},        {&no_name, &hf_type_int64},
         {&hf_type_int64, &no_name},    {&keeps_only, &hf_type_int64}, {&hf_type_int64, &keeps_only},
-        {&drops_only, &hf_type_int64},
+        {&drops_only, &hf_type_int64}, {&no_hash, &hf_type_int64},
     };
     hf_map *map = NULL;
     assert_int_equal(hf_map_new(NULL, &map), HF_INVALID);
@@ -722,6 +723,36 @@ static void an_edit_in_place_forgets_the_hash(void **state)
     ok(hf_map_drop(other));
 }
 
+static int equal_mod_10(const hf_type *type, hf_value a, hf_value b)
+{
+    return a.i64 % 10 == b.i64 % 10;
+}
+
+/* Its hash would be of the bits, and equal maps would have different ones. */
+static void a_map_whose_values_cannot_be_hashed_has_no_hash(void **state)
+{
+    static const hf_type mod_10 = {.name = "mod 10", .equal = equal_mod_10};
+    static const hf_map_type types = {&hf_type_int64, &mod_10}, outer_types = {&hf_type_int64, &hf_type_map};
+    static const hf_map_type keyed_types = {&hf_type_map, &hf_type_int64};
+    hf_map *a = empty(&types), *b = empty(&types), *outer = empty(&outer_types), *keyed = empty(&keyed_types);
+    uint64_t hash = 7;
+    ok(hf_map_with_take(&a, number(1), number(3)));
+    ok(hf_map_with_take(&b, number(1), number(13)));
+    assert_int_equal(hf_map_equal(a, b), 1);
+    assert_int_equal(hf_map_hash(a, &hash), HF_INVALID);
+    assert_int_equal(hf_map_hash(b, &hash), HF_INVALID);
+    ok(hf_map_with_take(&outer, number(1), hf_value_ptr(a)));
+    assert_int_equal(hf_map_hash(outer, &hash), HF_INVALID);
+    assert_int_equal(hf_map_with_take(&keyed, hf_value_ptr(a), number(1)), HF_INVALID);
+    assert_int_equal(hash, 7);
+    assert_int_equal(hf_map_size(keyed), 0);
+    assert_int_equal(hf_map_equal(a, b), 1); /* as before */
+    ok(hf_map_drop(a));
+    ok(hf_map_drop(b));
+    ok(hf_map_drop(outer));
+    ok(hf_map_drop(keyed));
+}
+
 /* -- foreign code that uses the map -- */
 
 /* A type whose functions use the map they are called for, one level deep. */
@@ -916,6 +947,7 @@ int main(void)
         SUPPORTED(maps_of_different_types_do_not_go_together),
         SUPPORTED(structural_operations_cost_what_differs),
         SUPPORTED(an_edit_in_place_forgets_the_hash),
+        SUPPORTED(a_map_whose_values_cannot_be_hashed_has_no_hash),
         SUPPORTED(foreign_code_may_use_the_map_it_is_called_for),
         SUPPORTED(many_keys_of_one_hash),
         SUPPORTED(measure_counts_shared_nodes_once),

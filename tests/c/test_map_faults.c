@@ -352,6 +352,30 @@ static void fail_all(hash_mode mode)
         assert_true(failures[kind] > 0);
 }
 
+/* Two keys whose hashes differ in the last level, or not at all: between them and the root is a chain of nodes, one a
+ * level, each of which may be the one that there is no memory for. */
+static void split_far_down(int other)
+{
+    operands o = {.type = &box_maps[HASH_HIGH_4], .key = other, .value = 3};
+    model_clear(&o.in_a);
+    o.in_b = o.in_c = o.in_a;
+    o.in_a.value[1] = o.in_c.value[1] = 2;
+    o.in_b.value[other] = 3;
+    o.edited = o.in_a;
+    o.edited.value[other] = 3;
+    for (int op = 0; op < OPERATIONS; op++) {
+        operation *run = operations[op].run;
+        if (run == with || run == with_take || run == merge || run == symmetric_difference || run == from_pairs)
+            assert_true(fail_each(&operations[op], &o, false, FAIL_ALLOC) > 12);
+    }
+}
+
+static void a_chain_of_nodes_that_breaks_off(void **state)
+{
+    split_far_down(2);
+    split_far_down(17);
+}
+
 #define FAIL_ALL(name, mode)       \
     static void name(void **state) \
     {                              \
@@ -368,7 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SUPPORTED(with_good_hashes), SUPPORTED(with_equal_low_10_bits), SUPPORTED(with_equal_low_60_bits),
-        SUPPORTED(with_five_hashes), SUPPORTED(with_one_hash),
+        SUPPORTED(with_five_hashes), SUPPORTED(with_one_hash),          SUPPORTED(a_chain_of_nodes_that_breaks_off),
     };
     return cmocka_run_group_tests(tests, support_init, NULL);
 }

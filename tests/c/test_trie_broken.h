@@ -140,6 +140,28 @@ static void check_finds_traits_that_are_missing(void **state)
     assert_fault(root, 3, "an entry has traits that its node lacks");
 }
 
+/* That many keys of one hash would be 64 GiB; the counting can be tested without them. */
+static void more_entries_than_a_collision_node_can_count_are_refused(void **state)
+{
+    trie_link root = WHOLE_TRIE(HASH_CONSTANT, 0, 1);
+    trie_link node = descendant_of(root, HF_TRIE_LEVELS);
+    trie_path path = {.depth = HF_TRIE_LEVELS};
+    trie_change change;
+    trie_entry entry, replaced;
+    trie_view view;
+    path.at[HF_TRIE_LEVELS] = node;
+    assert_int_equal(entry_make(2, 1, &entry), 0);
+    *maps_of(node) = hf_trie_collision_maps(UINT32_MAX - 1);
+    assert_int_equal(
+        trie_plan_put_at(&ctx, &path, TRIE_VACANT, UINT32_MAX - 1, &entry, TRIE_PUT_VALUE, &change, &replaced),
+        TRIE_ADDED);
+    assert_int_equal(hf_trie_entry_count(change.maps), UINT32_MAX);
+    *maps_of(node) = hf_trie_collision_maps(UINT32_MAX);
+    assert_int_equal(
+        trie_plan_put_at(&ctx, &path, TRIE_VACANT, UINT32_MAX, &entry, TRIE_PUT_VALUE, &change, &replaced), HF_LIMIT);
+    assert_int_equal(trie_view_collision(&ctx, NULL, (size_t)UINT32_MAX + 1, &view), HF_LIMIT);
+}
+
 static void check_counts_and_passes_failures_on(void **state)
 {
     static const char wrong[] = "the number of entries is not the one kept with the root";
