@@ -4,12 +4,14 @@
 #   make build PYTHON=/usr/bin/python3.12   with that interpreter, now and from now on
 #   make fuzz FUZZ_SECONDS=600              so long for each target
 #   make install PREFIX=/opt/holdfast       the C library (DESTDIR is heeded too)
+#   make torture TIME=3600                  so long for all crash tools together
 #   make test-python PYTEST_ARGS="-k merge" more for pytest; BENCH_ARGS likewise for bench
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+TIME ?=
 export PYTHON
 
 PY := .venv/bin/python
@@ -21,7 +23,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Sanitizer builds are ours alone: there, a warning is an error.
 SANITIZER := --werror -Dbuildtype=debugoptimized -Db_lundef=false
 ASAN_SITE := $(CURDIR)/build-asan/site
-C_FILES := $(wildcard include/holdfast/*.h src/*/*.[ch] python/src/*.[ch] tests/c/*.[ch] \
+C_FILES := $(wildcard include/holdfast/*.h src/*/*.[ch] python/src/*.[ch] tests/c/*.[ch] tests/crash/*.[ch] \
 	examples/*.[ch] bench/c/*.[ch] fuzz/*.[ch])
 
 .NOTPARALLEL:
@@ -103,6 +105,7 @@ fuzz: build-fuzz ## each fuzz target for FUZZ_SECONDS
 	@tools/run_fuzz build-fuzz $(FUZZ_SECONDS)
 
 torture: build ## the long tests, C and Python
+	@tools/run_torture build $(TIME)
 	@TORTURE=1 $(PY) tools/run_c_tests.py build --timeout-multiplier 0
 	@TORTURE=1 $(PY) -m pytest -q $(PYTEST_ARGS)
 

@@ -185,7 +185,7 @@ def main() -> int:
         save(path, about, results, found)
         print(f"\nResults: {os.path.relpath(path)}")
     if whole:
-        (RESULTS / "table.md").write_text(report.markdown(found))
+        (RESULTS / "table.md").write_text(report.markdown(found, about))
         if not options.no_plot:
             draw(results, found, about)
     return 1 if any(result.failed("holdfast") for result in results) else 0

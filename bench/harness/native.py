@@ -81,7 +81,9 @@ def _measure(programs: dict[str, Program], commands: dict[str, str], quick: bool
     }
     warm_ups, rounds = (1, 2) if quick else (WARM_UPS, ROUNDS)
     for number in range(-warm_ups, rounds):
-        for name, command in commands.items():
+        turns = list(commands.items())
+        first = number % len(turns)
+        for name, command in turns[first:] + turns[:first]:
             outcome = outcomes[name]
             if outcome["status"] not in ("ok", "wrong") or (number < -1 and name != "clojure"):
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .row import Goal, Row
 from .stats import Result, Summary
@@ -36,6 +37,17 @@ def line(result: Result) -> str:
             text += f" ({ratio.median:.2f})"
         parts.append(text + ("" if outcome["status"] == "ok" else f" {outcome['status'].upper()}"))
     return f"{result.case.label}: " + ", ".join(parts)
+
+
+def count_text(verdicts: list[bool | None]) -> str:
+    """yes, or NO and in how many cases all the same; None is a case that has no figure, because the other died or was wrong."""
+    known = [verdict for verdict in verdicts if verdict is not None]
+    without = f", {len(verdicts) - len(known)} without a figure" if len(known) < len(verdicts) else ""
+    if not known:
+        return "no figure"
+    if all(known):
+        return f"yes{without}"
+    return ("NO" if len(known) == 1 else f"NO, {sum(known)} of {len(known)}") + without
 
 
 @dataclass
@@ -83,13 +95,7 @@ class Verdict:
     def reached_text(self) -> str:
         if self.goal.limit == math.inf:
             return "-"
-        verdicts = [result.reached(self.goal) for result in self.results]
-        if not verdicts or None in verdicts and not any(verdicts):
-            return "no figure"
-        reached = sum(verdict is True for verdict in verdicts)
-        if reached == len(verdicts):
-            return "yes"
-        return "NO" if len(verdicts) == 1 else f"NO, {reached} of {len(verdicts)}"
+        return count_text([result.reached(self.goal) for result in self.results])
 
     def misses(self) -> list[str]:
         """The cases that do not reach it."""
@@ -134,8 +140,18 @@ def table(found: list[Verdict], judged: bool) -> str:
     return "\n".join(text)
 
 
-def markdown(found: list[Verdict]) -> str:
-    text = ["| row | goal | figure | reached |", "|---|---|---|---|"]
+def caption(about: dict[str, Any]) -> str:
+    """What the figures are of."""
+    machine = about["machine"]
+    before, after = machine["load"][0], machine["load at the end"][0]
+    return (
+        f"{machine['date'][:10]}, commit {machine['commit']}, {machine['python'].split(' (')[0]}, "
+        f"{machine['processor']}, {machine['cores']} cores, load {before:.1f} before and {after:.1f} after"
+    )
+
+
+def markdown(found: list[Verdict], about: dict[str, Any]) -> str:
+    text = [caption(about), "", "| row | goal | figure | reached |", "|---|---|---|---|"]
     for verdict in found:
         cells = (verdict.row.title, verdict.goal_text, verdict.figure_text, verdict.reached_text)
         text.append("| " + " | ".join(cells) + " |")

@@ -126,7 +126,9 @@ class Rounds:
         self._guarded(entry, "check", lambda: row.check(c, case, self.data, args, result, effort))
 
     def _round(self, number: int) -> None:
-        for entry in self.entries:
+        # Each time another goes first, so that nobody always follows the same one.
+        first = number % len(self.entries)
+        for entry in self.entries[first:] + self.entries[:first]:
             if entry.running:
                 self._turn(entry, number)
                 gc.collect()

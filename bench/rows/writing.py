@@ -88,6 +88,7 @@ class OneSet(Row):
     variants = tuple(f"{key}, {then}" for key in ("existing", "new") for then in ("dropped", "read", "chained"))
     goals = (
         Goal(0.8, "immutables", variants=("existing, dropped", "new, dropped")),
+        Goal(0.8, "immutables", variants=("existing, read", "new, read"), note="(the same, looked at once)"),
         Goal(0.55, "immutables", variants=("existing, chained", "new, chained")),
     )
     args = ("m", "pairs")

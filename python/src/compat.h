@@ -19,10 +19,22 @@ _Static_assert(sizeof(Py_hash_t) == 8 && sizeof(void *) == 8, "holdfast needs a 
 #endif
 
 #if defined(Py_mod_gil)
-#define HFPY_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+/* The locks are in place where iterators and dicts are walked; TransientMap.busy is none. Until that is made and run without
+ * the GIL, such interpreters switch it on. */
+#define HFPY_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_USED},
 #else
 #define HFPY_SLOT_GIL
 #endif
+
+/* Told of an object whose memory is about to be given back without its deallocator. */
+static inline void hfpy_forget(PyObject *object)
+{
+#ifdef Py_TRACE_REFS
+    _Py_ForgetReference(object);
+#else
+    (void)object;
+#endif
+}
 
 /* Whether the caller holds the only reference to an object that nobody else can reach just now. */
 static inline int hfpy_is_only_reference(PyObject *object)
@@ -46,6 +58,16 @@ static inline int hfpy_may_refill(PyObject *tuple)
     return 0;
 #else
     return Py_REFCNT(tuple) == 1;
+#endif
+}
+
+/* It has been filled again: from 3.14 on a tuple remembers its hash. */
+static inline void hfpy_refilled(PyObject *tuple)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    ((PyTupleObject *)tuple)->ob_hash = -1;
+#else
+    (void)tuple;
 #endif
 }
 

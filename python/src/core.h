@@ -75,6 +75,7 @@ typedef struct hfpy_draft {
 typedef struct TransientMap {
     PyObject_HEAD
     hfpy_draft draft;   /* always owned */
+    Map *origin;        /* the Map it began with, until it is edited; then NULL */
     PyObject *finished; /* the Map, once finish() has been called; the draft is empty then */
     uint64_t edits;     /* counts changes of the key set, for iterators */
     char busy;
@@ -128,7 +129,8 @@ PyObject *hfpy_map_wrap(core_state *state, struct trie_node *root, Py_ssize_t co
 PyObject *hfpy_map_lookup(core_state *state, Map *map, PyObject *key);
 /* The Map with one more (one less) entry, new reference; the same Map if nothing changes. */
 PyObject *hfpy_map_with(core_state *state, Map *map, PyObject *key, PyObject *value);
-PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *found);
+/* *taken (unless NULL): the value that the key had, new reference, or NULL if it was not there. */
+PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, PyObject **taken);
 /* 1 if the map has this key with this value, 0 if not, or a failure. */
 int hfpy_map_has_item(core_state *state, Map *map, PyObject *key, PyObject *value);
 PyObject *hfpy_repr(core_state *state, PyObject *self, const char *name);

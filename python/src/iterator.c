@@ -121,6 +121,7 @@ static inline PyObject *iterator_item(MapIterator *iterator, PyObject *key, PyOb
     Py_INCREF(item);
     PyTuple_SET_ITEM(item, 0, key);
     PyTuple_SET_ITEM(item, 1, value);
+    hfpy_refilled(item);
     if (iterator->tracked)
         iterator_track_item(item);
     Py_DECREF(old_key);

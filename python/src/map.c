@@ -2,7 +2,8 @@
  * map.c: holdfast.Map, the immutable map: look-up, single edits, comparison, and the type.
  *
  * A Map is a root and a count. It is not tracked by the garbage collector when its root is not, for then it cannot be
- * part of a cycle; since neither ever changes, that is decided once. All methods own what they walk over: the
+ * part of a cycle. That is decided once: nothing changes a Map but the making of an edit that was put off (pending.c),
+ * and what that edit brings in was looked at when the Map was made. All methods own what they walk over: the
  * caller holds the Map, the Map its nodes.
  */
 #include "trie.h"
@@ -290,27 +291,34 @@ PyObject *hfpy_map_with(core_state *state, Map *map, PyObject *key, PyObject *va
     return hfpy_map_edited(state, map, map->count + (outcome == TRIE_ADDED), &edit);
 }
 
-PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, int *found)
+PyObject *hfpy_map_without(core_state *state, Map *map, PyObject *key, PyObject **taken)
 {
     trie_ctx ctx = {.state = state};
     trie_link root;
-    trie_entry entry;
+    trie_entry gone;
     trie_edit edit;
+    if (taken != NULL)
+        *taken = NULL;
     Py_hash_t hash = PyObject_Hash(key);
     if (hash == -1 || hfpy_map_root(map, &root) < 0)
         return NULL;
     /* Nothing is left of a map of one: there is no edit to prepare. */
-    int removed = map->count > 1 ? hfpy_trie_prepare_remove(&ctx, root, hash, key, &edit)
-                                 : trie_find(&ctx, root, 0, (uint64_t)hash, key, &entry);
+    int removed = map->count > 1 ? hfpy_trie_prepare_remove(&ctx, root, hash, key, &gone, &edit)
+                                 : trie_find(&ctx, root, 0, (uint64_t)hash, key, &gone);
     if (removed < 0) {
         hfpy_raise(removed);
         return NULL;
     }
-    if (found != NULL)
-        *found = removed;
     if (!removed)
         return Py_NewRef(map);
-    return map->count > 1 ? hfpy_map_edited(state, map, map->count - 1, &edit) : Py_NewRef(state->empty_map);
+    PyObject *value = Py_NewRef(gone.value);
+    PyObject *rest =
+        map->count > 1 ? hfpy_map_edited(state, map, map->count - 1, &edit) : Py_NewRef(state->empty_map);
+    if (taken != NULL && rest != NULL)
+        *taken = value;
+    else
+        Py_DECREF(value);
+    return rest;
 }
 
 static PyObject *map_set(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -371,36 +379,29 @@ static PyObject *map_discard(PyObject *self, PyObject *key)
 
 static PyObject *map_remove(PyObject *self, PyObject *key)
 {
-    int found;
-    PyObject *map = hfpy_map_without(hfpy_state(self), (Map *)self, key, &found);
-    if (map != NULL && !found) {
+    PyObject *value, *map = hfpy_map_without(hfpy_state(self), (Map *)self, key, &value);
+    if (map != NULL && value == NULL) {
         hfpy_raise_key_error(key);
         Py_CLEAR(map);
     }
+    Py_XDECREF(value);
     return map;
 }
 
 static PyObject *map_pop(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    PyObject *value;
+    PyObject *value, *result = NULL;
     if (count < 1 || count > 2) {
         PyErr_Format(PyExc_TypeError, "pop() takes 1 or 2 arguments, key and default (%zd given)", count);
         return NULL;
     }
-    int found = map_find(NULL, (Map *)self, args[0], &value);
-    if (found < 0)
-        return NULL;
-    if (!found && count == 1) {
+    PyObject *rest = hfpy_map_without(hfpy_state(self), (Map *)self, args[0], &value);
+    if (rest != NULL && value == NULL && count == 1)
         hfpy_raise_key_error(args[0]);
-        return NULL;
-    }
-    if (!found)
-        return PyTuple_Pack(2, args[1], self);
-    Py_INCREF(value);
-    PyObject *rest = hfpy_map_without(hfpy_state(self), (Map *)self, args[0], NULL);
-    PyObject *result = rest == NULL ? NULL : PyTuple_Pack(2, value, rest);
+    else if (rest != NULL)
+        result = PyTuple_Pack(2, value != NULL ? value : args[1], rest);
+    Py_XDECREF(value);
     Py_XDECREF(rest);
-    Py_DECREF(value);
     return result;
 }
 

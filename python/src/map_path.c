@@ -16,7 +16,7 @@ static int level_get(core_state *state, PyObject *level, PyObject *key, PyObject
     int mapping = PyDict_Check(level) ? 1 : PyObject_IsInstance(level, state->mapping_abc);
     if (mapping <= 0) {
         if (mapping == 0)
-            PyErr_Format(PyExc_TypeError, "get_in() path leads to a %.200s before its key %R, not to a mapping",
+            PyErr_Format(PyExc_TypeError, "get_in() path leads to a '%.200s' before its key %R, not to a mapping",
                          Py_TYPE(level)->tp_name, key);
         return -1;
     }
@@ -101,7 +101,7 @@ static int path_open(core_state *state, opened_path *path, Map *map, PyObject *k
         if (level == NULL)
             level = Py_NewRef(state->empty_map);
         if (!Map_Check(state, level)) {
-            PyErr_Format(PyExc_TypeError, "%s() path leads through a %.200s at key %R, not a Map", who,
+            PyErr_Format(PyExc_TypeError, "%s() path leads through a '%.200s' at key %R, not a Map", who,
                          Py_TYPE(level)->tp_name, key);
             Py_DECREF(level);
             return -1;
@@ -165,17 +165,17 @@ done:
 PyObject *hfpy_map_dissoc_in(core_state *state, Map *map, PyObject *keys)
 {
     opened_path path;
-    PyObject *result = NULL;
-    int found = 0;
+    PyObject *result = NULL, *value;
     if (path_open(state, &path, map, keys, "dissoc_in") == 0) {
         Py_ssize_t last = path.count - 1;
-        PyObject *rest = hfpy_map_without(state, (Map *)path.levels[last], PyTuple_GET_ITEM(path.keys, last), &found);
-        if (rest != NULL && !found) {
+        PyObject *rest = hfpy_map_without(state, (Map *)path.levels[last], PyTuple_GET_ITEM(path.keys, last), &value);
+        if (rest != NULL && value == NULL) {
             Py_DECREF(rest);
             result = Py_NewRef((PyObject *)map);
         } else {
             result = path_replace(state, &path, last, rest);
         }
+        Py_XDECREF(value);
     }
     path_close(&path);
     return result;

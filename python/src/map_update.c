@@ -163,6 +163,11 @@ static int gather_pair(gathering *gathered, PyObject *pair, Py_ssize_t index, co
     return status;
 }
 
+static bool is_iterable(PyObject *object)
+{
+    return Py_TYPE(object)->tp_iter != NULL || PySequence_Check(object);
+}
+
 /* A list or tuple itself. A list may be changed by what runs meanwhile, as under an iterator. */
 static int gather_sequence(gathering *gathered, PyObject *pairs, const char *who)
 {
@@ -182,6 +187,11 @@ static int gather_pairs(gathering *gathered, PyObject *pairs, const char *who)
 {
     if (PyList_CheckExact(pairs) || PyTuple_CheckExact(pairs))
         return gather_sequence(gathered, pairs, who);
+    if (!is_iterable(pairs)) {
+        PyErr_Format(PyExc_TypeError, "%s() argument must be a mapping or an iterable of pairs, not '%.200s'", who,
+                     Py_TYPE(pairs)->tp_name);
+        return -1;
+    }
     PyObject *iterator = PyObject_GetIter(pairs);
     if (iterator == NULL)
         return -1;
@@ -390,6 +400,11 @@ PyObject *hfpy_map_from(core_state *state, PyObject *source, PyObject *kwargs, c
 
 PyObject *hfpy_map_fromkeys(core_state *state, PyObject *keys, PyObject *value)
 {
+    if (!is_iterable(keys)) {
+        PyErr_Format(PyExc_TypeError, "fromkeys() argument 'keys' must be iterable, not '%.200s'",
+                     Py_TYPE(keys)->tp_name);
+        return NULL;
+    }
     PyObject *iterator = PyObject_GetIter(keys);
     if (iterator == NULL)
         return NULL;

@@ -152,6 +152,21 @@ static PyObject *missing_reduce(PyObject *self, PyObject *unused)
     return PyUnicode_FromString("MISSING");
 }
 
+/* The collector has to see it: it is part of a cycle, with its type, the module and the state. */
+static int missing_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static void missing_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
 static PyMethodDef missing_methods[] = {
     {"__copy__", missing_self, METH_NOARGS, NULL},
     {"__deepcopy__", missing_self, METH_O, NULL},
@@ -162,6 +177,8 @@ static PyMethodDef missing_methods[] = {
 static PyType_Slot missing_slots[] = {
     {Py_tp_doc, "The class of MISSING, which stands for a value that is not there."},
     {Py_tp_repr, missing_repr},
+    {Py_tp_dealloc, missing_dealloc},
+    {Py_tp_traverse, missing_traverse},
     {Py_tp_methods, missing_methods},
     {0, NULL},
 };
@@ -169,7 +186,7 @@ static PyType_Slot missing_slots[] = {
 static PyType_Spec missing_spec = {
     .name = "holdfast.MissingType",
     .basicsize = sizeof(PyObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = missing_slots,
 };
 

@@ -101,6 +101,8 @@ static int module_exec(PyObject *module)
         hfpy_pickle_exec(module, state) < 0 || register_abcs(state) < 0)
         return -1;
     state->empty_map = hfpy_map_wrap(state, NULL, 0);
+    if (state->empty_map != NULL)
+        PyObject_GC_Track(state->empty_map); /* it is part of a cycle: its type, the module, the state */
     PyObject *footprint = hfpy_add_function(module, &footprint_definition, "holdfast");
     Py_XDECREF(footprint);
     if (state->empty_map == NULL || footprint == NULL ||

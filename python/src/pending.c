@@ -26,8 +26,8 @@
  *  2. A base is settled, and has at most one pending Map derived from it. A second edit settles the first.
  *  3. What the edit is to let go of is let go of when the base dies, as without all this; unless there is no memory for it.
  *     Then the derived Map stays pending, without a base, and whoever reads it tries again.
- *  4. No foreign code runs between the look at the counts and the end of the edit: the collector, which the allocation of
- *     a tracked node may start, is held off meanwhile.
+ *  4. No foreign code runs between the look at the counts and the end of the edit. The collector, which the allocation of
+ *     a tracked node may start, is held off meanwhile; a node that the edit empties is freed without a deallocator.
  *
  * With several threads at once (free threading) none of this is done: HFPY_PUTS_OFF_EDITS is false.
  */
@@ -40,7 +40,7 @@ struct hfpy_pending {
     trie_edit edit;
 };
 
-/* Records come and go with every edit, so one that is not in use is kept. */
+/* Records come and go with every edit, so one that is not in use is kept. `state` is NULL when it is no more. */
 static hfpy_pending *pending_new(core_state *state)
 {
     hfpy_pending *pending = state->spare_pending;
@@ -50,7 +50,7 @@ static hfpy_pending *pending_new(core_state *state)
 
 static void pending_free(core_state *state, hfpy_pending *pending)
 {
-    if (state->spare_pending == NULL)
+    if (state != NULL && state->spare_pending == NULL)
         state->spare_pending = pending;
     else
         PyMem_Free(pending);
@@ -62,14 +62,9 @@ void hfpy_pending_clear_spare(core_state *state)
     state->spare_pending = NULL;
 }
 
-static bool is_tracked(core_state *state, trie_link link)
+static bool pending_is_tracked(const hfpy_pending *pending)
 {
-    return Py_IS_TYPE((PyObject *)link, state->tracked_node_type);
-}
-
-static bool pending_is_tracked(core_state *state, const hfpy_pending *pending)
-{
-    return pending->edit.change.traits != 0 || is_tracked(state, pending->root);
+    return pending->edit.change.traits != 0 || PyType_IS_GC(Py_TYPE(pending->root));
 }
 
 int hfpy_pending_traverse(Map *map, visitproc visit, void *arg)
@@ -101,7 +96,7 @@ static void pending_unlink(hfpy_pending *pending)
 static int pending_perform(core_state *state, hfpy_pending *pending, trie_link *root, trie_trash *trash)
 {
     trie_ctx ctx = {.state = state};
-    bool enabled = pending_is_tracked(state, pending) && PyGC_Disable();
+    bool enabled = pending_is_tracked(pending) && PyGC_Disable();
     int status = hfpy_trie_perform(&ctx, root, true, &pending->edit, trash);
     if (enabled)
         PyGC_Enable();
@@ -111,7 +106,6 @@ static int pending_perform(core_state *state, hfpy_pending *pending, trie_link *
 /* Makes the edit. HF_NOMEM leaves everything as it was. */
 static int pending_settle(core_state *state, hfpy_pending *pending)
 {
-    trie_ctx ctx = {.state = state};
     trie_trash trash;
     trie_link root = pending->root;
     int status = pending_perform(state, pending, &root, &trash);
@@ -119,7 +113,7 @@ static int pending_settle(core_state *state, hfpy_pending *pending)
         return status;
     pending->derived->root = root;
     pending_unlink(pending);
-    hfpy_trie_edit_drop(&ctx, &pending->edit);
+    hfpy_trie_edit_drop(&pending->edit);
     pending_free(state, pending);
     hfpy_trie_trash_drop(&trash); /* foreign code, from here on */
     return 0;
@@ -134,33 +128,39 @@ int hfpy_pending_resolve(Map *map)
 /* The edit will not be made. */
 static void pending_abandon(core_state *state, hfpy_pending *pending)
 {
-    trie_ctx ctx = {.state = state};
     trie_edit edit = pending->edit;
     trie_link root = pending->root;
     pending_unlink(pending);
     pending_free(state, pending);
-    hfpy_trie_edit_drop(&ctx, &edit);
+    hfpy_trie_edit_drop(&edit);
     Py_DECREF(root);
+}
+
+/* The base dies. */
+static void pending_bequeath(core_state *state, hfpy_pending *pending)
+{
+    Map *base = pending->base;
+    trie_link root = base->root;
+    base->root = NULL;
+    base->pending = NULL;
+    pending->base = NULL;
+    Py_DECREF(root); /* the derived Map counts it too */
+    /* Without a state the derived Map is garbage as well, of the same collection, and nobody will read it. */
+    if (state != NULL && state->node_type != NULL && pending_settle(state, pending) < 0)
+        PyErr_Clear(); /* invariant 3: it is tried again, and reported, when the derived Map is read */
 }
 
 void hfpy_pending_part(Map *map)
 {
-    hfpy_pending *pending = map->pending;
-    core_state *state = hfpy_state(map);
-    if (pending->derived == map) {
-        pending_abandon(state, pending);
-        return;
-    }
-    trie_link root = map->root;
-    map->root = NULL;
-    map->pending = NULL;
-    pending->base = NULL;
-    Py_DECREF(root); /* the derived Map counts it too */
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    /* The types are gone when the interpreter is on its way out. */
-    if (state->node_type == NULL || pending_settle(state, pending) < 0)
-        PyErr_Clear(); /* invariant 3: it is tried again, and reported, when the derived Map is read */
+    core_state *state = hfpy_state(map);
+    if (state == NULL)
+        PyErr_Clear(); /* the collector has cleared the type: a Map that dies with the module it came from */
+    if (map->pending->derived == map)
+        pending_abandon(state, map->pending);
+    else
+        pending_bequeath(state, map->pending);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -171,7 +171,7 @@ static PyObject *edited_at_once(core_state *state, Map *base, Py_ssize_t count, 
     trie_link root = base->root;
     trie_trash trash;
     int status = hfpy_trie_perform(&ctx, &root, false, edit, &trash);
-    hfpy_trie_edit_drop(&ctx, edit);
+    hfpy_trie_edit_drop(edit);
     return status < 0 ? hfpy_raise(status), NULL : hfpy_map_wrap(state, root, count);
 }
 
@@ -179,7 +179,6 @@ PyObject *hfpy_map_edited(core_state *state, Map *base, Py_ssize_t count, trie_e
 {
     if (!HFPY_PUTS_OFF_EDITS)
         return edited_at_once(state, base, count, edit);
-    trie_ctx ctx = {.state = state};
     hfpy_pending *pending = pending_new(state);
     Map *derived = pending == NULL ? NULL : hfpy_map_alloc(state);
     /* That may have run foreign code, and so may this: which might edit the same base once more. */
@@ -190,7 +189,7 @@ PyObject *hfpy_map_edited(core_state *state, Map *base, Py_ssize_t count, trie_e
     if (derived == NULL) {
         if (pending != NULL)
             pending_free(state, pending);
-        hfpy_trie_edit_drop(&ctx, edit);
+        hfpy_trie_edit_drop(edit);
         return hfpy_raise(HF_NOMEM), NULL;
     }
     *pending =
@@ -198,7 +197,7 @@ PyObject *hfpy_map_edited(core_state *state, Map *base, Py_ssize_t count, trie_e
     derived->count = count;
     derived->pending = pending;
     base->pending = pending;
-    if (pending_is_tracked(state, pending))
+    if (pending_is_tracked(pending))
         PyObject_GC_Track(derived);
     return (PyObject *)derived;
 }

@@ -57,6 +57,7 @@ PyObject *hfpy_transient_new(core_state *state, Map *map)
     if (transient == NULL)
         return NULL;
     transient->draft = (hfpy_draft){(trie_link)Py_XNewRef(root), map->count, 1};
+    transient->origin = (Map *)Py_NewRef(map);
     transient->finished = NULL;
     transient->edits = 0;
     transient->busy = 0;
@@ -70,6 +71,7 @@ static int transient_clear_object(PyObject *self)
     TransientMap *transient = (TransientMap *)self;
     transient->draft.count = 0;
     Py_CLEAR(transient->draft.root);
+    Py_CLEAR(transient->origin);
     Py_CLEAR(transient->finished);
     return 0;
 }
@@ -93,6 +95,7 @@ static int transient_traverse(PyObject *self, visitproc visit, void *arg)
     TransientMap *transient = (TransientMap *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(transient->draft.root);
+    Py_VISIT(transient->origin);
     Py_VISIT(transient->finished);
     return 0;
 }
@@ -147,6 +150,25 @@ static Py_ssize_t transient_length(PyObject *self)
 
 /* -- edits -- */
 
+/* Ends an edit that has come to `outcome` (0: nothing changed, a failure: likewise) and gives the lock back. `growth`: the
+ * keys there are now more than before. What the edit leaves over is dropped. Returns the outcome, or -1. */
+static int transient_finish_edit(TransientMap *transient, int outcome, Py_ssize_t growth, trie_trash *trash)
+{
+    Map *origin = NULL;
+    if (outcome > 0) {
+        transient->draft.count += growth;
+        transient->edits += growth != 0;
+        origin = transient->origin;
+        transient->origin = NULL;
+    }
+    transient_unlock(transient);
+    if (outcome < 0)
+        return hfpy_raise(outcome);
+    hfpy_trie_trash_drop(trash);
+    Py_XDECREF(origin);
+    return outcome;
+}
+
 /* TRIE_SAME, TRIE_ADDED, TRIE_REPLACED or -1. */
 static int transient_put(core_state *state, TransientMap *transient, PyObject *key, PyObject *value)
 {
@@ -157,15 +179,7 @@ static int transient_put(core_state *state, TransientMap *transient, PyObject *k
     if (hash == -1 || transient_lock(transient) < 0)
         return -1;
     int outcome = hfpy_trie_put(&ctx, &transient->draft.root, true, hash, &entry, &trash);
-    if (outcome == TRIE_ADDED) {
-        transient->draft.count++;
-        transient->edits++;
-    }
-    transient_unlock(transient);
-    if (outcome < 0)
-        return hfpy_raise(outcome);
-    hfpy_trie_trash_drop(&trash);
-    return outcome;
+    return transient_finish_edit(transient, outcome, outcome == TRIE_ADDED, &trash);
 }
 
 /* 1 if the key was there, 0 or -1. */
@@ -177,15 +191,7 @@ static int transient_discard(core_state *state, TransientMap *transient, PyObjec
     if (hash == -1 || transient_lock(transient) < 0)
         return -1;
     int removed = hfpy_trie_remove(&ctx, &transient->draft.root, true, hash, key, &trash);
-    if (removed > 0) {
-        transient->draft.count--;
-        transient->edits++;
-    }
-    transient_unlock(transient);
-    if (removed < 0)
-        return hfpy_raise(removed);
-    hfpy_trie_trash_drop(&trash);
-    return removed;
+    return transient_finish_edit(transient, removed, -1, &trash);
 }
 
 /* Removes the key and gives out its value: 1, 0 or -1. One hash and one lock, so that nobody else can take it too. */
@@ -193,7 +199,7 @@ static int transient_take(core_state *state, TransientMap *transient, PyObject *
 {
     trie_ctx ctx = {.state = state};
     trie_entry entry;
-    trie_trash trash;
+    trie_trash trash = {.link = TRIE_NONE};
     *value = NULL;
     Py_hash_t hash = PyObject_Hash(key);
     if (hash == -1 || transient_lock(transient) < 0)
@@ -202,17 +208,11 @@ static int transient_take(core_state *state, TransientMap *transient, PyObject *
     if (found > 0) {
         *value = Py_NewRef(entry.value);
         found = hfpy_trie_remove(&ctx, &transient->draft.root, true, hash, key, &trash);
-        if (found > 0) {
-            transient->draft.count--;
-            transient->edits++;
-        }
     }
-    transient_unlock(transient);
-    if (found > 0)
-        hfpy_trie_trash_drop(&trash);
-    else
+    found = transient_finish_edit(transient, found, -1, &trash);
+    if (found <= 0)
         Py_CLEAR(*value);
-    return found < 0 ? hfpy_raise(found) : found;
+    return found;
 }
 
 /* Puts the key in unless it is there; *stored is its value then, new reference. 0 or -1. */
@@ -229,18 +229,16 @@ static int transient_put_absent(core_state *state, TransientMap *transient, PyOb
     int status = trie_find(&ctx, transient->draft.root, 0, (uint64_t)hash, key, &entry);
     if (status > 0) {
         *stored = Py_NewRef(entry.value);
-    } else if (status == 0) {
+        transient_unlock(transient);
+        return 0;
+    }
+    if (status == 0) {
         entry = (trie_entry){key, value};
         status = hfpy_trie_put(&ctx, &transient->draft.root, true, hash, &entry, &trash);
-        if (status == TRIE_ADDED) {
-            transient->draft.count++;
-            transient->edits++;
-        }
-        *stored = status < 0 ? NULL : Py_NewRef(value);
     }
-    transient_unlock(transient);
-    hfpy_trie_trash_drop(&trash);
-    return status < 0 ? hfpy_raise(status) : 0;
+    status = transient_finish_edit(transient, status, 1, &trash);
+    *stored = status < 0 ? NULL : Py_NewRef(value);
+    return status < 0 ? -1 : 0;
 }
 
 enum { TRANSIENT_FEW = 8 }; /* entries that are put in one by one */
@@ -284,16 +282,19 @@ static int transient_put_all(core_state *state, TransientMap *transient, PyObjec
     hfpy_draft draft = transient->draft;
     draft.owned = draft.root == NULL;
     int status = draft_put_map(state, &draft, map);
-    trie_link old = NULL;
-    if (status < 0) {
+    trie_trash trash = {.link = TRIE_NONE};
+    bool changed = status == 0 && draft.root != transient->draft.root;
+    Py_ssize_t growth = draft.count - transient->draft.count;
+    if (changed) {
+        trash.link = transient->draft.root;
+        transient->draft.root = draft.root;
+    } else {
         hfpy_draft_abandon(&draft);
-    } else if (draft.owned) {
-        old = transient->draft.root;
-        transient->edits += draft.count != transient->draft.count;
-        transient->draft = draft;
     }
-    transient_unlock(transient);
-    Py_XDECREF(old);
+    if (status < 0)
+        transient_unlock(transient); /* the exception is set */
+    else
+        (void)transient_finish_edit(transient, changed, growth, &trash);
     Py_DECREF(map);
     return status;
 }
@@ -422,11 +423,9 @@ static PyObject *transient_clear(PyObject *self, PyObject *unused)
     TransientMap *transient = (TransientMap *)self;
     if (transient_lock(transient) < 0)
         return NULL;
-    trie_link old = transient->draft.root;
-    transient->edits += old != NULL;
-    transient->draft = (hfpy_draft){NULL, 0, 1};
-    transient_unlock(transient);
-    Py_XDECREF(old);
+    trie_trash trash = {.link = transient->draft.root};
+    transient->draft.root = NULL;
+    (void)transient_finish_edit(transient, trash.link != NULL, -transient->draft.count, &trash);
     Py_RETURN_NONE;
 }
 
@@ -437,7 +436,10 @@ static PyObject *transient_finish(PyObject *self, PyObject *unused)
     TransientMap *transient = (TransientMap *)self;
     if (transient->finished != NULL)
         return Py_NewRef(transient->finished);
-    PyObject *map = hfpy_transient_snapshot(hfpy_state(self), transient);
+    if (hfpy_transient_idle(transient) < 0)
+        return NULL;
+    PyObject *map = transient->origin != NULL ? Py_NewRef((PyObject *)transient->origin)
+                                              : hfpy_transient_snapshot(hfpy_state(self), transient);
     if (map == NULL)
         return NULL;
     if (transient->finished != NULL) { /* by a finalizer, while the Map was being made */
@@ -451,6 +453,7 @@ static PyObject *transient_finish(PyObject *self, PyObject *unused)
     transient->finished = Py_NewRef(map);
     transient->draft.count = 0;
     Py_CLEAR(transient->draft.root);
+    Py_CLEAR(transient->origin);
     return map;
 }
 
@@ -558,7 +561,8 @@ static PyMethodDef transient_methods[] = {
     {"items", transient_items, METH_NOARGS, PyDoc_STR("items($self, /)\n--\n\nA set-like view of the items.")},
     {"finish", transient_finish, METH_NOARGS,
      PyDoc_STR("finish($self, /)\n--\n\n"
-               "Ends the transient and returns the Map it has become, in O(1). Again: the same Map.")},
+               "Ends the transient and returns the Map it has become, in O(1): the one it began with, if nothing has\n"
+               "changed. Again: the same Map.")},
     {"persistent", transient_finish, METH_NOARGS, PyDoc_STR("persistent($self, /)\n--\n\nThe same as finish().")},
     {"__enter__", transient_enter, METH_NOARGS, NULL},
     {"__exit__", transient_exit, METH_VARARGS, NULL},

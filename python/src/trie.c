@@ -88,10 +88,26 @@ static inline void trie_seal(trie_ctx *ctx, trie_link link)
         PyObject_GC_Track(link);
 }
 
+/* Not by Py_DECREF: the end of a deallocator is where CPython deallocates what it has put off (the trashcan), which is
+ * foreign code. But a collection in trie_fresh runs gc.callbacks, and gc.get_objects() gives them every node; one that
+ * somebody has got hold of that way is left to him, empty. */
 static inline void trie_shell_free(trie_ctx *ctx, trie_link link)
 {
-    link->maps = (hf_trie_maps){0, 0};
-    Py_DECREF(link);
+    PyTypeObject *type = Py_TYPE(link);
+    if (!hfpy_is_only_reference((PyObject *)link)) {
+        link->maps = (hf_trie_maps){0, 0};
+        link->digest = 0;
+        Py_DECREF(link);
+        return;
+    }
+    hfpy_forget((PyObject *)link);
+    if (PyType_IS_GC(type)) {
+        PyObject_GC_UnTrack(link);
+        PyObject_GC_Del(link);
+    } else {
+        PyObject_Free(link);
+    }
+    Py_DECREF(type);
 }
 
 static inline int trie_replace(trie_ctx *ctx, const trie_entry *stored, const trie_entry *entry, trie_entry *out)
@@ -203,9 +219,10 @@ int hfpy_trie_prepare_put(trie_ctx *ctx, trie_link root, Py_hash_t hash, const t
     return trie_prepare_put(ctx, root, (uint64_t)hash, entry, TRIE_PUT_VALUE, edit);
 }
 
-int hfpy_trie_prepare_remove(trie_ctx *ctx, trie_link root, Py_hash_t hash, PyObject *key, trie_edit *edit)
+int hfpy_trie_prepare_remove(trie_ctx *ctx, trie_link root, Py_hash_t hash, PyObject *key, trie_entry *gone,
+                             trie_edit *edit)
 {
-    return trie_prepare_remove(ctx, root, (uint64_t)hash, key, edit);
+    return trie_prepare_remove(ctx, root, (uint64_t)hash, key, gone, edit);
 }
 
 int hfpy_trie_perform(trie_ctx *ctx, trie_link *root, bool mine, const trie_edit *edit, trie_trash *trash)
@@ -213,9 +230,9 @@ int hfpy_trie_perform(trie_ctx *ctx, trie_link *root, bool mine, const trie_edit
     return trie_perform(ctx, root, mine, edit, trash);
 }
 
-void hfpy_trie_edit_drop(trie_ctx *ctx, trie_edit *edit)
+void hfpy_trie_edit_drop(trie_edit *edit)
 {
-    trie_edit_drop(ctx, edit);
+    trie_edit_drop(NULL, edit);
 }
 
 void hfpy_trie_trash_drop(trie_trash *trash)

@@ -19,9 +19,10 @@ int hfpy_trie_remove(trie_ctx *ctx, trie_link *root, bool mine, Py_hash_t hash, 
 void hfpy_trie_trash_drop(trie_trash *trash);
 /* trie_prepare_put, trie_prepare_remove, trie_perform (the caller gives up its count of *root), trie_edit_drop. */
 int hfpy_trie_prepare_put(trie_ctx *ctx, trie_link root, Py_hash_t hash, const trie_entry *entry, trie_edit *edit);
-int hfpy_trie_prepare_remove(trie_ctx *ctx, trie_link root, Py_hash_t hash, PyObject *key, trie_edit *edit);
+int hfpy_trie_prepare_remove(trie_ctx *ctx, trie_link root, Py_hash_t hash, PyObject *key, trie_entry *gone,
+                             trie_edit *edit);
 int hfpy_trie_perform(trie_ctx *ctx, trie_link *root, bool mine, const trie_edit *edit, trie_trash *trash);
-void hfpy_trie_edit_drop(trie_ctx *ctx, trie_edit *edit);
+void hfpy_trie_edit_drop(trie_edit *edit);
 
 int hfpy_trie_build(trie_builder *builder, trie_item *items, size_t *count, trie_link *root);
 size_t hfpy_trie_count(trie_link root);

@@ -109,12 +109,16 @@ static PyObject *view_operate(PyObject *left, PyObject *right, const char *metho
     return result;
 }
 
-/* The elements of the other operand that are in the view; so what is not in both need not be hashable. */
-static PyObject *view_and(PyObject *left, PyObject *right)
+static bool is_set_view(core_state *state, PyObject *object)
 {
-    bool on_left = PyType_GetSlot(Py_TYPE(left), Py_nb_and) == (void *)view_and;
-    PyObject *view = on_left ? left : right, *other = on_left ? right : left, *element;
-    PyObject *result = PySet_New(NULL), *iterator = result == NULL ? NULL : PyObject_GetIter(other);
+    return PyDictViewSet_Check(object) || Py_IS_TYPE(object, state->view_types[VIEW_KEYS]) ||
+           Py_IS_TYPE(object, state->view_types[VIEW_ITEMS]);
+}
+
+/* The elements of `iterable` that are in `view`; so what is not in both need not be hashable. */
+static PyObject *intersect(PyObject *view, PyObject *iterable)
+{
+    PyObject *element, *result = PySet_New(NULL), *iterator = result == NULL ? NULL : PyObject_GetIter(iterable);
     int status = iterator == NULL ? -1 : 0;
     while (status == 0 && (element = PyIter_Next(iterator)) != NULL) {
         status = PySequence_Contains(view, element);
@@ -126,6 +130,23 @@ static PyObject *view_and(PyObject *left, PyObject *right)
     if (status < 0 || PyErr_Occurred())
         Py_CLEAR(result);
     return result;
+}
+
+/* Walks over the operand that a dict's view would walk over: the smaller one of two views, the other operand of one. Whose
+ * element is in the result shows where equal ones differ, in type or in being hashable. */
+static PyObject *view_and(PyObject *left, PyObject *right)
+{
+    bool on_left = PyType_GetSlot(Py_TYPE(left), Py_nb_and) == (void *)view_and;
+    PyObject *view = on_left ? left : right, *other = on_left ? right : left;
+    Py_ssize_t size = PyObject_Size(view), other_size = 0;
+    bool is_set = PySet_CheckExact(other), is_view = !is_set && is_set_view(hfpy_state(view), other);
+    if (is_set || is_view)
+        other_size = PyObject_Size(other);
+    if (size < 0 || other_size < 0)
+        return NULL;
+    if (is_set && size <= other_size)
+        return PyObject_CallMethod(other, "intersection", "O", view);
+    return is_view && other_size > size ? intersect(other, view) : intersect(view, other);
 }
 
 static PyObject *view_or(PyObject *left, PyObject *right)

@@ -14,8 +14,8 @@
  * The types are not asked if they count nothing: that is tested once for a run of entries.
  *
  * In place. A node is ours if the only count of it is the one on the path from the root, and so on up to the handle:
- * then nobody else can reach it. The handle's count is looked at again here, after the foreign code of the edit has
- * run, because that code may have kept the map.
+ * then nobody else can reach it. The handle's count is looked at each time, since `keep`, which runs while nodes are
+ * copied, may keep the map or make another version of it, just as the foreign code before that may.
  *
  * Memory. Nodes come straight from the allocation hook. malloc and free are 13% of an insert in place and 20% of an
  * update that copies its path (1,000 keys); half of that is what a cache of nodes for each thread could save, and it

@@ -50,10 +50,11 @@ static int trie_run_tell_node(trie_run *run, trie_side side, trie_link link, con
 {
     trie_cursor cursor;
     trie_cursor_begin(run->ctx, &cursor, link, SIZE_MAX);
-    for (const trie_entry *entry; (entry = trie_cursor_next(run->ctx, &cursor)) != NULL;) {
-        if (except != NULL && trie_identical(entry, except))
+    for (const trie_entry *next; (next = trie_cursor_next(run->ctx, &cursor)) != NULL;) {
+        trie_entry entry = *next; /* the callback may move the node */
+        if (except != NULL && trie_identical(&entry, except))
             continue;
-        int status = run->op->one(run->ctx, run->arg, side, entry);
+        int status = run->op->one(run->ctx, run->arg, side, &entry);
         if (status < 0)
             return status;
     }

@@ -34,14 +34,14 @@ static int trie_check_entry(trie_checker *checker, const trie_entry *entry, uint
 static int trie_check_collision(trie_checker *checker, trie_link link, uint64_t prefix, unsigned depth)
 {
     trie_ctx *ctx = checker->ctx;
-    trie_node *node = trie_at(ctx, link);
+    hf_trie_maps maps = trie_at(ctx, link)->maps;
     if (depth != HF_TRIE_LEVELS)
         return trie_check_fault(checker, "a collision node above the last level");
-    if (!(node->maps.entry_map == node->maps.child_map && node->maps.entry_map >= 2))
+    if (!(maps.entry_map == maps.child_map && maps.entry_map >= 2))
         return trie_check_fault(checker, "a slot is in both maps, or a collision node has fewer than two entries");
     unsigned traits = trie_traits_of(ctx, link);
-    for (uint32_t i = 0; i < node->maps.entry_map; i++) {
-        trie_entry entry = trie_entries(node)[i];
+    for (uint32_t i = 0; i < maps.entry_map; i++) {
+        trie_entry entry = trie_entries(trie_at(ctx, link))[i];
         int status = trie_check_entry(checker, &entry, prefix, depth, 0, traits);
         if (status < 0)
             return status;

@@ -15,12 +15,12 @@ static size_t trie_count(trie_ctx *ctx, trie_link link)
 }
 
 /* Whether two entries have equal keys and equal values: 1, 0 or a failure. Runs foreign code. */
-static int trie_entry_equal(trie_ctx *ctx, const trie_entry *a, const trie_entry *b)
+static int trie_entry_equal(trie_ctx *ctx, trie_entry a, trie_entry b)
 {
-    if (trie_identical(a, b))
+    if (trie_identical(&a, &b))
         return 1;
-    int same = trie_same_key(ctx, a, trie_key_of(b));
-    return same <= 0 ? same : trie_same_value(ctx, a, b);
+    int same = trie_same_key(ctx, &a, trie_key_of(&b));
+    return same <= 0 ? same : trie_same_value(ctx, &a, &b);
 }
 
 /* Whether two collision nodes have equal entries. Their order is no part of the contents, so every entry of one is
@@ -57,7 +57,7 @@ static int trie_equal(trie_ctx *ctx, trie_link a, trie_link b)
         return trie_collision_equal(ctx, a, b);
     uint32_t count = hf_trie_entry_count(maps);
     for (uint32_t i = 0; i < count; i++) {
-        int equal = trie_entry_equal(ctx, &trie_entries(trie_at(ctx, a))[i], &trie_entries(trie_at(ctx, b))[i]);
+        int equal = trie_entry_equal(ctx, trie_entries(trie_at(ctx, a))[i], trie_entries(trie_at(ctx, b))[i]);
         if (equal <= 0)
             return equal;
     }

@@ -12,6 +12,10 @@
  *
  * The copies are made first, and only they can fail; the overwriting of one link (or of the root) makes the
  * new version visible, and cannot.
+ *
+ * What is ours is found out when all the foreign code of the plan has run. But a copy counts what it shares, and keeping
+ * an entry may be foreign code, which may keep the version that is being changed, or make another of it. Then less is
+ * ours than before. So it is found out again after each copy; the copying goes on where it has become less.
  */
 
 /* Drops what an edit left over. Runs foreign code. */
@@ -95,6 +99,7 @@ static inline void trie_keep_links(trie_ctx *ctx, const trie_link *links, uint32
         trie_keep_link(ctx, links[i]);
 }
 
+/* Where others count the same nodes, as when a keep is undone, this runs no foreign code. */
 static inline void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32_t count)
 {
 #pragma GCC unroll 4
@@ -105,36 +110,34 @@ static inline void trie_drop_links(trie_ctx *ctx, const trie_link *links, uint32
 /* Counts everything in the node `link` that a copy of it with `change` made will hold as well. */
 static int trie_keep_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
 {
-    trie_node *node = trie_at(ctx, link);
-    trie_entry *entries = trie_entries(node);
+    hf_trie_maps maps = trie_at(ctx, link)->maps;
     uint32_t after = change->entry_at + change->entry_out;
-    int status = trie_keep_entries(ctx, entries, change->entry_at);
+    int status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
     if (status < 0)
         return status;
-    status = trie_keep_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
+    status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, link)) + after, hf_trie_entry_count(maps) - after);
     if (status < 0) {
-        trie_drop_entries(ctx, entries, change->entry_at);
+        trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
         return status;
     }
-    const trie_link *links = trie_links(node);
+    const trie_link *links = trie_links(trie_at(ctx, link));
     after = change->child_at + change->child_out;
     trie_keep_links(ctx, links, change->child_at);
-    trie_keep_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+    trie_keep_links(ctx, links + after, hf_trie_child_count(maps) - after);
     return 0;
 }
 
 /* Undoes trie_keep_rest. */
 static void trie_drop_rest(trie_ctx *ctx, trie_link link, const trie_change *change)
 {
-    trie_node *node = trie_at(ctx, link);
-    trie_entry *entries = trie_entries(node);
-    const trie_link *links = trie_links(node);
-    uint32_t after = change->entry_at + change->entry_out;
-    trie_drop_entries(ctx, entries, change->entry_at);
-    trie_drop_entries(ctx, entries + after, hf_trie_entry_count(node->maps) - after);
-    after = change->child_at + change->child_out;
+    hf_trie_maps maps = trie_at(ctx, link)->maps;
+    const trie_link *links = trie_links(trie_at(ctx, link));
+    uint32_t after = change->child_at + change->child_out;
     trie_drop_links(ctx, links, change->child_at);
-    trie_drop_links(ctx, links + after, hf_trie_child_count(node->maps) - after);
+    trie_drop_links(ctx, links + after, hf_trie_child_count(maps) - after);
+    after = change->entry_at + change->entry_out;
+    trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)), change->entry_at);
+    trie_drop_entries(ctx, trie_entries(trie_at(ctx, link)) + after, hf_trie_entry_count(maps) - after);
 }
 
 /* Writes what comes in over what goes out, where the one takes the other's place. */
@@ -209,38 +212,38 @@ static inline uint32_t trie_path_index(trie_ctx *ctx, const trie_path *path, uns
  * `index`. Takes over the count of `child`, also when it fails. */
 static int trie_splice_child(trie_ctx *ctx, trie_link source, uint32_t index, trie_link child, trie_link *out)
 {
-    trie_node *node = trie_at(ctx, source);
-    hf_trie_maps maps = node->maps;
+    hf_trie_maps maps = trie_at(ctx, source)->maps;
     uint32_t entries = hf_trie_popcount(maps.entry_map), links = hf_trie_popcount(maps.child_map);
-    int status = trie_keep_entries(ctx, trie_entries(node), entries);
+    int status = trie_keep_entries(ctx, trie_entries(trie_at(ctx, source)), entries);
     if (status < 0) {
         trie_drop_link(ctx, child);
         return status;
     }
-    trie_keep_links(ctx, trie_slot_links(node), index);
-    trie_keep_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+    const trie_link *shared = trie_slot_links(trie_at(ctx, source));
+    trie_keep_links(ctx, shared, index);
+    trie_keep_links(ctx, shared + index + 1, links - index - 1);
     status = trie_fresh(ctx, maps, trie_traits_of(ctx, source) | trie_traits_of(ctx, child), out);
     if (status < 0) {
-        node = trie_at(ctx, source);
-        trie_drop_entries(ctx, trie_entries(node), entries);
-        trie_drop_links(ctx, trie_slot_links(node), index);
-        trie_drop_links(ctx, trie_slot_links(node) + index + 1, links - index - 1);
+        shared = trie_slot_links(trie_at(ctx, source));
+        trie_drop_links(ctx, shared, index);
+        trie_drop_links(ctx, shared + index + 1, links - index - 1);
+        trie_drop_entries(ctx, trie_entries(trie_at(ctx, source)), entries);
         trie_drop_link(ctx, child);
         return status;
     }
-    node = trie_at(ctx, source);
-    trie_node *copy = trie_at(ctx, *out);
+    trie_node *node = trie_at(ctx, source), *copy = trie_at(ctx, *out);
     hf_trie_copy(copy->slots, node->slots, entries * sizeof(trie_entry) + links * sizeof(trie_link));
     trie_slot_links(copy)[index] = child;
     trie_seal(ctx, *out);
     return 0;
 }
 
-/* How many nodes of the path, from the top, may be changed in place; as the depth of the first that may not. */
-static unsigned trie_owned_depth(trie_ctx *ctx, const trie_path *path, unsigned traits)
+/* How many nodes of the path, from the top, may be changed in place: the depth of the first that may not, at most
+ * `limit`. */
+static inline unsigned trie_owned_depth(trie_ctx *ctx, const trie_path *path, unsigned limit, unsigned traits)
 {
     unsigned depth = path->top;
-    while (depth <= path->depth && trie_ours(ctx, path->at[depth], traits))
+    while (depth < limit && trie_ours(ctx, path->at[depth], traits))
         depth++;
     return depth;
 }
@@ -257,49 +260,71 @@ static void trie_hang(trie_ctx *ctx, trie_link *root, const trie_path *path, uns
     trie_slot_links(trie_at(ctx, path->at[depth - 1]))[index] = link;
 }
 
+/* The part of trie_apply where the node and all above it are ours. */
+static inline int trie_apply_in_place(trie_ctx *ctx, trie_link *root, const trie_path *path, unsigned depth,
+                                      trie_change *change, trie_trash *trash)
+{
+    trie_link source = path->at[depth], link;
+    if (change->entry_out) {
+        trash->entry = trie_entries(trie_at(ctx, source))[change->entry_at];
+        trash->has_entry = true;
+    }
+    if (change->child_out)
+        trash->link = trie_links(trie_at(ctx, source))[change->child_at];
+    if (trie_change_keeps_size(change)) {
+        trie_overwrite_slots(trie_at(ctx, source), change);
+        trie_touch(ctx, source);
+        return 0;
+    }
+    int status = trie_splice(ctx, source, true, change, &link);
+    if (status == 0)
+        trie_hang(ctx, root, path, depth, link);
+    return status;
+}
+
+/* Copies the node at `depth`, with `change` made, and from there up every one that is not ours: *out is what takes the
+ * place of the one at *owned. That is the first that is not ours, and moves up where the foreign code of a keep (or
+ * of trie_fresh) kept the version that is being changed, or made another of it. */
+static inline int trie_copy_path(trie_ctx *ctx, const trie_path *path, unsigned depth, trie_change *change,
+                                 unsigned *owned, trie_link *out)
+{
+    int status = trie_splice(ctx, path->at[depth], false, change, out);
+    for (unsigned up = depth; status == 0; up--) {
+        *owned = trie_owned_depth(ctx, path, *owned, change->traits);
+        if (up == *owned)
+            break;
+        status = trie_splice_child(ctx, path->at[up - 1], trie_path_index(ctx, path, up - 1), *out, out);
+    }
+    return status;
+}
+
 /* Makes `change` to the node at `depth` of the path, and *root the root of the version that has it.
  *
  * `mine`: the caller gives up its count of *root, so that nodes nobody else counts are changed in place; what
  * that leaves over goes to *trash. Otherwise the old version stays whole, and the caller keeps its count of it.
- * Takes over what comes in, also when it fails; a failure changes nothing. */
+ * Takes over what comes in, also when it fails; a failure changes nothing, and *trash means nothing then. */
 static int trie_apply(trie_ctx *ctx, trie_link *root, bool mine, const trie_path *path, unsigned depth,
                       trie_change *change, trie_trash *trash)
 {
-    unsigned owned = mine ? trie_owned_depth(ctx, path, change->traits) : path->top;
-    trie_link source = path->at[depth], link;
-
-    if (depth < owned) {
-        if (change->entry_out) {
-            trash->entry = trie_entries(trie_at(ctx, source))[change->entry_at];
-            trash->has_entry = true;
-        }
-        if (change->child_out)
-            trash->link = trie_links(trie_at(ctx, source))[change->child_at];
-        if (trie_change_keeps_size(change)) {
-            trie_overwrite_slots(trie_at(ctx, source), change);
-        } else {
-            int status = trie_splice(ctx, source, true, change, &link);
-            if (status < 0) {
-                *trash = (trie_trash){.link = TRIE_NONE};
-                return status;
-            }
-            trie_hang(ctx, root, path, depth, link);
-            owned = depth; /* `source` is no more */
-        }
+    unsigned owned = trie_owned_depth(ctx, path, mine ? depth + 1 : path->top, change->traits);
+    int status;
+    if (owned > depth) {
+        status = trie_apply_in_place(ctx, root, path, depth, change, trash);
+        owned = depth;
     } else {
-        int status = trie_splice(ctx, source, false, change, &link);
-        for (unsigned up = depth; status == 0 && up > owned; up--)
-            status = trie_splice_child(ctx, path->at[up - 1], trie_path_index(ctx, path, up - 1), link, &link);
-        if (status < 0)
-            return status;
-        if (mine) {
+        trie_link link;
+        status = trie_copy_path(ctx, path, depth, change, &owned, &link);
+        if (status == 0 && mine) {
             trash->link = path->at[owned];
             for (unsigned down = owned; down <= depth; down++)
                 trie_superseded(ctx, path->at[down]);
         }
-        trie_hang(ctx, root, path, owned, link);
+        if (status == 0)
+            trie_hang(ctx, root, path, owned, link);
     }
-    for (unsigned up = path->top; up < owned && up <= depth; up++)
+    if (status < 0)
+        return status;
+    for (unsigned up = path->top; up < owned; up++)
         trie_touch(ctx, path->at[up]);
     return 0;
 }

@@ -23,15 +23,15 @@ static int trie_prepare_put(trie_ctx *ctx, trie_link root, uint64_t hash, const 
     return outcome;
 }
 
-/* Works out a removal from the whole trie `root`, which has more than one entry. Returns 1 (see trie_prepare_put), 0
- * when the key is not there, or a failure. Runs foreign code. */
-static int trie_prepare_remove(trie_ctx *ctx, trie_link root, uint64_t hash, trie_key key, trie_edit *edit)
+/* Works out a removal from the whole trie `root`, which has more than one entry. Returns 1 (see trie_prepare_put) and
+ * in *gone the entry that goes, not counted; 0 when the key is not there; or a failure. Runs foreign code. */
+static int trie_prepare_remove(trie_ctx *ctx, trie_link root, uint64_t hash, trie_key key, trie_entry *gone,
+                               trie_edit *edit)
 {
     trie_path path;
-    trie_entry gone;
     trie_remainder rest;
     trie_path_begin(&path, root, 0, hash);
-    int outcome = trie_plan_remove(ctx, &path, key, &edit->depth, &edit->change, &gone, &rest);
+    int outcome = trie_plan_remove(ctx, &path, key, &edit->depth, &edit->change, gone, &rest);
     edit->hash = hash;
     HF_ASSERT(outcome <= TRIE_CHANGES);
     return outcome;

@@ -132,7 +132,8 @@ static inline void trie_cursor_enter(trie_ctx *ctx, trie_cursor *cursor, trie_li
     cursor->next = 0;
     cursor->count = hf_trie_entry_count(node->maps);
     uint32_t children = hf_trie_child_count(node->maps);
-    if (children == 0)
+    /* There is always room, unless what is read is damaged: a memory that others write may promise less. */
+    if (children == 0 || cursor->height == HF_TRIE_HEIGHT)
         return;
     cursor->steps[cursor->height++] = (trie_step){.link = link, .children = children};
     if (cursor->looks_ahead) {

@@ -39,6 +39,15 @@ static void released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_CORRUPT, -8);
     assert_int_equal(HF_BAD_TYPE, -9);
     assert_int_equal(HF_BAD_VALUE, -10);
+    assert_int_equal(HF_TIMEOUT, -11);
+    assert_int_equal(HF_NOSPACE, -12);
+    assert_int_equal(HF_ABSENT, -13);
+    assert_int_equal(HF_EXISTS, -14);
+    assert_int_equal(HF_DENIED, -15);
+    assert_int_equal(HF_NOT_REGION, -16);
+    assert_int_equal(HF_FORMAT, -17);
+    assert_int_equal(HF_SLOTS, -18);
+    assert_int_equal(HF_LOST, -19);
 }
 
 static void every_code_has_its_own_name_and_message(void **state)

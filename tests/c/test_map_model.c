@@ -161,29 +161,17 @@ static void step_build(program *p)
     store(pick_slot(p), map, &m);
 }
 
-/* What the tests' resolvers do, as a pure function. */
-static hf_choice settle(int64_t key, int left, int right, int *made)
-{
-    uint64_t dice = mixed((uint64_t)key * 1000003 + (uint64_t)(left + 1) * 1009 + (uint64_t)(right + 1));
-    *made = (int)(dice / 16 % (TWINS));
-    return (hf_choice)(dice % 4);
-}
+_Static_assert((int)CHOOSE_LEFT == HF_CHOOSE_LEFT && (int)CHOOSE_RIGHT == HF_CHOOSE_RIGHT &&
+                   (int)CHOOSE_NEW == HF_CHOOSE_NEW && (int)CHOOSE_NONE == HF_CHOOSE_NONE,
+               "a choice is a hf_choice");
 
 static int resolve(void *user, hf_value key, hf_value left, hf_value right, hf_value *made)
 {
     int value;
-    hf_choice choice = settle(id_of(key), (int)id_of(left), (int)id_of(right), &value);
-    if (choice == HF_CHOOSE_NEW)
+    choice chosen = choice_of((int)id_of(key), (int)id_of(left), (int)id_of(right), TWINS, &value);
+    if (chosen == CHOOSE_NEW)
         *made = box_counted(value);
-    return choice;
-}
-
-static int settled(hf_choice choice, int left, int right, int made)
-{
-    return choice == HF_CHOOSE_LEFT    ? left
-           : choice == HF_CHOOSE_RIGHT ? right
-           : choice == HF_CHOOSE_NEW   ? made
-                                       : ABSENT;
+    return (int)chosen;
 }
 
 static void step_merge(program *p)
@@ -197,8 +185,8 @@ static void step_merge(program *p)
         if (r == ABSENT) {
             m.value[key] = l;
         } else if (l != ABSENT && resolved) {
-            hf_choice choice = settle(key, l, r, &made);
-            m.value[key] = settled(choice, l, r, made);
+            choice chosen = choice_of(key, l, r, TWINS, &made);
+            m.value[key] = settled(chosen, l, r, made);
         }
     }
     ok(hf_map_merge(left->map, right->map, resolved ? resolve : NULL, NULL, &map));
@@ -237,9 +225,9 @@ typedef struct conflicts {
     int seen[KEYS];
 } conflicts;
 
-static int settle3(int key, int base, int mine, int theirs, int *made)
+static choice choice3_of(int key, int base, int mine, int theirs, int *made)
 {
-    return (int)settle(key * 31 + base, mine, theirs, made);
+    return choice_of(key * 31 + base, mine, theirs, TWINS, made);
 }
 
 static void assert_value(const hf_value *value, int expected)
@@ -261,10 +249,10 @@ static int resolve3(void *user, hf_value key, const hf_value *base, const hf_val
     found->seen[id]++;
     if (found->open)
         return HF_CHOOSE_OPEN;
-    int choice = settle3(id, found->base->value[id], found->mine->value[id], found->theirs->value[id], &value);
-    if (choice == HF_CHOOSE_NEW)
+    choice chosen = choice3_of(id, found->base->value[id], found->mine->value[id], found->theirs->value[id], &value);
+    if (chosen == CHOOSE_NEW)
         *made = box_counted(value);
-    return choice;
+    return (int)chosen;
 }
 
 /* The merge of one key: 1 if it is a conflict. */
@@ -277,8 +265,8 @@ static int merge_key(int key, int base, int mine, int theirs, int *out)
     *out = theirs;
     if (value_alike(base, mine))
         return 0;
-    int choice = settle3(key, base, mine, theirs, &made);
-    *out = settled((hf_choice)choice, mine, theirs, made);
+    choice chosen = choice3_of(key, base, mine, theirs, &made);
+    *out = settled(chosen, mine, theirs, made);
     return 1;
 }
 

@@ -13,6 +13,7 @@
 #define HF_TEST_MAP_SUPPORT_H
 
 #include "base/fault.h"
+#include "test_common.h"
 
 #include <holdfast/map.h>
 #include <holdfast/memory.h>
@@ -72,51 +73,12 @@ static void calls_reset(void)
 
 /* -- the type -- */
 
-typedef enum hash_mode {
-    HASH_MIXED,    /* good */
-    HASH_IDENTITY, /* the number */
-    HASH_LOW_5,    /* the low 5 bits are equal */
-    HASH_LOW_10,   /* the low 10 bits are equal */
-    HASH_HIGH_4,   /* all but the high 4 bits are equal, so every 16th key collides */
-    HASH_GROUPS,   /* 5 hashes far apart */
-    HASH_CONSTANT, /* all 64 bits are equal */
-    HASH_MODES,
-} hash_mode;
-
-static uint64_t mixed(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
-static uint64_t hash_of(hash_mode mode, int64_t id)
-{
-    uint64_t n = (uint64_t)id;
-    switch (mode) {
-    case HASH_MIXED:
-        return mixed(n + 1);
-    case HASH_IDENTITY:
-        return n;
-    case HASH_LOW_5:
-        return n << 5;
-    case HASH_LOW_10:
-        return n << 10;
-    case HASH_HIGH_4:
-        return n << 60 | 0x123456789abcdefu;
-    case HASH_GROUPS:
-        return mixed(n % 5 + 77);
-    default:
-        return 0x5555555555555555u;
-    }
-}
-
 static int box_hash(const hf_type *type, hf_value value, uint64_t *out)
 {
     const box *stored = value.ptr;
     if (call_fails(CALL_HASH))
         return FAILED;
-    *out = hash_of(*(const hash_mode *)type->context, stored->id);
+    *out = hash_in_mode(*(const hash_mode *)type->context, (uint64_t)stored->id);
     return 0;
 }
 
@@ -302,7 +264,7 @@ static inline int64_t random_below(random_source *source, int64_t limit)
 
 /* -- the model: for each key the number of its value, or ABSENT -- */
 
-enum { KEYS = 96, ABSENT = -1 };
+enum { KEYS = 96 };
 
 typedef struct model {
     int value[KEYS];

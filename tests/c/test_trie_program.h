@@ -12,14 +12,16 @@ static inline trie_key trie_key_of(const trie_entry *entry)
 
 static int trie_same_key(trie_ctx *ctx, const trie_entry *entry, trie_key key)
 {
+    bool same = entry_key(entry) == key;
     int status = foreign();
-    return status < 0 ? status : entry_key(entry) == key;
+    return status < 0 ? status : same;
 }
 
 static int trie_same_value(trie_ctx *ctx, const trie_entry *a, const trie_entry *b)
 {
+    bool same = entry_value(a) == entry_value(b);
     int status = foreign();
-    return status < 0 ? status : entry_value(a) == entry_value(b);
+    return status < 0 ? status : same;
 }
 
 static inline bool trie_identical(const trie_entry *a, const trie_entry *b)
@@ -41,11 +43,12 @@ static void trie_swap_values(trie_entry *a, trie_entry *b)
 
 static inline int trie_keep_entries(trie_ctx *ctx, trie_entry *entries, size_t count)
 {
-    return 0;
+    return foreign();
 }
 
 static inline void trie_drop_entries(trie_ctx *ctx, const trie_entry *entries, size_t count)
 {
+    foreign_that_cannot_fail();
 }
 
 static inline void trie_keep_link(trie_ctx *ctx, trie_link link)
@@ -141,6 +144,8 @@ static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
 
 /* -- the model -- */
 
+enum { VALUES = 5 };
+
 typedef struct version {
     trie_link root;
     size_t size;
@@ -172,8 +177,11 @@ static uint64_t digest_of(const version *v)
     return digest;
 }
 
+/* Mostly with the arena at rest: it has so much to look at. */
 static void assert_whole(const version *v)
 {
+    static unsigned looks;
+    the.still = ++looks % 64 != 0;
     const char *fault = "none";
     size_t size = 0;
     uint64_t digest;
@@ -198,6 +206,7 @@ static void assert_whole(const version *v)
     assert_int_equal(size, 0);
     assert_int_equal(trie_digest(&ctx, v->root, &digest), 0);
     assert_int_equal(digest, digest_of(v));
+    the.still = false;
 }
 
 /* -- accounting: what is alive is what is reachable -- */
@@ -270,7 +279,7 @@ static int edit_remove(version *v, bool mine, int key)
 /* One random edit; asserts the answer unless it failed. */
 static int edit_random(version *v, bool mine, int keys)
 {
-    int key = dice(keys), value = dice(5);
+    int key = dice(keys), value = dice(VALUES);
     bool there = v->value[key] != ABSENT, same = v->value[key] == value;
     if (dice(2)) {
         trie_put_mode put_mode = dice(2) ? TRIE_PUT_VALUE : TRIE_PUT_ENTRY;
@@ -353,38 +362,38 @@ static void memory_roll_back(memory *m)
     memory_forget(m);
 }
 
-static void arm(bool comparison, uint64_t n)
+static void arm(bool foreign_code, uint64_t n)
 {
-    the.allocations = the.comparisons = 0;
-    the.fail_allocation = comparison ? 0 : n;
-    the.fail_comparison = comparison ? n : 0;
+    the.allocations = the.foreign_calls = 0;
+    the.fail_allocation = foreign_code ? 0 : n;
+    the.fail_foreign = foreign_code ? n : 0;
 }
 
-static bool armed_fired(bool comparison, uint64_t n)
+static bool armed_fired(bool foreign_code, uint64_t n)
 {
-    bool fired = comparison ? the.comparisons >= n : the.allocations >= n;
+    bool fired = foreign_code ? the.foreign_calls >= n : the.allocations >= n;
     arm(false, 0);
     return fired;
 }
 
-/* One random edit, with every allocation, or comparison, failing in turn. Returns how many attempts failed. */
+/* One random edit, with every allocation, or call of foreign code, failing in turn. Returns how many attempts failed. */
 static int edit_failing(version *v)
 {
-    bool comparison = dice(2);
+    bool foreign_code = dice(2);
     uint64_t dice_before = dice_state;
     int failures = 0;
     for (uint64_t n = 1;; n++, failures++) {
         memory before = memory_save();
         entries_save();
         dice_state = dice_before;
-        arm(comparison, n);
+        arm(foreign_code, n);
         int status = edit_random(v, true, KEYS);
-        if (!armed_fired(comparison, n)) {
+        if (!armed_fired(foreign_code, n)) {
             assert_true(status >= 0);
             memory_forget(&before);
             return failures;
         }
-        assert_int_equal(status, comparison ? FAILED : HF_NOMEM);
+        assert_int_equal(status, foreign_code ? FAILED : HF_NOMEM);
         memory_roll_back(&before);
         entries_roll_back();
         assert_whole(v);
@@ -433,7 +442,7 @@ static void make_built(version *versions)
     version v = empty_version();
     size_t count = (size_t)dice(dice(2) ? 2 * KEYS : 8);
     for (size_t i = 0; i < count; i++) {
-        int key = dice(KEYS), value = dice(5);
+        int key = dice(KEYS), value = dice(VALUES);
         assert_int_equal(entry_make((uint64_t)key, (uint64_t)value, &items[i].entry), 0);
         items[i].hash = hash_of((uint64_t)key);
         v.size += v.value[key] == ABSENT;
@@ -448,36 +457,27 @@ static void make_built(version *versions)
     versions[dice(VERSIONS)] = v;
 }
 
-/* What the callbacks do with a key that both have. */
-static trie_verdict verdict_of(int key, int left, int right, int *made)
-{
-    uint64_t n = mixed((uint64_t)(key * 64 + left * 8 + right));
-    *made = (int)(n / 8 % 5);
-    return (trie_verdict)(n % 4);
-}
+_Static_assert((int)CHOOSE_LEFT == TRIE_TAKE_LEFT && (int)CHOOSE_RIGHT == TRIE_TAKE_RIGHT &&
+                   (int)CHOOSE_NEW == TRIE_TAKE_NEW && (int)CHOOSE_NONE == TRIE_TAKE_NONE,
+               "a choice is a trie_verdict");
+_Static_assert((int)CHOOSE_LEFT == TRIE_RESOLVE_MINE && (int)CHOOSE_RIGHT == TRIE_RESOLVE_THEIRS &&
+                   (int)CHOOSE_NEW == TRIE_RESOLVE_NEW && (int)CHOOSE_NONE == TRIE_RESOLVE_NONE,
+               "and a trie_resolution");
 
 static int settle(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
 {
     int value, key = (int)entry_key(left), status = foreign();
     assert_int_equal(entry_key(right), key);
-    trie_verdict verdict = verdict_of(key, (int)entry_value(left), (int)entry_value(right), &value);
-    if (status == 0 && verdict == TRIE_TAKE_NEW)
+    choice chosen = choice_of(key, (int)entry_value(left), (int)entry_value(right), VALUES, &value);
+    if (status == 0 && chosen == CHOOSE_NEW)
         status = entry_make((uint64_t)key, (uint64_t)value, made);
-    return status < 0 ? status : (int)verdict;
+    return status < 0 ? status : (int)chosen;
 }
 
 static int drop_both(trie_ctx *c, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
 {
     int status = foreign();
     return status < 0 ? status : TRIE_TAKE_NONE;
-}
-
-static int settled(trie_verdict verdict, int left, int right, int made)
-{
-    return verdict == TRIE_TAKE_LEFT    ? left
-           : verdict == TRIE_TAKE_RIGHT ? right
-           : verdict == TRIE_TAKE_NEW   ? made
-                                        : ABSENT;
 }
 
 typedef struct operation {
@@ -507,8 +507,8 @@ static int run_operation(const operation *op, const version *left, const version
         int l = left->value[key], r = right->value[key], made;
         out->value[key] = ABSENT;
         if (l != ABSENT && r != ABSENT && op->algebra.both == settle) {
-            trie_verdict verdict = verdict_of(key, l, r, &made);
-            out->value[key] = settled(verdict, l, r, made);
+            choice chosen = choice_of(key, l, r, VALUES, &made);
+            out->value[key] = settled(chosen, l, r, made);
         } else if (l != ABSENT && r == ABSENT && op->algebra.keep[TRIE_LEFT]) {
             out->value[key] = l;
         } else if (l == ABSENT && op->algebra.keep[TRIE_RIGHT]) {
@@ -532,19 +532,19 @@ static int key_value(const trie_entry *entry)
     return entry == NULL ? ABSENT : (int)entry_value(entry);
 }
 
-static int resolution_of(int key, int base, int mine, int theirs, int *made)
+static choice choice3_of(int key, int base, int mine, int theirs, int *made)
 {
-    return (int)verdict_of(key * 6 + base + 1, mine + 1, theirs + 1, made);
+    return choice_of(key * 31 + base, mine, theirs, VALUES, made);
 }
 
 static int resolve(trie_ctx *c, void *arg, const trie_entry *base, const trie_entry *mine, const trie_entry *theirs,
                    trie_entry *made)
 {
     int key = (int)entry_key(mine != NULL ? mine : theirs), value, status = foreign();
-    int resolution = resolution_of(key, key_value(base), key_value(mine), key_value(theirs), &value);
-    if (status == 0 && resolution == TRIE_RESOLVE_NEW)
+    choice chosen = choice3_of(key, key_value(base), key_value(mine), key_value(theirs), &value);
+    if (status == 0 && chosen == CHOOSE_NEW)
         status = entry_make((uint64_t)key, (uint64_t)value, made);
-    return status < 0 ? status : resolution;
+    return status < 0 ? status : (int)chosen;
 }
 
 static int run_merge3(const version *base, const version *mine, const version *theirs, version *out)
@@ -555,8 +555,8 @@ static int run_merge3(const version *base, const version *mine, const version *t
         int b = base->value[key], m = mine->value[key], t = theirs->value[key], made;
         out->value[key] = m == t || b == t ? m : t;
         if (m != t && b != t && b != m) {
-            int resolution = resolution_of(key, b, m, t, &made);
-            out->value[key] = settled((trie_verdict)resolution, m, t, made);
+            choice chosen = choice3_of(key, b, m, t, &made);
+            out->value[key] = settled(chosen, m, t, made);
         }
     }
     int status = trie_merge3(&ctx, resolve, NULL, base->root, mine->root, theirs->root, &out->root, &delta);
@@ -604,23 +604,23 @@ static void operations_on_versions_agree_with_the_model(void **state)
     }
 }
 
-/* Runs an operation with every allocation, or comparison, failing in turn. */
-static int fail_each(bool comparison, int (*run)(const version *versions, version *out), const version *versions)
+/* Runs an operation with every allocation, or call of foreign code, failing in turn. */
+static int fail_each(bool foreign_code, int (*run)(const version *versions, version *out), const version *versions)
 {
     version out;
     int failures = 0;
     for (uint64_t n = 1;; n++, failures++) {
         memory before = memory_save();
         entries_save();
-        arm(comparison, n);
+        arm(foreign_code, n);
         int status = run(versions, &out);
-        if (!armed_fired(comparison, n)) {
+        if (!armed_fired(foreign_code, n)) {
             assert_int_equal(status, 0);
             memory_forget(&before);
             assert_whole(&out);
             return failures;
         }
-        assert_int_equal(status, comparison ? FAILED : HF_NOMEM);
+        assert_int_equal(status, foreign_code ? FAILED : HF_NOMEM);
         memory_roll_back(&before);
         entries_roll_back();
     }
@@ -681,10 +681,10 @@ static void an_operation_that_fails_has_changed_nothing(void **state)
             make_built(versions);
             the.savepoint = the.used;
             the_operation = &operations[i % OPERATIONS];
-            for (int comparison = 0; comparison < 2; comparison++) {
-                failures += fail_each(comparison, run_the_operation, versions);
-                failures += fail_each(comparison, run_the_merge, versions);
-                failures += fail_each(comparison, run_the_build, versions);
+            for (int foreign_code = 0; foreign_code < 2; foreign_code++) {
+                failures += fail_each(foreign_code, run_the_operation, versions);
+                failures += fail_each(foreign_code, run_the_merge, versions);
+                failures += fail_each(foreign_code, run_the_build, versions);
             }
             for (int j = 0; j < VERSIONS; j++)
                 assert_whole(&versions[j]);
@@ -693,6 +693,8 @@ static void an_operation_that_fails_has_changed_nothing(void **state)
     }
 }
 
+#include "test_trie_broken.h"
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -700,6 +702,11 @@ int main(void)
         cmocka_unit_test(an_edit_that_fails_has_changed_nothing),
         cmocka_unit_test(operations_on_versions_agree_with_the_model),
         cmocka_unit_test(an_operation_that_fails_has_changed_nothing),
+        cmocka_unit_test(check_finds_an_entry_in_a_wrong_place),
+        cmocka_unit_test(check_finds_a_shape_that_is_not_canonical),
+        cmocka_unit_test(check_finds_a_broken_collision_node),
+        cmocka_unit_test(check_finds_traits_that_are_missing),
+        cmocka_unit_test(check_counts_and_passes_failures_on),
     };
     return cmocka_run_group_tests_name(ENTRY_NAME, tests, NULL, NULL);
 }

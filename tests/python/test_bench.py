@@ -7,7 +7,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        ([True], "yes"),
+        ([True, True], "yes"),
+        ([False], "NO"),
+        ([True, False], "NO, 1 of 2"),
+        ([None], "no figure"),
+        ([None, None], "no figure"),
+        ([True, None], "yes, 1 without a figure"),
+        ([False, None], "NO, 1 without a figure"),
+        ([False, True, None], "NO, 1 of 2, 1 without a figure"),
+    ],
+)
+def test_what_is_said_of_a_goal(verdicts: list[bool | None], text: str) -> None:
+    """A goal that was missed is never told as one without a figure."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        from harness.report import count_text
+    finally:
+        sys.path.pop(0)
+    assert count_text(verdicts) == text
 
 
 def test_a_quick_run(tmp_path: Path) -> None:

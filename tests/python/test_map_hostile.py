@@ -806,6 +806,34 @@ class TestCycles:
         assert values == 501
         m._check()
 
+    def test_a_node_that_the_collector_showed_during_an_edit_can_be_kept(self) -> None:
+        """An edit in place frees nodes whose contents have moved, unless a gc callback has got hold of them meanwhile."""
+        shown: list[Any] = []
+
+        def show(phase: str, info: dict[str, int]) -> None:
+            shown.append([thing for thing in gc.get_objects() if "node" in type(thing).__name__.lower()])
+            del shown[:-3]
+
+        lists = [[i] for i in range(600)]  # made now, so that nodes are all that is allocated while the callback is on
+        t: Any = Map(enumerate(lists[:100])).mutate()
+        threshold = gc.get_threshold()
+        gc.callbacks.append(show)
+        gc.set_threshold(2, 1000, 1000)
+        try:
+            for i, value in enumerate(lists):
+                t[i] = value
+            for i in range(0, 600, 2):
+                del t[i]
+        finally:
+            gc.set_threshold(*threshold)
+            gc.callbacks.remove(show)
+        assert any(shown)
+        m = t.finish()
+        shown.clear()
+        gc.collect()
+        m._check()
+        assert m == {i: [i] for i in range(1, 600, 2)}
+
     @staticmethod
     def misuse(node: Any) -> None:
         cls = type(node)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast import Map, _core
+from support import check_python
 
 
 class Colour(enum.IntEnum):
@@ -76,7 +77,8 @@ def test_a_finalizer_cannot_hold_what_an_edit_has_found_to_be_its_own(size: int,
         gc.set_threshold(*threshold)
         gc.enable()
     gc.collect()
-    assert refused == [RuntimeError] or held or len(other) == size
+    # The update came before the edit, or after it: from 3.12 on the collector waits until the edit is over.
+    assert refused == [RuntimeError] or held or len(other) in (size, size + 1)
     for thing in held:
         if isinstance(thing, Map):
             thing._check()
@@ -194,3 +196,90 @@ def test_a_pickle_cannot_say_a_little_and_mean_a_lot() -> None:
         node = _core._load_node((), *[node] * 32)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="damaged pickle of a Map"):
         _core._load_map(node)  # type: ignore[attr-defined]
+
+
+def test_a_tuple_that_is_given_out_again_has_the_hash_of_its_contents() -> None:
+    """The iterator fills one tuple again and again; from 3.14 on a tuple remembers its hash."""
+    for m in (Map({i: -i for i in range(500)}), Map({i: (i,) for i in range(500)})):
+        expected = {(k, m[k]) for k in m}
+        assert all(item in expected for item in m.items())
+        assert [hash(item) == hash(tuple(list(item))) for item in m.items()] == [True] * 500
+
+
+def test_pop_takes_what_it_found() -> None:
+    """One walk: a key that is equal only once is popped all the same, and hashed once."""
+
+    class Fickle:
+        hashed = 0
+        asked = 0
+
+        def __hash__(self) -> int:
+            Fickle.hashed += 1
+            return 7
+
+        def __eq__(self, other: object) -> bool:
+            Fickle.asked += 1
+            return Fickle.asked == 1
+
+    m: Map[Any, int] = Map({Fickle(): 1, "other": 2})
+    Fickle.hashed = Fickle.asked = 0
+    value, rest = m.pop(Fickle())
+    assert (value, len(rest), Fickle.hashed, Fickle.asked) == (1, 1, 1, 1)
+
+
+def test_what_was_put_off_for_lack_of_stack_does_not_run_inside_an_edit() -> None:
+    """CPython puts deallocations off where the stack is deep, and makes up for them in some later deallocator: not in that
+    of a node that an edit in place has emptied."""
+    check_python("""
+        import gc
+        from holdfast import Map
+
+        class Bottom:
+            def __init__(self, act):
+                self.act = act
+            def __eq__(self, other):
+                self.act()
+                return True
+
+        class Last:
+            def __init__(self, act):
+                self.act = act
+            def __del__(self):
+                self.act()
+
+        def nest(depth, bottom):
+            for _ in range(depth):
+                bottom = [bottom]
+            return [bottom]
+
+        def compares(depth):
+            try:
+                return nest(depth, Bottom(list)) == nest(depth, Bottom(None))
+            except RecursionError:
+                return False
+
+        low, high = 1, 20_000
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if compares(middle) else (low, middle)
+
+        def attempt(back):
+            seen, derived = [], [None]
+            base = Map({i: [i] for i in range(5)})
+            box = [[Last(lambda: seen.append(sorted(derived[0])))]]
+            left, right = nest(low - back, Bottom(box.clear)), nest(low - back, Bottom(None))
+            derived[0] = base.set(7, [7])
+            try:
+                left == right
+            except RecursionError:
+                return 0
+            put_off = not seen
+            base = None
+            gc.collect()
+            derived[0]._check()
+            assert all(keys == [0, 1, 2, 3, 4, 7] for keys in seen), seen
+            return 1
+
+        gc.disable()
+        assert sum(attempt(back) for back in range(0, 60, 2)) > 10
+    """)

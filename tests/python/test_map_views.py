@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import gc
+import itertools
 import operator
 import weakref
 from collections.abc import Callable
@@ -194,3 +195,21 @@ def test_a_cycle_through_a_view_is_collected() -> None:
     del m, inside
     gc.collect()
     assert reference() is None
+
+
+def test_the_elements_of_an_intersection_are_those_that_a_dict_would_give() -> None:
+    """Where equal elements differ: 1 and 1.0, a dict and a Map. The sizes and kinds of the operands decide."""
+    ones: list[Any] = [1, 1.0, True]
+    for left, right in itertools.product(ones, ones):
+        for extra_left, extra_right in itertools.product(range(3), range(3)):
+            a = {left: 0} | {f"a{i}": i for i in range(extra_left)}
+            b = {right: 0} | {f"b{i}": i for i in range(extra_right)}
+            others: list[Callable[[Any], Any]] = [lambda d: d.keys(), lambda d: set(d), lambda d: list(d), lambda d: frozenset(d)]
+            for other in others:
+                expected = a.keys() & other(b)
+                for found in (Map(a).keys() & other(b), Map(a).keys() & other(Map(b))):
+                    assert [(type(x), x) for x in found] == [(type(x), x) for x in expected]
+            if extra_left == extra_right == 0:
+                with pytest.raises(TypeError, match="unhashable"):
+                    Map({left: Map()}).items() & Map({right: {}}).items()
+                assert Map({left: {}}).items() & Map({right: Map()}).items() == {(1, Map())}

@@ -525,3 +525,35 @@ class TestIteration:
         iterator = iter(Map({i: i for i in range(100)}).mutate().set(100, 100).items())
         gc.collect()
         assert dict(iterator) == {i: i for i in range(101)}
+
+
+def test_what_was_not_edited_comes_back_as_it_was() -> None:
+    m: Map[Any, Any] = Map({i: str(i) for i in range(100)})
+    for t in (m.mutate(), m.transient()):
+        assert t.get(5) == "5" and t.pop(500, None) is None
+        t[5] = m[5]
+        t.setdefault(6, "never")
+        t.update({7: m[7]})
+        t.update(m)
+        assert t.finish() is m
+    with m.mutate() as t:
+        pass
+    assert t.finish() is m
+    with m.mutate() as t:
+        t[5] = "five"
+        t[5] = m[5]
+    assert t.finish() == m and t.finish() is not m
+    assert Map().mutate().finish() is Map()
+
+
+def test_a_transient_that_was_edited_lets_go_of_the_map_it_began_with() -> None:
+    class Value:
+        pass
+
+    value = Value()
+    seen = weakref.ref(value)
+    t = Map({i: i for i in range(100)}).set("value", value).mutate()
+    del value
+    assert seen() is not None
+    t["value"] = None
+    assert seen() is None

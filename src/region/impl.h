@@ -1,0 +1,300 @@
+/*
+ * impl.h: what the files of src/region know of each other.
+ *
+ *      open.c      create, attach, close; the registry of this process's regions
+ *      pages.c     mapping and growing
+ *      heap.c      blocks: size classes, large extents, free queues
+ *      recycle.c   which blocks of the free queues may be used again
+ *      lock.c      the writer's lock
+ *      slots.c     reader slots and pins
+ *      fork.c      what a fork means for them
+ *      snapshot.c  snapshots, kept ones too
+ *      txn.c       transactions, savepoints, publication
+ *      trie.c      the trie in a region (compiled once for each CPU level)
+ *      check.c     is all this true?; stats
+ *
+ *      hf_region ---> base: [superblock | lock area | ring | slots | heap ............ | reserved, not there yet ...]
+ *         |            \____________________ the file, `size` ______________________/
+ *         |            \________________________________ `reserved` _________________________________________/
+ *         +--> own[]      slots for views: claimed by this process, idle or pinned for a moment
+ *         +--> pins       slots for snapshots: each one version, shared by the snapshots of it
+ *         +--> txn        the state of the transaction under way: a copy of the commit record, being changed
+ *
+ * Concurrency: `mutex` guards what slots.c and snapshot.c do slowly. `txn` is guarded by the writer's lock, in the
+ * region itself. The order of locks is in docs/locking.md.
+ *
+ * Seams. A region in a file will have the same trie, heap state, queues and publication. It differs in how pages.c maps
+ * and grows, in where heap.c places a block and in what txn.c does before it publishes.
+ */
+#ifndef HF_REGION_IMPL_H
+#define HF_REGION_IMPL_H
+
+#include "region/region.h"
+
+#include "base/assert.h"
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/os.h"
+
+#include <holdfast/status.h>
+
+#include <string.h>
+
+/* A pin that snapshots share. */
+struct hf_shared_pin {
+    struct hf_shared_pin *next, *previous; /* newest first */
+    struct hf_slot *slot;                  /* NULL: lost in a fork */
+    uint64_t txid;
+    size_t count;         /* of the snapshots that use it */
+    struct hf_slot *twin; /* of the child, while a fork is under way */
+};
+
+struct hf_snapshot {
+    struct hf_snapshot *next, *previous;
+    struct hf_shared_pin *pin;
+    hf_view view; /* without a slot: it is the pin's */
+};
+
+struct hf_state {
+    struct hf_version version;
+    struct hf_heap_state heap;
+};
+
+struct hf_savepoint {
+    struct hf_savepoint *outer;
+    struct hf_state state;
+    unsigned epoch;
+};
+
+/* What a writer found pinned. Conservative ever after: see recycle.c. */
+struct hf_scan {
+    uint64_t txid;      /* the newest version when it began */
+    uint64_t open;      /* no version from here on may be touched */
+    uint64_t *pins;     /* sorted, each once */
+    uint64_t *previous; /* those of the scan before */
+    size_t count, previous_count;
+    uint64_t at;     /* hf_txn.allocations at the time */
+    uint64_t unpark; /* parked entries worth another look, now that a pin is gone */
+};
+
+enum {
+    HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
+    HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
+    HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
+    HF_SPARES_LOW = 20, /* so many are ready before it begins */
+    /* Bytes that a put leaves free behind `top`, for removals and commits: else nothing could be removed from a region
+     * that is full, since a removal makes new nodes. */
+    HF_RESERVE = 512 << 10,
+};
+
+struct hf_txn {
+    hf_region *region;
+    _Atomic bool active;
+    _Atomic uint64_t owner; /* pthread_self, as a number */
+    struct hf_state state;
+    uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
+    bool changed;
+    uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
+    unsigned epoch;   /* savepoints so far; blocks carry it */
+    unsigned level;   /* of savepoints */
+    struct hf_savepoint *savepoint;
+    unsigned made_count;
+    uint64_t made[HF_MADE]; /* by the operation under way: offset, and code of the class in the top 16 bits */
+    unsigned char cached[HF_REGION_CLASSES];
+    uint64_t cache[HF_REGION_CLASSES][HF_CACHE];
+    uint64_t allocations; /* ever, in this process */
+    uint64_t adopted_at;  /* `allocations` when dead readers were last looked for */
+    struct hf_scan scan;
+};
+
+struct hf_region {
+    char *base;
+    uint64_t reserved;
+    _Atomic uint64_t size; /* of the file, as last seen */
+    struct hf_lock_area *lock;
+    struct hf_slot *slots;
+    const struct hf_region_trie_ops *ops;
+    int fd; /* mapped, and holds the locks of the slots */
+    uint32_t generation;
+    uint64_t serial; /* names this region in this process, and never another one */
+    uint64_t dev, ino;
+    pid_t pid;
+    struct hf_region *next; /* in the registry */
+
+    pthread_mutex_t mutex; /* of what follows */
+    struct hf_slot **own;
+    _Atomic uint32_t own_count;
+    unsigned char owned[HF_REGION_SLOTS_MAX / 8]; /* the slots whose lock `fd` holds: a bitmap */
+    uint32_t *idle;                               /* owned, and for the next snapshots */
+    uint32_t idle_count;
+    struct hf_shared_pin *pins;
+    struct hf_snapshot *snapshots;
+    int twin_fd; /* of the child, while a fork is under way */
+
+    struct hf_txn txn;
+};
+
+/* The status for a negative result of base/os.h. */
+int hf_region_status(int error);
+
+static inline struct hf_superblock *hf_region_super(const hf_region *region)
+{
+    return (struct hf_superblock *)(void *)region->base;
+}
+
+static inline struct hf_commit *hf_region_commit(const hf_region *region, uint64_t txid)
+{
+    return (struct hf_commit *)(void *)(region->base + HF_REGION_RING_AT +
+                                        txid % HF_REGION_RING * HF_REGION_RECORD_SIZE);
+}
+
+static inline void *hf_region_at(const hf_region *region, uint64_t offset)
+{
+    return region->base + offset;
+}
+
+/* -- pages.c -- */
+
+/* Maps `fd`, of `size` bytes, over as much address space as can be had, up to `wanted` (0: the default). */
+int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
+int hf_pages_unmap(hf_region *region);
+
+/* Is the file long enough for a version whose `top` this is? Looks again if it was not. HF_CORRUPT, HF_LIMIT. */
+int hf_pages_seen_slowly(hf_region *region, uint64_t top);
+
+static inline int hf_pages_seen(hf_region *region, uint64_t top)
+{
+    uint64_t size = atomic_load_explicit(&region->size, memory_order_relaxed);
+    if (__builtin_expect(top >= HF_REGION_HEAP_AT && top <= size - HF_REGION_PAGE, 1))
+        return 0;
+    return hf_pages_seen_slowly(region, top);
+}
+
+/* Makes the file long enough for `top`. By the writer. HF_NOSPACE, HF_LIMIT. */
+int hf_pages_grow(hf_region *region, uint64_t top);
+
+/* -- heap.c -- */
+
+/* The code of the class for blocks of `size` bytes; negative where that is too large. And the size of its blocks. */
+int hf_heap_code(uint64_t size);
+uint64_t hf_heap_size(unsigned code);
+uint64_t hf_heap_pages(unsigned code); /* of a run of this class */
+
+/* Sees to what an operation may need in the free queues. Before each operation. HF_NOSPACE etc. */
+int hf_heap_prepare(struct hf_txn *txn);
+
+/* A block of this many bytes, contents undefined. It is noted, and given back if the operation is undone. */
+int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out);
+void hf_heap_undo(struct hf_txn *txn);
+
+/* The version being made no longer needs this block, of which `head` is the first word. */
+void hf_heap_free(struct hf_txn *txn, uint64_t offset, uint64_t size, uint64_t head);
+
+/* Empties the cache into the queues: before a savepoint or a commit. */
+int hf_heap_flush(struct hf_txn *txn);
+
+/* The first head that belongs to the transaction since the innermost savepoint. */
+static inline uint64_t hf_txn_ours_from(const struct hf_txn *txn)
+{
+    unsigned epoch = txn->savepoint == NULL ? 0 : txn->savepoint->epoch;
+    return txn->state.version.txid << HF_HEAD_TXID_SHIFT | epoch;
+}
+
+/* Whether a block with this head was made since the innermost savepoint. */
+static inline bool hf_txn_owns(const struct hf_txn *txn, uint64_t head)
+{
+    uint64_t stamp = head & ~(UINT64_C(3) << HF_HEAD_KIND_SHIFT);
+    return stamp >= hf_txn_ours_from(txn);
+}
+
+static inline uint64_t hf_txn_head(const struct hf_txn *txn, enum hf_block_kind kind)
+{
+    return hf_head(kind, txn->state.version.txid, txn->epoch);
+}
+
+/* -- recycle.c: the queues themselves -- */
+
+/* Appends to a queue; false where there was no spare block, and the entry is lost. */
+bool hf_queue_push(struct hf_txn *txn, struct hf_queue *queue, const struct hf_cell *cell);
+
+/* A block of this class that nobody can see any more, or 0. The queue is that of the class. */
+uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue);
+
+/* Tries harder: before the region grows. */
+void hf_recycle_harvest(struct hf_txn *txn);
+
+/* The queue of a class, for a change; NULL where there is no memory for the table of large ones. */
+struct hf_queue *hf_heap_queue(struct hf_txn *txn, unsigned code);
+
+/* -- slots.c -- */
+
+/* Claims a slot through `fd`: 0 and its number, HF_SLOTS, HF_NOSPACE, HF_IO. With the mutex. */
+int hf_slots_claim(hf_region *region, int fd, uint32_t *out);
+
+/* Gives a slot back. With the mutex. */
+void hf_slots_release(hf_region *region, int fd, uint32_t slot);
+
+/* Takes the pins off slots whose owners are dead: how many. By the writer. */
+uint32_t hf_slots_adopt(hf_region *region);
+void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned);
+
+/* Locks or unlocks the byte of a slot: 0, or -errno: -EAGAIN where somebody else has it. */
+int hf_slots_lock(int fd, uint32_t slot, bool lock);
+
+/* -- lock.c -- */
+
+int hf_lock_init(struct hf_lock_area *lock);
+int hf_lock_acquire(hf_region *region, int64_t timeout);
+void hf_lock_release(hf_region *region);
+
+/* Does this thread hold the writer's lock through any region of this process? */
+bool hf_region_held_by_me(const hf_region *region);
+
+/* A number for this thread that no other thread of this process has while it lives. */
+uint64_t hf_thread_self(void);
+
+/* -- snapshot.c -- */
+
+/* The table of kept snapshots of a version: 0 and it, or NULL where there is none; HF_CORRUPT. */
+int hf_kept_table_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
+const struct hf_kept *hf_kept_find(const struct hf_kept_table *table, const char *name);
+
+static inline uint64_t hf_kept_table_size(uint64_t count)
+{
+    return sizeof(struct hf_kept_table) + count * sizeof(struct hf_kept);
+}
+
+/* -- txn.c -- */
+
+/* In a child: the transactions of its parent are not its own. */
+void hf_txn_forget_all(hf_region *region);
+
+/* -- trie.c -- */
+
+struct hf_region_trie_ops {
+    int (*get)(const hf_region *region, const struct hf_version *version, unsigned tree, const hf_key *key,
+               hf_span *value);
+    int (*txn_get)(struct hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value);
+    int (*put)(struct hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size);
+    int (*remove)(struct hf_txn *txn, unsigned tree, const hf_key *key);
+    int (*clear)(struct hf_txn *txn, unsigned tree);
+    void (*cursor_begin)(hf_region_cursor *cursor, unsigned tree);
+    int (*cursor_next)(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+    int (*check)(const hf_region *region, uint64_t top, const struct hf_tree *tree, const char **fault);
+};
+
+HF_CPU_DECLARE(struct hf_region_trie_ops, hf_region_trie_ops);
+
+/* -- open.c -- */
+
+/* Every region of this process, under the registry's lock. */
+extern struct hf_region *hf_region_registry;
+void hf_region_registry_lock(void);
+void hf_region_registry_unlock(void);
+uint64_t hf_region_serial_next(void);
+
+/* -- fork.c -- */
+
+void hf_fork_watch(void);
+
+#endif

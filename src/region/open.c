@@ -1,0 +1,424 @@
+/*
+ * open.c: create, attach and close a region; the registry of those that this process has open.
+ *
+ *      open the segment (O_CREAT where it may be made, mode 0600)
+ *      is it ours?  a plain file, owned by us, still with a name ------> HF_DENIED, HF_NOT_REGION
+ *      lock the byte for creators, waiting as long as allowed ---------> HF_TIMEOUT
+ *      no magic?    make it afresh, if we may; the magic comes last ---> HF_NOT_REGION
+ *      check the superblock; map -------------------------------------> HF_FORMAT, HF_CORRUPT, HF_LIMIT
+ *      unlock
+ *
+ * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh. The lock is on the
+ * open file description that becomes the region's own, so it ends with the process.
+ *
+ * Concurrency: the registry has a lock of its own, the outermost. Failure: what was opened is closed again; a segment
+ * that this call made is removed if it could not be finished.
+ */
+#include "region/impl.h"
+
+#include "base/hash.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+struct hf_region *hf_region_registry;
+
+void hf_region_registry_lock(void)
+{
+    pthread_mutex_lock(&registry_mutex);
+}
+
+void hf_region_registry_unlock(void)
+{
+    pthread_mutex_unlock(&registry_mutex);
+}
+
+uint64_t hf_region_serial_next(void)
+{
+    static _Atomic uint64_t next;
+
+    return atomic_fetch_add(&next, 1) + 1;
+}
+
+int hf_region_status(int error)
+{
+    switch (error) {
+    case -ENOSPC:
+    case -EDQUOT:
+    case -EFBIG:
+        hf_os_status(error); /* for hf_os_errno */
+        return HF_NOSPACE;
+    case -ENOENT:
+        return HF_ABSENT;
+    case -EEXIST:
+        return HF_EXISTS;
+    case -EACCES:
+    case -EPERM:
+        return HF_DENIED;
+    default:
+        return hf_os_status(error);
+    }
+}
+
+/* -- the creators' lock -- */
+
+enum { NAP = 1000 * 1000 };
+
+/* Takes the lock, or waits for who has it. */
+static int lock_creation(int fd, int64_t timeout)
+{
+    for (int64_t waited = 0;; waited += NAP) {
+        struct flock how = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_CREATE, .l_len = 1};
+        int result;
+
+        HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_SETLK, &how));
+        if (result != -EAGAIN && result != -EACCES)
+            return result < 0 ? hf_region_status(result) : 0;
+        if (timeout >= 0 && waited >= timeout)
+            return HF_TIMEOUT;
+        result = hf_os_sleep(NAP);
+        if (result < 0)
+            return hf_region_status(result);
+    }
+}
+
+static void unlock_creation(int fd)
+{
+    struct flock how = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_CREATE, .l_len = 1};
+
+    hf_os_lock(fd, F_OFD_SETLK, &how);
+}
+
+/* -- making -- */
+
+static uint64_t super_checksum(const struct hf_superblock *super)
+{
+    return hf_checksum64(super, offsetof(struct hf_superblock, checksum), HF_REGION_MAGIC);
+}
+
+static int make_super(struct hf_superblock *out)
+{
+    uint64_t random[3];
+    int result = hf_os_getrandom_all(random, sizeof random);
+
+    if (result < 0)
+        return hf_region_status(result);
+    *out = (struct hf_superblock){
+        .magic = HF_REGION_MAGIC,
+        .endian = HF_REGION_ENDIAN,
+        .format = HF_REGION_FORMAT,
+        .page_size = HF_REGION_PAGE,
+        .compatible = HF_REGION_COMPATIBLE,
+        .incompatible = HF_REGION_INCOMPATIBLE,
+        .id = {random[0], random[1]},
+        .seed = random[2],
+        .mutex_size = sizeof(pthread_mutex_t),
+        .record_size = HF_REGION_RECORD_SIZE,
+        .ring_at = HF_REGION_RING_AT,
+        .slots_at = HF_REGION_SLOTS_AT,
+        .heap_at = HF_REGION_HEAP_AT,
+    };
+    out->checksum = super_checksum(out);
+    return 0;
+}
+
+/* Fills in a region without versions but the first, which is empty. The segment is mapped, and ours alone. */
+static int fill(hf_region *region)
+{
+    struct hf_superblock super;
+    int status = make_super(&super);
+
+    if (status < 0)
+        return status;
+    struct hf_lock_area *lock = hf_region_at(region, HF_REGION_LOCK_AT);
+    memset(lock, 0, sizeof *lock);
+    status = hf_lock_init(lock);
+    if (status < 0)
+        return status;
+    memset(region->base + HF_REGION_RING_AT, 0, HF_REGION_RING * HF_REGION_RECORD_SIZE);
+    memset(region->base + HF_REGION_SLOTS_AT, 0, HF_REGION_PAGE);
+    atomic_store(&lock->slots, HF_REGION_SLOTS_STEP);
+    struct hf_commit *first = hf_region_commit(region, 1);
+    atomic_store(&first->seen.txid, 1);
+    atomic_store(&first->seen.top, HF_REGION_HEAP_AT);
+    first->txid_again = 1;
+    atomic_store(&lock->published, 1);
+    /* The magic last: until then it is nothing. */
+    struct hf_superblock *at = hf_region_super(region);
+    uint64_t magic = super.magic;
+    super.magic = 0;
+    *at = super;
+    __atomic_store_n(&at->magic, magic, __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* Gives the segment the length, and the pages, that an empty region has. */
+static int provide_pages(int fd)
+{
+    int result;
+
+    HF_OS_RETRY(result, hf_os_fallocate(fd, 0, 0, HF_REGION_SLOTS_AT + HF_REGION_PAGE));
+    if (result == 0)
+        HF_OS_RETRY(result, hf_os_fallocate(fd, 0, HF_REGION_HEAP_AT, HF_REGION_PAGE));
+    return result < 0 ? hf_region_status(result) : 0;
+}
+
+/* -- attaching -- */
+
+static int check_super(const struct hf_superblock *super)
+{
+    if (super->magic == __builtin_bswap64(HF_REGION_MAGIC))
+        return HF_FORMAT;
+    if (super->magic != HF_REGION_MAGIC)
+        return HF_NOT_REGION;
+    if (super->endian != HF_REGION_ENDIAN || super->format != HF_REGION_FORMAT ||
+        (super->incompatible & ~HF_REGION_INCOMPATIBLE) != 0)
+        return HF_FORMAT;
+    if (super->checksum != super_checksum(super))
+        return HF_CORRUPT;
+    if (super->page_size != HF_REGION_PAGE || super->mutex_size != sizeof(pthread_mutex_t) ||
+        super->record_size != HF_REGION_RECORD_SIZE || super->ring_at != HF_REGION_RING_AT ||
+        super->slots_at != HF_REGION_SLOTS_AT || super->heap_at != HF_REGION_HEAP_AT)
+        return HF_FORMAT;
+    return 0;
+}
+
+/* Whose is it, and what? */
+static int check_file(int fd, struct stat *found)
+{
+    int result = hf_os_fstat(fd, found);
+
+    if (result < 0)
+        return hf_region_status(result);
+    if (!S_ISREG(found->st_mode))
+        return HF_NOT_REGION;
+    return found->st_uid == hf_os_geteuid() ? 0 : HF_DENIED;
+}
+
+/* Reads the magic: *blank if there is none. */
+static int read_super(int fd, struct hf_superblock *super, bool *blank)
+{
+    memset(super, 0, sizeof *super);
+    int64_t got = hf_os_pread_all(fd, super, sizeof *super, 0);
+
+    if (got < 0)
+        return hf_region_status((int)got);
+    /* Of a creator who died there are zeros, or nothing. */
+    *blank = super->magic == 0;
+    return 0;
+}
+
+static void link_region(hf_region *region)
+{
+    hf_fork_watch();
+    hf_region_registry_lock();
+    region->next = hf_region_registry;
+    hf_region_registry = region;
+    hf_region_registry_unlock();
+}
+
+static void free_region(hf_region *region)
+{
+    hf_free(region->own);
+    hf_free(region->idle);
+    hf_free(region->txn.scan.pins);
+    hf_free(region->txn.scan.previous);
+    pthread_mutex_destroy(&region->mutex);
+    hf_free(region);
+}
+
+/* A region of this process, with nothing mapped yet. Takes over `fd` unless it fails. */
+static int new_region(int fd, const struct stat *found, hf_region **out)
+{
+    enum { PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX };
+    hf_region *region = hf_alloc(sizeof *region);
+
+    if (region == NULL)
+        return HF_NOMEM;
+    memset(region, 0, sizeof *region);
+    pthread_mutex_init(&region->mutex, NULL);
+    region->own = hf_alloc(HF_REGION_SLOTS_MAX * sizeof(struct hf_slot *));
+    region->idle = hf_alloc(HF_REGION_SLOTS_MAX * sizeof *region->idle);
+    region->txn.scan.pins = hf_alloc(PINS * sizeof(uint64_t));
+    region->txn.scan.previous = hf_alloc(PINS * sizeof(uint64_t));
+    if (region->own == NULL || region->idle == NULL || region->txn.scan.pins == NULL ||
+        region->txn.scan.previous == NULL) {
+        free_region(region);
+        return HF_NOMEM;
+    }
+    region->fd = fd;
+    region->twin_fd = -1;
+    region->pid = hf_os_getpid();
+    region->dev = found->st_dev;
+    region->ino = found->st_ino;
+    region->serial = hf_region_serial_next();
+    region->ops = HF_CPU_SELECT(hf_region_trie_ops);
+    region->txn.region = region;
+    region->txn.scan.open = UINT64_MAX;
+    *out = region;
+    return 0;
+}
+
+/* Makes or checks the segment, whose creators' lock is held, and maps it. */
+static int begin_region(int fd, const hf_region_options *options, hf_region **out)
+{
+    struct hf_superblock super;
+    struct stat found;
+    hf_region *region = NULL;
+    bool blank = true;
+    int status = read_super(fd, &super, &blank);
+
+    if (status == 0 && blank && options->mode == HF_REGION_ATTACH)
+        status = HF_NOT_REGION;
+    else if (status == 0 && !blank && options->mode == HF_REGION_CREATE)
+        status = HF_EXISTS;
+    else if (status == 0)
+        status = blank ? provide_pages(fd) : check_super(&super);
+    if (status == 0)
+        status = check_file(fd, &found);
+    if (status == 0 && found.st_size < HF_REGION_HEAP_AT + HF_REGION_PAGE)
+        status = HF_CORRUPT;
+    if (status == 0)
+        status = new_region(fd, &found, &region);
+    if (status < 0)
+        return status;
+    status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
+    if (status < 0)
+        goto fail;
+    region->lock = hf_region_at(region, HF_REGION_LOCK_AT);
+    region->slots = hf_region_at(region, HF_REGION_SLOTS_AT);
+    if (blank)
+        status = fill(region);
+    if (status < 0) {
+        hf_pages_unmap(region);
+        goto fail;
+    }
+    link_region(region);
+    *out = region;
+    return 0;
+
+fail:
+    free_region(region);
+    return status;
+}
+
+static const hf_region_options attach = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(1000000000)};
+
+/* Makes a region of a descriptor of its own, which it takes over; on failure it is closed. *gone: the segment lost its
+ * name while this waited, so it is not the one that was asked for. */
+static int open_description(int fd, const hf_region_options *options, bool named, bool *gone, hf_region **out)
+{
+    struct stat found;
+    int status = check_file(fd, &found);
+
+    if (status == 0)
+        status = lock_creation(fd, options->timeout);
+    if (status == 0)
+        status = check_file(fd, &found);
+    *gone = status == 0 && named && found.st_nlink == 0;
+    if (status == 0 && !*gone) {
+        status = begin_region(fd, options, out);
+        unlock_creation(fd);
+        if (status == 0)
+            return 0;
+    }
+    hf_os_close(fd);
+    return status;
+}
+
+int hf_region_open(const char *name, const hf_region_options *options, hf_region **out)
+{
+    if (options == NULL)
+        options = &attach;
+    if (name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL || strlen(name) >= HF_OS_NAME_SIZE)
+        return HF_INVALID;
+    for (;;) {
+        bool gone, made = false;
+        int fd = -ENOENT;
+
+        if (options->mode != HF_REGION_ATTACH) {
+            HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
+            made = fd >= 0;
+        }
+        /* It is there already. Somebody may have died making it, so CREATE looks as well. */
+        if (fd == -EEXIST || options->mode == HF_REGION_ATTACH)
+            HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDWR, 0600));
+        if (fd == -ENOENT && options->mode != HF_REGION_ATTACH)
+            continue; /* and now it is gone again */
+        if (fd < 0)
+            return hf_region_status(fd);
+        int status = open_description(fd, options, true, &gone, out);
+        if (status == 0 && gone)
+            continue;
+        if (status < 0 && made && status != HF_EXISTS)
+            hf_os_shm_unlink(name);
+        return status;
+    }
+}
+
+int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
+{
+    char path[32];
+    bool gone;
+    int own;
+
+    if (options == NULL)
+        options = &attach;
+    /* A description of our own: the locks of slots are on it. */
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    HF_OS_RETRY(own, hf_os_open(path, O_RDWR, 0));
+    if (own < 0)
+        return hf_region_status(own);
+    return open_description(own, options, false, &gone, out);
+}
+
+int hf_region_close(hf_region *region)
+{
+    hf_region **link = &hf_region_registry;
+    bool busy;
+
+    hf_region_registry_lock();
+    pthread_mutex_lock(&region->mutex);
+    busy = region->snapshots != NULL || atomic_load(&region->txn.active);
+    while (!busy && *link != region)
+        link = &(*link)->next;
+    if (!busy)
+        *link = region->next;
+    pthread_mutex_unlock(&region->mutex);
+    hf_region_registry_unlock();
+    if (busy)
+        return HF_BUSY;
+    for (uint32_t i = 0; i < HF_REGION_SLOTS_MAX; i++)
+        if (region->owned[i / 8] >> i % 8 & 1)
+            hf_slots_release(region, region->fd, i);
+    /* Nothing can be done about failures here, and nothing is lost by them. */
+    hf_pages_unmap(region);
+    if (region->fd >= 0)
+        hf_os_close(region->fd);
+    free_region(region);
+    return 0;
+}
+
+int hf_region_unlink(const char *name)
+{
+    int result = hf_os_shm_unlink(name);
+
+    return result < 0 ? hf_region_status(result) : 0;
+}
+
+uint64_t hf_region_seed(const hf_region *region)
+{
+    return hf_region_super(region)->seed;
+}
+
+void hf_region_id(const hf_region *region, uint64_t out[2])
+{
+    memcpy(out, hf_region_super(region)->id, sizeof hf_region_super(region)->id);
+}
+
+int hf_region_fd(const hf_region *region)
+{
+    return region->fd;
+}

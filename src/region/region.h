@@ -1,0 +1,177 @@
+/*
+ * region.h: the engine of shared memory, as the layers above it see it (src/value and up; tests and benchmarks).
+ *
+ *      hf_region      a segment, mapped into this process. Threads may share it.
+ *        hf_view      one version, pinned: nothing of it is reused until it is unpinned. On the stack; short-lived
+ *        hf_snapshot  the same for long: any number of them, versions in common share a reader slot
+ *        hf_txn       the writer. One at a time in all processes; it belongs to the thread that began it
+ *
+ * A region holds HF_REGION_TREES tries of byte strings. The caller hashes the keys: any 64 bits that are the same for
+ * the same key will do, seeded with hf_region_seed where keys come from strangers. Two keys are the same if size and
+ * bytes are. What a get gives is borrowed, in the region's memory, and good until the view is unpinned; in a
+ * transaction, until its next change or end.
+ *
+ * Times to wait are in nanoseconds; 0: not at all; negative: for ever.
+ *
+ * Statuses beyond the usual: HF_TIMEOUT where waiting was limited; HF_NOSPACE, nothing changed, try again when there is
+ * space; HF_LIMIT, this process reserved too little address space; HF_SLOTS; HF_LOST after a fork; HF_CORRUPT, what was
+ * read cannot be right.
+ *
+ * fork: a child may go on using the region and the snapshots of its parent. It has none of its parent's
+ * transactions and views: those answer HF_INVALID and HF_LOST, and unpinning such a view does nothing.
+ *
+ * Threads: all of a region's functions may be called at once, except hf_region_close. A snapshot may be read by several
+ * threads, a view and a transaction may not. Nothing here may be called from a signal handler.
+ */
+#ifndef HF_REGION_REGION_H
+#define HF_REGION_REGION_H
+
+#include "region/layout.h"
+
+#include <stdbool.h>
+
+typedef struct hf_region hf_region;
+typedef struct hf_snapshot hf_snapshot;
+typedef struct hf_txn hf_txn;
+
+typedef struct hf_key {
+    uint64_t hash;
+    const void *bytes;
+    size_t size;
+} hf_key;
+
+typedef struct hf_span {
+    const void *bytes;
+    size_t size;
+} hf_span;
+
+/* -- open and close -- */
+
+typedef enum hf_region_mode {
+    HF_REGION_ATTACH, /* it must be there: else HF_ABSENT */
+    HF_REGION_CREATE, /* it must not be there: else HF_EXISTS */
+    HF_REGION_EITHER,
+} hf_region_mode;
+
+typedef struct hf_region_options {
+    hf_region_mode mode;
+    uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
+    int64_t timeout;  /* how long to wait for a creator who is not done yet */
+} hf_region_options;
+
+/* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
+ * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space). `options` may be NULL: attach. */
+int hf_region_open(const char *name, const hf_region_options *options, hf_region **out);
+
+/* The same for a segment that the caller has open for reading and writing; the descriptor stays the caller's. */
+int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out);
+
+/* HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. */
+int hf_region_close(hf_region *region);
+
+/* Removes the name. Who has it open goes on. HF_ABSENT. */
+int hf_region_unlink(const char *name);
+
+uint64_t hf_region_seed(const hf_region *region);
+void hf_region_id(const hf_region *region, uint64_t out[2]);
+
+/* A descriptor of the segment, borrowed: for the process that is to get it. */
+int hf_region_fd(const hf_region *region);
+
+/* -- reading -- */
+
+struct hf_view {
+    hf_region *region;
+    struct hf_slot *slot;
+    uint32_t generation; /* of the region in this process: another one after a fork */
+    struct hf_version version;
+};
+typedef struct hf_view hf_view;
+
+/* Pins the newest version. HF_SLOTS, HF_NOSPACE (slots had to grow), HF_LIMIT, HF_CORRUPT. Never waits for a writer. */
+int hf_view_pin(hf_region *region, hf_view *out);
+void hf_view_unpin(hf_view *view);
+
+/* 1 and the value, 0, HF_CORRUPT, HF_LOST, HF_INVALID (no such tree). */
+int hf_view_get(const hf_view *view, unsigned tree, const hf_key *key, hf_span *value);
+
+uint64_t hf_view_count(const hf_view *view, unsigned tree);
+uint64_t hf_view_txid(const hf_view *view);
+
+/* All entries of a tree, in no particular order: each 1 and an entry, then 0. Borrows the view. */
+typedef struct hf_region_cursor {
+    const hf_view *view;
+    uint64_t left;   /* entries still to come, as the root says */
+    uint64_t budget; /* nodes that may be visited before it cannot be right */
+    int status;
+    uint64_t opaque[33];
+} hf_region_cursor;
+
+int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsigned tree);
+int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+
+/* A version for as long as one likes. As hf_view_pin, or HF_NOMEM. */
+int hf_snapshot_begin(hf_region *region, hf_snapshot **out);
+
+/* A kept version, by its name: HF_ABSENT. */
+int hf_snapshot_begin_kept(hf_region *region, const char *name, hf_snapshot **out);
+const hf_view *hf_snapshot_view(const hf_snapshot *snapshot);
+void hf_snapshot_end(hf_snapshot *snapshot);
+
+/* -- writing -- */
+
+/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
+int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
+
+/* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */
+int hf_txn_commit(hf_txn *txn);
+int hf_txn_abort(hf_txn *txn);
+
+/* All of these: HF_INVALID from another thread, or after the end. put: 1 the key is new, 0 it was there. */
+int hf_txn_get(hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value);
+int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size);
+int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key);
+int hf_txn_clear(hf_txn *txn, unsigned tree);
+int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out);
+
+/* A savepoint is known by its level, 1 being the outermost. Rolling back to one undoes what came after it and keeps it;
+ * releasing one keeps what came after it. Either ends those within it. HF_NOMEM, HF_INVALID; HF_LIMIT: 16,383 in one transaction. */
+int hf_txn_savepoint(hf_txn *txn, unsigned *level);
+int hf_txn_rollback(hf_txn *txn, unsigned level);
+int hf_txn_release(hf_txn *txn, unsigned level);
+
+/* The version that this transaction makes is kept under a name, beyond the life of every process, until it is forgotten.
+ * HF_EXISTS; HF_ABSENT; HF_LIMIT: there are HF_REGION_KEPT_MAX; HF_INVALID: the name is empty or too long. */
+int hf_txn_keep(hf_txn *txn, const char *name);
+int hf_txn_forget(hf_txn *txn, const char *name);
+
+/* -- looking after -- */
+
+typedef struct hf_region_stats {
+    uint64_t txid;
+    uint64_t size;   /* of the file, in bytes */
+    uint64_t top;    /* up to here it is in use, once or still */
+    uint64_t used;   /* bytes of blocks that are not free */
+    uint64_t parked; /* blocks that wait for a pin */
+    uint32_t slots, slots_owned, slots_pinned;
+    uint32_t kept;
+    uint64_t retries; /* of pins, by those who still have their slots */
+    uint32_t owner_died, adopted, revoked;
+    uint64_t counts[HF_REGION_TREES];
+} hf_region_stats;
+
+int hf_region_stats_get(hf_region *region, hf_region_stats *out);
+
+/*
+ * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
+ * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
+ * and where (an offset); or HF_TIMEOUT, HF_NOMEM.
+ */
+typedef struct hf_region_fault {
+    const char *what;
+    uint64_t at;
+} hf_region_fault;
+
+int hf_region_check(hf_region *region, int64_t timeout, hf_region_fault *fault);
+
+#endif

@@ -1,0 +1,236 @@
+/*
+ * snapshot.c: versions that are held for long: by a process, or under a name.
+ *
+ *      snapshots    s1  s2  s3      s4 ...         any number
+ *                     \  |  /        |
+ *      pins            [t 70]      [t 74] ...      a slot each: one for every version that is held
+ *
+ * A snapshot pins the newest version like any view, and then moves the pin to a slot that is kept for snapshots, so
+ * that the slots of views stay few and free. While it moves, both are pinned.
+ *
+ * A kept snapshot is an entry of a table that the commit record refers to, with a version's txid and roots. It pins that
+ * version by being there (recycle.c). A reader of one pins the version that has the table, then the kept version itself,
+ * then makes sure that the newest version still keeps it: whoever forgets it after that scans after that, and
+ * sees the pin.
+ *
+ * Concurrency: under the region's mutex. Failure: HF_NOMEM, HF_SLOTS, HF_ABSENT; nothing is pinned then.
+ */
+#include "region/impl.h"
+
+/* A slot for a pin of a snapshot. */
+static int idle_slot(hf_region *region, struct hf_slot **out)
+{
+    uint32_t slot;
+
+    if (region->idle_count > 0) {
+        *out = &region->slots[region->idle[--region->idle_count]];
+        return 0;
+    }
+    int status = hf_slots_claim(region, region->fd, &slot);
+    if (status < 0)
+        return status;
+    hf_slots_own_mark(region, slot, true);
+    *out = &region->slots[slot];
+    return 0;
+}
+
+/* The pin of this version, counted once more; a new one if there is none. With the mutex, and while the version is
+ * protected by something else. */
+static int share_pin(hf_region *region, uint64_t txid, struct hf_shared_pin **out)
+{
+    struct hf_shared_pin *pin;
+
+    /* The newest are first, and the newest is what is asked for. */
+    for (pin = region->pins; pin != NULL && pin->txid > txid; pin = pin->next)
+        ;
+    if (pin != NULL && pin->txid == txid && pin->slot != NULL) {
+        pin->count++;
+        *out = pin;
+        return 0;
+    }
+    pin = hf_alloc(sizeof *pin);
+    if (pin == NULL)
+        return HF_NOMEM;
+    *pin = (struct hf_shared_pin){.txid = txid, .count = 1};
+    int status = idle_slot(region, &pin->slot);
+    if (status < 0) {
+        hf_free(pin);
+        return status;
+    }
+    atomic_exchange(&pin->slot->pin, HF_PIN_NARROW | txid);
+    struct hf_shared_pin *next = region->pins, *previous = NULL;
+    for (; next != NULL && next->txid > txid; next = next->next)
+        previous = next;
+    pin->next = next;
+    pin->previous = previous;
+    if (next != NULL)
+        next->previous = pin;
+    *(previous != NULL ? &previous->next : &region->pins) = pin;
+    *out = pin;
+    return 0;
+}
+
+static void unshare_pin(hf_region *region, struct hf_shared_pin *pin)
+{
+    if (--pin->count > 0)
+        return;
+    *(pin->previous != NULL ? &pin->previous->next : &region->pins) = pin->next;
+    if (pin->next != NULL)
+        pin->next->previous = pin->previous;
+    if (pin->slot != NULL) {
+        atomic_store(&pin->slot->pin, 0);
+        region->idle[region->idle_count++] = (uint32_t)(pin->slot - region->slots);
+    }
+    hf_free(pin);
+}
+
+static void link_snapshot(hf_region *region, hf_snapshot *snapshot)
+{
+    snapshot->previous = NULL;
+    snapshot->next = region->snapshots;
+    if (snapshot->next != NULL)
+        snapshot->next->previous = snapshot;
+    region->snapshots = snapshot;
+}
+
+int hf_snapshot_begin(hf_region *region, hf_snapshot **out)
+{
+    hf_view view;
+    hf_snapshot *snapshot = hf_alloc(sizeof *snapshot);
+
+    if (snapshot == NULL)
+        return HF_NOMEM;
+    int status = hf_view_pin(region, &view);
+    if (status < 0)
+        goto fail;
+    pthread_mutex_lock(&region->mutex);
+    status = share_pin(region, view.version.txid, &snapshot->pin);
+    if (status == 0) {
+        snapshot->view = view;
+        snapshot->view.slot = NULL;
+        link_snapshot(region, snapshot);
+    }
+    pthread_mutex_unlock(&region->mutex);
+    hf_view_unpin(&view);
+    if (status < 0)
+        goto fail;
+    *out = snapshot;
+    return 0;
+
+fail:
+    hf_free(snapshot);
+    return status;
+}
+
+const hf_view *hf_snapshot_view(const hf_snapshot *snapshot)
+{
+    return &snapshot->view;
+}
+
+void hf_snapshot_end(hf_snapshot *snapshot)
+{
+    hf_region *region = snapshot->view.region;
+
+    pthread_mutex_lock(&region->mutex);
+    if (snapshot->previous != NULL)
+        snapshot->previous->next = snapshot->next;
+    else
+        region->snapshots = snapshot->next;
+    if (snapshot->next != NULL)
+        snapshot->next->previous = snapshot->previous;
+    unshare_pin(region, snapshot->pin);
+    pthread_mutex_unlock(&region->mutex);
+    hf_free(snapshot);
+}
+
+/* -- kept snapshots -- */
+
+int hf_kept_table_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out)
+{
+    uint64_t at = version->kept;
+
+    *out = NULL;
+    if (at == 0)
+        return 0;
+    if (at < HF_REGION_HEAP_AT || at % 8 != 0 || at > version->top - sizeof(struct hf_kept_table))
+        return HF_CORRUPT;
+    const struct hf_kept_table *table = hf_region_at(region, at);
+    if (hf_head_kind(table->head) != HF_KIND_TABLE || table->count > HF_REGION_KEPT_MAX ||
+        at + hf_kept_table_size(table->count) > version->top)
+        return HF_CORRUPT;
+    *out = table;
+    return 0;
+}
+
+const struct hf_kept *hf_kept_find(const struct hf_kept_table *table, const char *name)
+{
+    for (uint64_t i = 0; table != NULL && i < table->count; i++)
+        if (strncmp(table->kept[i].name, name, HF_REGION_NAME_SIZE) == 0)
+            return &table->kept[i];
+    return NULL;
+}
+
+/* Looks the name up in the newest version, pinned as *view. */
+static int find_kept(hf_region *region, const char *name, hf_view *view, struct hf_kept *out)
+{
+    const struct hf_kept_table *table;
+    int status = hf_view_pin(region, view);
+
+    if (status < 0)
+        return status;
+    status = hf_kept_table_at(region, &view->version, &table);
+    const struct hf_kept *kept = status < 0 ? NULL : hf_kept_find(table, name);
+    if (kept != NULL) {
+        *out = *kept;
+        return 0;
+    }
+    hf_view_unpin(view);
+    return status < 0 ? status : HF_ABSENT;
+}
+
+int hf_snapshot_begin_kept(hf_region *region, const char *name, hf_snapshot **out)
+{
+    hf_view view, again;
+    struct hf_kept kept, still;
+    hf_snapshot *snapshot = hf_alloc(sizeof *snapshot);
+
+    if (snapshot == NULL)
+        return HF_NOMEM;
+    int status = find_kept(region, name, &view, &kept);
+    if (status < 0)
+        goto fail;
+    if (kept.txid > view.version.txid) {
+        hf_view_unpin(&view);
+        status = HF_CORRUPT;
+        goto fail;
+    }
+    snapshot->view = view;
+    snapshot->view.slot = NULL;
+    snapshot->view.version.txid = kept.txid;
+    snapshot->view.version.kept = 0;
+    memcpy(snapshot->view.version.trees, kept.trees, sizeof kept.trees);
+    pthread_mutex_lock(&region->mutex);
+    status = share_pin(region, kept.txid, &snapshot->pin);
+    if (status == 0)
+        link_snapshot(region, snapshot);
+    pthread_mutex_unlock(&region->mutex);
+    hf_view_unpin(&view);
+    if (status < 0)
+        goto fail;
+    status = find_kept(region, name, &again, &still);
+    if (status == 0)
+        hf_view_unpin(&again);
+    /* Forgotten meanwhile; perhaps there is a new one of the name. */
+    if (status == 0 && still.txid != kept.txid)
+        status = HF_ABSENT;
+    if (status < 0) {
+        hf_snapshot_end(snapshot);
+        return status;
+    }
+    *out = snapshot;
+    return 0;
+
+fail:
+    hf_free(snapshot);
+    return status;
+}

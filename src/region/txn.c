@@ -1,0 +1,373 @@
+/*
+ * txn.c: transactions: the one writer, from begin to publication.
+ *
+ *      begin      take the lock; copy the published record into hf_txn.state (if this process did not write it)
+ *      changes    to the copy, and to memory that no version has
+ *      savepoint  the copy is copied; blocks made before it are not changed any more
+ *      commit     write the copy to the next place of the ring; exchange `published`; give up the lock
+ *      abort      forget the copy; give up the lock
+ *
+ * Invariants
+ *  T1  Between begin and commit nothing is written that the published record counts (layout.h, L1). So abort, the
+ *      death of the writer and a roll-back need nothing but to forget.
+ *  T2  What is made in a transaction carries its txid. An aborted transaction's txid is used again: what it made
+ *      is in no version.
+ *  T3  The record is whole before it is published, and its place in the ring is that of a record 64 versions older,
+ *      which no reader may still be taking in (slots.c).
+ *
+ * Concurrency: hf_txn is guarded by the writer's lock. Every function first makes sure that it is called by the thread
+ * that began the transaction.
+ *
+ * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
+ * transaction as it was.
+ */
+#include "region/impl.h"
+
+static bool is_mine(const hf_txn *txn)
+{
+    return atomic_load_explicit(&txn->active, memory_order_relaxed) &&
+           atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
+}
+
+/* Copies the published record. */
+static int load(hf_txn *txn, uint64_t txid)
+{
+    const hf_region *region = txn->region;
+    const struct hf_commit *record = hf_region_commit(region, txid);
+    struct hf_version *version = &txn->state.version;
+
+    if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
+        return HF_CORRUPT;
+    version->txid = txid;
+    version->top = record->seen.top;
+    for (int i = 0; i < HF_REGION_TREES; i++)
+        version->trees[i] = (struct hf_tree){record->seen.trees[i].root, record->seen.trees[i].count};
+    version->kept = record->seen.kept;
+    version->used = record->seen.used;
+    version->parked = record->seen.parked;
+    txn->state.heap = record->heap;
+    return version->top % HF_REGION_PAGE == 0 ? 0 : HF_CORRUPT;
+}
+
+/* Ends a transaction, one way or the other. */
+static void end(hf_txn *txn)
+{
+    while (txn->savepoint != NULL) {
+        struct hf_savepoint *savepoint = txn->savepoint;
+        txn->savepoint = savepoint->outer;
+        hf_free(savepoint);
+    }
+    txn->level = 0;
+    memset(txn->cached, 0, sizeof txn->cached);
+    atomic_store(&txn->active, false);
+    hf_lock_release(txn->region);
+}
+
+int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
+{
+    hf_txn *txn = &region->txn;
+    int status = hf_lock_acquire(region, timeout);
+
+    if (status < 0)
+        return status;
+    uint64_t published = atomic_load(&region->lock->published);
+    if (txn->loaded != published) {
+        txn->loaded = 0;
+        status = load(txn, published);
+    }
+    if (status == 0)
+        status = hf_pages_seen(region, txn->state.version.top);
+    if (status == 0 && published == HF_TXID_MAX)
+        status = HF_LIMIT;
+    if (status < 0) {
+        hf_lock_release(region);
+        return status;
+    }
+    txn->loaded = 0;
+    txn->state.version.txid = published + 1;
+    txn->changed = false;
+    txn->reserve = 0;
+    txn->epoch = 0;
+    atomic_store_explicit(&txn->owner, hf_thread_self(), memory_order_relaxed);
+    atomic_store(&txn->active, true);
+    *out = txn;
+    return 0;
+}
+
+int hf_txn_abort(hf_txn *txn)
+{
+    if (!is_mine(txn))
+        return HF_INVALID;
+    end(txn);
+    return 0;
+}
+
+/* Gives the snapshots that are kept of this version its roots. */
+static void fill_kept(hf_txn *txn)
+{
+    struct hf_version *version = &txn->state.version;
+    const struct hf_kept_table *found;
+
+    if (hf_kept_table_at(txn->region, version, &found) < 0 || found == NULL ||
+        hf_head_txid(found->head) != version->txid)
+        return;
+    struct hf_kept_table *table = hf_region_at(txn->region, version->kept);
+    for (uint64_t i = 0; i < table->count; i++)
+        if (table->kept[i].txid == version->txid)
+            memcpy(table->kept[i].trees, version->trees, sizeof version->trees);
+}
+
+static void publish(hf_txn *txn)
+{
+    const struct hf_version *version = &txn->state.version;
+    struct hf_commit *record = hf_region_commit(txn->region, version->txid);
+
+    atomic_store_explicit(&record->seen.txid, version->txid, memory_order_release);
+    atomic_store_explicit(&record->seen.top, version->top, memory_order_release);
+    for (int i = 0; i < HF_REGION_TREES; i++) {
+        atomic_store_explicit(&record->seen.trees[i].root, version->trees[i].root, memory_order_release);
+        atomic_store_explicit(&record->seen.trees[i].count, version->trees[i].count, memory_order_release);
+    }
+    atomic_store_explicit(&record->seen.kept, version->kept, memory_order_release);
+    atomic_store_explicit(&record->seen.used, version->used, memory_order_release);
+    atomic_store_explicit(&record->seen.parked, version->parked, memory_order_release);
+    record->heap = txn->state.heap;
+    record->txid_again = version->txid;
+    /* A read-modify-write, in the one order of all such: publication, and the fence before the next scan. */
+    atomic_exchange(&txn->region->lock->published, version->txid);
+}
+
+int hf_txn_commit(hf_txn *txn)
+{
+    if (!is_mine(txn))
+        return HF_INVALID;
+    if (!txn->changed) {
+        end(txn);
+        return 0;
+    }
+    int status = hf_heap_flush(txn);
+    if (status < 0)
+        return status;
+    fill_kept(txn);
+    publish(txn);
+    txn->loaded = txn->state.version.txid;
+    end(txn);
+    return 0;
+}
+
+void hf_txn_forget_all(hf_region *region)
+{
+    hf_txn *txn = &region->txn;
+
+    while (txn->savepoint != NULL) {
+        struct hf_savepoint *savepoint = txn->savepoint;
+        txn->savepoint = savepoint->outer;
+        hf_free(savepoint);
+    }
+    memset(txn->cached, 0, sizeof txn->cached);
+    txn->level = 0;
+    txn->loaded = 0;
+    /* The scan may have been under way in another thread. */
+    txn->scan.txid = 0;
+    txn->scan.count = txn->scan.previous_count = 0;
+    txn->scan.open = UINT64_MAX;
+    atomic_store(&txn->active, false);
+}
+
+/* -- changes -- */
+
+int hf_txn_get(hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value)
+{
+    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+        return HF_INVALID;
+    return txn->region->ops->txn_get(txn, tree, key, value);
+}
+
+/* After a change: undo it if it failed. */
+static int settle(hf_txn *txn, int status)
+{
+    txn->reserve = 0;
+    if (status < 0)
+        hf_heap_undo(txn);
+    return status;
+}
+
+int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size)
+{
+    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+        return HF_INVALID;
+    if (key->size > UINT32_MAX || size > UINT32_MAX)
+        return HF_LIMIT;
+    txn->made_count = 0;
+    txn->reserve = HF_RESERVE;
+    int status = hf_heap_prepare(txn);
+    if (status == 0)
+        status = txn->region->ops->put(txn, tree, key, value, size);
+    return settle(txn, status);
+}
+
+int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
+{
+    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+        return HF_INVALID;
+    int status = hf_heap_prepare(txn);
+    if (status < 0)
+        return status;
+    return settle(txn, txn->region->ops->remove(txn, tree, key));
+}
+
+int hf_txn_clear(hf_txn *txn, unsigned tree)
+{
+    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+        return HF_INVALID;
+    int status = hf_heap_flush(txn);
+    if (status < 0)
+        return status;
+    struct hf_state before = txn->state;
+    status = txn->region->ops->clear(txn, tree);
+    if (status < 0) {
+        /* The cache held nothing before. */
+        txn->state = before;
+        memset(txn->cached, 0, sizeof txn->cached);
+    }
+    return status;
+}
+
+int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out)
+{
+    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+        return HF_INVALID;
+    *out = txn->state.version.trees[tree].count;
+    return 0;
+}
+
+/* -- savepoints -- */
+
+int hf_txn_savepoint(hf_txn *txn, unsigned *level)
+{
+    if (!is_mine(txn))
+        return HF_INVALID;
+    if (txn->epoch == HF_HEAD_EPOCH_MAX)
+        return HF_LIMIT;
+    struct hf_savepoint *savepoint = hf_alloc(sizeof *savepoint);
+    if (savepoint == NULL)
+        return HF_NOMEM;
+    /* A block in the cache was made before the savepoint: to use it now would be to change what comes back. */
+    int status = hf_heap_flush(txn);
+    if (status < 0) {
+        hf_free(savepoint);
+        return status;
+    }
+    savepoint->outer = txn->savepoint;
+    savepoint->state = txn->state;
+    savepoint->epoch = ++txn->epoch;
+    txn->savepoint = savepoint;
+    *level = ++txn->level;
+    return 0;
+}
+
+/* Ends the savepoints within this level. */
+static void drop_to(hf_txn *txn, unsigned level)
+{
+    for (; txn->level > level; txn->level--) {
+        struct hf_savepoint *savepoint = txn->savepoint;
+        txn->savepoint = savepoint->outer;
+        hf_free(savepoint);
+    }
+}
+
+int hf_txn_rollback(hf_txn *txn, unsigned level)
+{
+    if (!is_mine(txn) || level == 0 || level > txn->level)
+        return HF_INVALID;
+    drop_to(txn, level);
+    txn->state = txn->savepoint->state;
+    memset(txn->cached, 0, sizeof txn->cached);
+    return 0;
+}
+
+int hf_txn_release(hf_txn *txn, unsigned level)
+{
+    if (!is_mine(txn) || level == 0 || level > txn->level)
+        return HF_INVALID;
+    drop_to(txn, level - 1);
+    return 0;
+}
+
+/* -- kept snapshots -- */
+
+/* Puts a table of `count` in the place of *old: the caller fills it in. */
+static int new_table(hf_txn *txn, const struct hf_kept_table *old, uint64_t count, struct hf_kept_table **out)
+{
+    uint64_t at = 0, was = txn->state.version.kept;
+
+    if (count > 0) {
+        int status = hf_heap_alloc(txn, hf_kept_table_size(count), &at);
+        if (status < 0)
+            return status;
+        *out = hf_region_at(txn->region, at);
+        (*out)->head = hf_txn_head(txn, HF_KIND_TABLE);
+        (*out)->count = count;
+    }
+    if (old != NULL)
+        hf_heap_free(txn, was, hf_kept_table_size(old->count), old->head);
+    txn->state.version.kept = at;
+    txn->changed = true;
+    return 0;
+}
+
+static int kept_now(hf_txn *txn, const char *name, const struct hf_kept_table **table, const struct hf_kept **found)
+{
+    if (!is_mine(txn) || name[0] == '\0' || strlen(name) >= HF_REGION_NAME_SIZE)
+        return HF_INVALID;
+    int status = hf_kept_table_at(txn->region, &txn->state.version, table);
+    if (status == 0)
+        status = hf_heap_prepare(txn);
+    if (status == 0)
+        *found = hf_kept_find(*table, name);
+    return status;
+}
+
+int hf_txn_keep(hf_txn *txn, const char *name)
+{
+    const struct hf_kept_table *old = NULL;
+    const struct hf_kept *found = NULL;
+    struct hf_kept_table *table = NULL;
+    int status = kept_now(txn, name, &old, &found);
+
+    if (status < 0)
+        return status;
+    uint64_t count = old == NULL ? 0 : old->count;
+    if (found != NULL)
+        return HF_EXISTS;
+    if (count == HF_REGION_KEPT_MAX)
+        return HF_LIMIT;
+    status = new_table(txn, old, count + 1, &table);
+    if (status < 0)
+        return status;
+    if (old != NULL)
+        memcpy(table->kept, old->kept, count * sizeof(struct hf_kept));
+    table->kept[count] = (struct hf_kept){.txid = txn->state.version.txid};
+    memcpy(table->kept[count].name, name, strlen(name));
+    return 0;
+}
+
+int hf_txn_forget(hf_txn *txn, const char *name)
+{
+    const struct hf_kept_table *old = NULL;
+    const struct hf_kept *found = NULL;
+    struct hf_kept_table *table = NULL;
+    int status = kept_now(txn, name, &old, &found);
+
+    if (status < 0)
+        return status;
+    if (found == NULL)
+        return HF_ABSENT;
+    size_t at = (size_t)(found - old->kept), count = old->count;
+    status = new_table(txn, old, count - 1, &table);
+    if (status < 0 || count == 1)
+        return status;
+    memcpy(table->kept, old->kept, at * sizeof(struct hf_kept));
+    memcpy(table->kept + at, old->kept + at + 1, (count - at - 1) * sizeof(struct hf_kept));
+    return 0;
+}

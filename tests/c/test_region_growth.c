@@ -1,0 +1,299 @@
+/*
+ * What is no longer needed is used again, and no pin holds more than its own version: with readers that stay, that are
+ * stopped, or that died.
+ */
+#include "test_region_support.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+enum { MANY = 100000, UPDATES = 20000, VALUE = 64 };
+
+#define MEGABYTE (UINT64_C(1) << 20)
+
+static hf_key plain_key(uint64_t number, char text[16])
+{
+    random_source random = {number};
+    snprintf(text, 16, "k%011llu", (unsigned long long)number);
+    return (hf_key){random_next(&random), text, 12};
+}
+
+static void plain_put(hf_txn *txn, uint64_t number, uint64_t version)
+{
+    char text[16];
+    uint64_t value[VALUE / 8];
+    hf_key key = plain_key(number, text);
+    for (int i = 0; i < VALUE / 8; i++)
+        value[i] = number * 31 + version + (uint64_t)i;
+    assert_true(hf_txn_put(txn, 0, &key, value, sizeof value) >= 0);
+}
+
+static bool plain_is(const hf_view *view, uint64_t number, uint64_t version)
+{
+    char text[16];
+    uint64_t value[VALUE / 8];
+    hf_key key = plain_key(number, text);
+    hf_span found;
+    if (hf_view_get(view, 0, &key, &found) != 1 || found.size != sizeof value)
+        return false;
+    memcpy(value, found.bytes, sizeof value);
+    for (int i = 0; i < VALUE / 8; i++)
+        if (value[i] != number * 31 + version + (uint64_t)i)
+            return false;
+    return true;
+}
+
+static hf_region *filled(uint64_t count)
+{
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_txn *txn;
+    for (uint64_t i = 0; i < count;) {
+        ok(hf_txn_begin(region, 0, &txn));
+        for (uint64_t end = i + 1000; i < end && i < count; i++)
+            plain_put(txn, i, 0);
+        ok(hf_txn_commit(txn));
+    }
+    return region;
+}
+
+/* Updates of random keys, each in a transaction of its own. */
+static void update(hf_region *region, uint64_t count, int updates, uint64_t version)
+{
+    random_source random = {version};
+    hf_txn *txn;
+    for (int i = 0; i < updates; i++) {
+        ok(hf_txn_begin(region, 0, &txn));
+        plain_put(txn, random_next(&random) % count, version + (uint64_t)i);
+        ok(hf_txn_commit(txn));
+    }
+}
+
+static uint64_t top_of(hf_region *region)
+{
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    return stats.top;
+}
+
+static void expect_growth(hf_region *region, uint64_t before, uint64_t limit)
+{
+    uint64_t growth = top_of(region) - before;
+    if (growth > limit)
+        fail_msg("grew by %llu bytes", (unsigned long long)growth);
+}
+
+static void updates_without_readers_do_not_grow(void **state)
+{
+    hf_region *region = filled(10000);
+    update(region, 10000, 2000, 1000000);
+    uint64_t before = top_of(region);
+    update(region, 10000, 100000, 2000000);
+    expect_growth(region, before, 256 << 10);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+/* Nor is a large value that is replaced again and again. */
+static void large_values_are_used_again(void **state)
+{
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    static unsigned char bytes[3 << 20];
+    hf_key key = {42, "large", 5};
+    hf_txn *txn;
+    uint64_t before = 0;
+    for (int i = 0; i < 300; i++) {
+        memset(bytes, i, sizeof bytes);
+        ok(hf_txn_begin(region, 0, &txn));
+        assert_true(hf_txn_put(txn, 0, &key, bytes, sizeof bytes) >= 0);
+        ok(hf_txn_commit(txn));
+        if (i == 100)
+            before = top_of(region);
+    }
+    expect_growth(region, before, 0);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+static void a_reader_that_stays_holds_one_version(void **state)
+{
+    hf_region *region = filled(MANY);
+    hf_snapshot *snapshot;
+    uint64_t before = top_of(region);
+    ok(hf_snapshot_begin(region, &snapshot));
+    update(region, MANY, UPDATES, 5000000);
+    expect_growth(region, before, 6 * MEGABYTE);
+    for (uint64_t i = 0; i < MANY; i++)
+        assert_true(plain_is(hf_snapshot_view(snapshot), i, 0));
+    region_check(region);
+    hf_snapshot_end(snapshot);
+    uint64_t after = top_of(region);
+    update(region, MANY, UPDATES, 9000000);
+    expect_growth(region, after, 256 << 10);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+static void a_thousand_snapshots_hold_theirs(void **state)
+{
+    enum { SNAPSHOTS = 1000, KEPT_KEYS = 2000 };
+    static hf_snapshot *snapshots[SNAPSHOTS];
+    hf_region *region = filled(KEPT_KEYS);
+    hf_region_stats stats;
+    hf_txn *txn;
+    for (uint64_t i = 0; i < SNAPSHOTS; i++) {
+        ok(hf_snapshot_begin(region, &snapshots[i]));
+        ok(hf_txn_begin(region, 0, &txn));
+        plain_put(txn, i, 7);
+        ok(hf_txn_commit(txn));
+    }
+    update(region, KEPT_KEYS, 3000, 100);
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.slots_pinned >= SNAPSHOTS);
+    assert_true(stats.slots >= SNAPSHOTS && stats.slots < SNAPSHOTS + 200);
+    region_check(region);
+    /* The i-th has the first i keys as updated, and no others. */
+    for (uint64_t i = 0; i < SNAPSHOTS; i += 37)
+        for (uint64_t j = 0; j < SNAPSHOTS; j += 13)
+            assert_true(plain_is(hf_snapshot_view(snapshots[i]), j, j < i ? 7 : 0));
+    for (int i = 0; i < SNAPSHOTS; i++)
+        hf_snapshot_end(snapshots[(i * 617) % SNAPSHOTS]);
+    uint64_t before = top_of(region);
+    update(region, KEPT_KEYS, 20000, 100);
+    expect_growth(region, before, 256 << 10);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+static void many_snapshots_of_a_version_share_a_slot(void **state)
+{
+    enum { SNAPSHOTS = 5000 };
+    static hf_snapshot *snapshots[SNAPSHOTS];
+    hf_region *region = filled(100);
+    hf_region_stats stats;
+    for (int i = 0; i < SNAPSHOTS; i++)
+        ok(hf_snapshot_begin(region, &snapshots[i]));
+    ok(hf_region_stats_get(region, &stats));
+    assert_int_equal(stats.slots_owned, 2);
+    for (int i = 0; i < SNAPSHOTS; i++)
+        hf_snapshot_end(snapshots[i]);
+    ok(hf_region_close(region));
+}
+
+static void a_kept_snapshot_holds_its_version(void **state)
+{
+    hf_region *region = filled(10000);
+    hf_snapshot *snapshot;
+    hf_txn *txn;
+    ok(hf_txn_begin(region, 0, &txn));
+    plain_put(txn, 3, 77);
+    ok(hf_txn_keep(txn, "then"));
+    ok(hf_txn_commit(txn));
+    update(region, 10000, UPDATES, 1000);
+    region_check(region);
+    hf_region *again = region_again(region);
+    ok(hf_region_close(region));
+    ok(hf_snapshot_begin_kept(again, "then", &snapshot));
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_true(plain_is(hf_snapshot_view(snapshot), i, i == 3 ? 77 : 0));
+    /* Forgotten, it lasts as long as its reader. */
+    ok(hf_txn_begin(again, 0, &txn));
+    ok(hf_txn_forget(txn, "then"));
+    ok(hf_txn_commit(txn));
+    update(again, 10000, 2000, 2000);
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_true(plain_is(hf_snapshot_view(snapshot), i, i == 3 ? 77 : 0));
+    hf_snapshot_end(snapshot);
+    uint64_t before = top_of(again);
+    update(again, 10000, UPDATES, 3000);
+    expect_growth(again, before, 256 << 10);
+    region_check(again);
+    ok(hf_region_close(again));
+}
+
+/* A reader that was stopped between its open pin and the narrow one: its pin is taken away. */
+static void a_stopped_reader_is_passed_by(void **state)
+{
+    hf_region *region = filled(10000);
+    hf_region *other = region_again(region);
+    uint32_t slot;
+    ok(hf_slots_claim(other, other->fd, &slot));
+    hf_slots_own_mark(other, slot, true);
+    atomic_store(&other->slots[slot].pin, HF_PIN_OPEN | atomic_load(&other->lock->published));
+    uint64_t before = top_of(region);
+    update(region, 10000, 50000, 100);
+    expect_growth(region, before, 1 * MEGABYTE);
+    assert_int_equal(atomic_load(&other->slots[slot].pin), HF_PIN_REVOKED);
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    assert_int_equal(stats.revoked, 1);
+    region_check(region);
+    ok(hf_region_close(other));
+    ok(hf_region_close(region));
+}
+
+/* And what it does when it goes on: it begins again, on the same slot. */
+static void a_reader_whose_pin_was_revoked_begins_again(void **state)
+{
+    hf_region *region = filled(10);
+    hf_view view;
+    ok(hf_view_pin(region, &view));
+    struct hf_slot *slot = view.slot;
+    hf_view_unpin(&view);
+    /* Nobody else uses a slot that is revoked: the view gets another one. */
+    atomic_store(&slot->pin, HF_PIN_REVOKED);
+    ok(hf_view_pin(region, &view));
+    assert_ptr_not_equal(view.slot, slot);
+    assert_int_equal(atomic_load(&view.slot->pin), HF_PIN_NARROW | view.version.txid);
+    hf_view_unpin(&view);
+    ok(hf_region_close(region));
+}
+
+static void a_dead_reader_is_passed_by(void **state)
+{
+    hf_region *region = filled(10000);
+    int pipes[2];
+    char byte;
+    ok(pipe(pipes));
+    pid_t child = fork();
+    if (child == 0) {
+        hf_snapshot *snapshot;
+        byte = hf_snapshot_begin(region, &snapshot) == 0 ? 'y' : 'n';
+        _exit(write(pipes[1], &byte, 1) == 1 && pause() == 0);
+    }
+    assert_int_equal(read(pipes[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    close(pipes[0]);
+    close(pipes[1]);
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.slots_owned >= 2 && stats.slots_pinned >= 1);
+    update(region, 10000, 2000, 100);
+    ok(kill(child, SIGKILL));
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    update(region, 10000, 30000, 100);
+    ok(hf_region_stats_get(region, &stats));
+    assert_int_equal(stats.adopted, 1);
+    /* What is left is the pin that looking took. Its slot without a pin waits for somebody who needs one. */
+    assert_int_equal(stats.slots_pinned, 1);
+    uint64_t before = top_of(region);
+    update(region, 10000, 30000, 100);
+    expect_growth(region, before, 256 << 10);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(updates_without_readers_do_not_grow),
+        cmocka_unit_test(large_values_are_used_again),
+        cmocka_unit_test(a_reader_that_stays_holds_one_version),
+        cmocka_unit_test(a_thousand_snapshots_hold_theirs),
+        cmocka_unit_test(many_snapshots_of_a_version_share_a_slot),
+        cmocka_unit_test(a_kept_snapshot_holds_its_version),
+        cmocka_unit_test(a_stopped_reader_is_passed_by),
+        cmocka_unit_test(a_reader_whose_pin_was_revoked_begins_again),
+        cmocka_unit_test(a_dead_reader_is_passed_by),
+    };
+    return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);
+}

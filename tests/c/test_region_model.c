@@ -1,0 +1,258 @@
+/*
+ * Random programs on a region, against arrays: transactions, savepoints, snapshots, kept snapshots, through two mappings of
+ * one segment. After each step the contents are compared, and after each transaction the whole region is checked.
+ */
+#include "test_region_support.h"
+
+enum { SNAPSHOTS = 6, KEPT = 3, LEVELS = 4, SPACE = 64 << 20 };
+
+typedef struct program {
+    random_source random;
+    hf_region *regions[2]; /* two mappings */
+    model now;             /* as published */
+    struct {
+        hf_snapshot *snapshot;
+        model model;
+    } snapshots[SNAPSHOTS];
+    struct {
+        bool is_kept;
+        model model;
+    } kept[KEPT];
+} program;
+
+static program the;
+
+static void name_of(int i, char name[16])
+{
+    snprintf(name, 16, "kept %d", i);
+}
+
+static void change(program *p, hf_txn *txn, model *m)
+{
+    int tree = (int)random_below(&p->random, TREES), key = (int)random_below(&p->random, KEYS);
+    switch (random_below(&p->random, 60)) {
+    case 0:
+        ok(both_clear(txn, m, tree));
+        break;
+    case 1:
+        for (int i = 0; i < 60; i++)
+            assert_true(both_put(txn, m, tree, (key + i) % KEYS, (int)random_below(&p->random, VALUES)) >= 0);
+        break;
+    default:
+        if (random_below(&p->random, 3) == 0)
+            assert_true(both_remove(txn, m, tree, key) >= 0);
+        else
+            assert_true(both_put(txn, m, tree, key, (int)random_below(&p->random, VALUES)) >= 0);
+    }
+}
+
+static void expect_in_txn(hf_txn *txn, const model *m, int tree, int key)
+{
+    char text[64];
+    hf_key k = key_of(key, text);
+    hf_span value;
+    int found = hf_txn_get(txn, (unsigned)tree, &k, &value);
+    assert_int_equal(found, m->value[tree][key] != ABSENT);
+    if (found)
+        assert_true(value_is(m->value[tree][key], key, &value));
+}
+
+static void transaction(program *p)
+{
+    static model levels[LEVELS + 1];
+    hf_region *region = p->regions[random_below(&p->random, 2)];
+    hf_txn *txn, *second;
+    unsigned level = 0;
+    model mine = p->now;
+    int forgotten = -1, kept = -1;
+    char name[16];
+    ok(hf_txn_begin(region, -1, &txn));
+    assert_int_equal(hf_txn_begin(p->regions[0], -1, &second), HF_BUSY);
+    unsigned steps = random_below(&p->random, 30);
+    for (unsigned i = 0; i < steps; i++) {
+        unsigned what = random_below(&p->random, 20), which;
+        if (what == 0 && level < LEVELS) {
+            ok(hf_txn_savepoint(txn, &which));
+            assert_int_equal(which, ++level);
+            levels[level] = mine;
+        } else if (what == 1 && level > 0) {
+            level = 1 + random_below(&p->random, level);
+            ok(hf_txn_rollback(txn, level));
+            mine = levels[level];
+        } else if (what == 2 && level > 0) {
+            level = random_below(&p->random, level);
+            ok(hf_txn_release(txn, level + 1));
+        } else {
+            change(p, txn, &mine);
+        }
+        for (int tree = 0; tree < TREES; tree++)
+            expect_in_txn(txn, &mine, tree, (int)random_below(&p->random, KEYS));
+    }
+    int slot = (int)random_below(&p->random, KEPT);
+    name_of(slot, name);
+    if (level == 0 && random_below(&p->random, 4) == 0) {
+        if (p->kept[slot].is_kept) {
+            ok(hf_txn_forget(txn, name));
+            assert_int_equal(hf_txn_forget(txn, name), HF_ABSENT);
+            forgotten = slot;
+        } else {
+            ok(hf_txn_keep(txn, name));
+            assert_int_equal(hf_txn_keep(txn, name), HF_EXISTS);
+            kept = slot;
+        }
+    }
+    /* What readers see has not changed. */
+    assert_true(region_is_model(p->regions[0], &p->now));
+    if (random_below(&p->random, 4) == 0) {
+        ok(hf_txn_abort(txn));
+    } else {
+        ok(hf_txn_commit(txn));
+        p->now = mine;
+        if (forgotten >= 0)
+            p->kept[forgotten].is_kept = false;
+        if (kept >= 0) {
+            p->kept[kept].is_kept = true;
+            p->kept[kept].model = mine;
+        }
+    }
+    assert_int_equal(hf_txn_abort(txn), HF_INVALID);
+    assert_true(region_is_model(p->regions[1], &p->now));
+}
+
+static void snapshots(program *p)
+{
+    unsigned i = random_below(&p->random, SNAPSHOTS);
+    hf_region *region = p->regions[i % 2];
+    if (p->snapshots[i].snapshot != NULL) {
+        assert_true(view_is_model(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model));
+        hf_snapshot_end(p->snapshots[i].snapshot);
+        p->snapshots[i].snapshot = NULL;
+        return;
+    }
+    if (random_below(&p->random, 3) > 0) {
+        ok(hf_snapshot_begin(region, &p->snapshots[i].snapshot));
+        p->snapshots[i].model = p->now;
+        return;
+    }
+    int slot = (int)random_below(&p->random, KEPT);
+    char name[16];
+    name_of(slot, name);
+    int status = hf_snapshot_begin_kept(region, name, &p->snapshots[i].snapshot);
+    assert_int_equal(status, p->kept[slot].is_kept ? 0 : HF_ABSENT);
+    p->snapshots[i].model = p->kept[slot].model;
+}
+
+static void run_program(uint64_t seed, int steps)
+{
+    program *p = &the;
+    memset(p, 0, sizeof *p);
+    p->random.state = seed;
+    p->regions[0] = region_new(SPACE);
+    p->regions[1] = region_again(p->regions[0]);
+    model_clear(&p->now);
+    for (int step = 0; step < steps; step++) {
+        if (random_below(&p->random, 3) == 0)
+            snapshots(p);
+        else
+            transaction(p);
+        region_check(p->regions[step % 2]);
+        for (int i = 0; i < SNAPSHOTS; i++)
+            if (p->snapshots[i].snapshot != NULL)
+                assert_true(view_is(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model, step % 2));
+    }
+    for (int i = 0; i < SNAPSHOTS; i++)
+        if (p->snapshots[i].snapshot != NULL)
+            hf_snapshot_end(p->snapshots[i].snapshot);
+    ok(hf_region_close(p->regions[0]));
+    ok(hf_region_close(p->regions[1]));
+}
+
+static void random_programs(void **state)
+{
+    int programs = getenv("TORTURE") != NULL ? 400 : 4;
+    for (the_mode = 0; the_mode < HASH_MODES; the_mode++)
+        for (int i = 0; i < programs; i++)
+            run_program((uint64_t)(i * 10 + (int)the_mode), 120);
+    the_mode = HASH_MIXED;
+}
+
+static void an_empty_region_has_nothing(void **state)
+{
+    hf_region *region = region_new(SPACE);
+    static model m;
+    model_clear(&m);
+    assert_true(region_is_model(region, &m));
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+static void a_put_of_what_is_there_changes_nothing(void **state)
+{
+    hf_region *region = region_new(SPACE);
+    static model m;
+    hf_txn *txn;
+    hf_view view;
+    model_clear(&m);
+    ok(hf_txn_begin(region, 0, &txn));
+    assert_int_equal(both_put(txn, &m, 0, 5, 40), 1);
+    ok(hf_txn_commit(txn));
+    ok(hf_view_pin(region, &view));
+    uint64_t txid = hf_view_txid(&view);
+    hf_view_unpin(&view);
+    ok(hf_txn_begin(region, 0, &txn));
+    assert_int_equal(both_put(txn, &m, 0, 5, 40), 0);
+    ok(hf_txn_commit(txn));
+    ok(hf_view_pin(region, &view));
+    assert_int_equal(hf_view_txid(&view), txid);
+    hf_view_unpin(&view);
+    assert_true(region_is_model(region, &m));
+    ok(hf_region_close(region));
+}
+
+static void regions_in_use_are_not_closed(void **state)
+{
+    hf_region *region = region_new(SPACE);
+    hf_snapshot *snapshot;
+    hf_txn *txn;
+    ok(hf_snapshot_begin(region, &snapshot));
+    assert_int_equal(hf_region_close(region), HF_BUSY);
+    hf_snapshot_end(snapshot);
+    ok(hf_txn_begin(region, 0, &txn));
+    assert_int_equal(hf_region_close(region), HF_BUSY);
+    ok(hf_txn_abort(txn));
+    ok(hf_region_close(region));
+}
+
+static void a_transaction_has_as_many_savepoints_as_it_may(void **state)
+{
+    hf_region *region = region_new(SPACE);
+    static model m;
+    hf_txn *txn;
+    unsigned level, made = 0;
+    int status;
+    model_clear(&m);
+    ok(hf_txn_begin(region, 0, &txn));
+    while ((status = hf_txn_savepoint(txn, &level)) == 0) {
+        made++;
+        assert_true(both_put(txn, &m, 0, (int)(made % KEYS), (int)(made % VALUES)) >= 0);
+        ok(hf_txn_release(txn, level));
+    }
+    assert_int_equal(status, HF_LIMIT);
+    assert_int_equal(made, HF_HEAD_EPOCH_MAX);
+    ok(hf_txn_commit(txn));
+    assert_true(region_is_model(region, &m));
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_region_has_nothing),
+        cmocka_unit_test(a_put_of_what_is_there_changes_nothing),
+        cmocka_unit_test(regions_in_use_are_not_closed),
+        cmocka_unit_test(random_programs),
+        cmocka_unit_test(a_transaction_has_as_many_savepoints_as_it_may),
+    };
+    return cmocka_run_group_tests_name("region/model", tests, NULL, NULL);
+}

@@ -1,0 +1,255 @@
+/*
+ * test_region_support.h: regions for tests, and a model of one: an array.
+ *
+ *      model      value[tree][key]: a number, or ABSENT; the number says how long the value is, and what bytes it has
+ */
+#ifndef HF_TEST_REGION_SUPPORT_H
+#define HF_TEST_REGION_SUPPORT_H
+
+#include "region/impl.h"
+#include "region/region.h"
+
+#include "base/fault.h"
+
+#include <holdfast/status.h>
+
+#include "cm.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { KEYS = 300, TREES = 2, ABSENT = -1, VALUES = 1000 };
+
+typedef struct model {
+    int value[TREES][KEYS];
+    uint64_t count[TREES];
+} model;
+
+typedef enum hash_mode { HASH_MIXED, HASH_HIGH_4, HASH_GROUPS, HASH_CONSTANT, HASH_MODES } hash_mode;
+
+static hash_mode the_mode;
+
+typedef struct random_source {
+    uint64_t state;
+} random_source;
+
+static inline uint64_t random_next(random_source *random)
+{
+    uint64_t x = random->state += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static inline unsigned random_below(random_source *random, unsigned below)
+{
+    return (unsigned)(random_next(random) % below);
+}
+
+static inline uint64_t hash_of(int key)
+{
+    random_source random = {(uint64_t)key};
+    switch (the_mode) {
+    case HASH_HIGH_4:
+        return (uint64_t)key << 60 | 0x123456789abcdefu;
+    case HASH_GROUPS:
+        random.state = (uint64_t)(key % 37);
+        return random_next(&random);
+    case HASH_CONSTANT:
+        return 0x5555555555555555u;
+    default:
+        return random_next(&random);
+    }
+}
+
+/* A key of 0 to 40 bytes; `text` is where it goes. */
+static inline hf_key key_of(int key, char text[64])
+{
+    int size = key == 0 ? 0 : snprintf(text, 64, "key %d%.*s", key, key % 29, "-----------------------------");
+    return (hf_key){hash_of(key), text, (size_t)size};
+}
+
+/* And back: what follows the key in its record may look like more of it. */
+static inline int number_of(const hf_key *key)
+{
+    char text[64] = "";
+    if (key->size == 0)
+        return 0;
+    if (key->size >= sizeof text)
+        return -1;
+    memcpy(text, key->bytes, key->size);
+    return atoi(text + 4);
+}
+
+/* Mostly short; some take large blocks. */
+static inline size_t value_size(int value)
+{
+    if (value % 97 == 96)
+        return 17000 + (size_t)value * 61;
+    return value % 13 == 12 ? (size_t)value * 7 : (size_t)value % 90;
+}
+
+enum { LONGEST = 17000 + VALUES * 61 };
+
+static inline void value_fill(int value, int key, unsigned char *out)
+{
+    size_t size = value_size(value);
+    for (size_t i = 0; i < size; i++)
+        out[i] = (unsigned char)((unsigned)value * 31u + (unsigned)key * 7u + (unsigned)i * 13u);
+}
+
+static inline bool value_is(int value, int key, const hf_span *found)
+{
+    const unsigned char *bytes = found->bytes;
+    if (found->size != value_size(value))
+        return false;
+    for (size_t i = 0; i < found->size; i++)
+        if (bytes[i] != (unsigned char)((unsigned)value * 31u + (unsigned)key * 7u + (unsigned)i * 13u))
+            return false;
+    return true;
+}
+
+#define ok(status) assert_int_equal((status), 0)
+
+/* A segment of this test alone; its name is free again at once. */
+static inline void region_name(char name[64])
+{
+    static unsigned count;
+    snprintf(name, 64, "/hf-test-%d-%u", (int)getpid(), count++);
+}
+
+static inline hf_region *region_new(uint64_t reserve)
+{
+    char name[64];
+    hf_region *region;
+    hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = reserve};
+    region_name(name);
+    ok(hf_region_open(name, &options, &region));
+    ok(hf_region_unlink(name));
+    return region;
+}
+
+/* Another view of the same segment, as another process would have it. */
+static inline hf_region *region_again(hf_region *region)
+{
+    hf_region *again;
+    ok(hf_region_open_fd(hf_region_fd(region), NULL, &again));
+    return again;
+}
+
+static inline void region_check(hf_region *region)
+{
+    hf_region_fault fault;
+    int status = hf_region_check(region, -1, &fault);
+    if (status < 0)
+        fail_msg("hf_region_check: %s: %s at %#llx", hf_status_name(status), fault.what,
+                 (unsigned long long)fault.at);
+}
+
+static inline void model_clear(model *m)
+{
+    for (int tree = 0; tree < TREES; tree++) {
+        m->count[tree] = 0;
+        for (int key = 0; key < KEYS; key++)
+            m->value[tree][key] = ABSENT;
+    }
+}
+
+/* Whether the view and the model have the same in this tree, by look-up and by iteration. */
+static inline bool view_is(const hf_view *view, const model *m, int tree)
+{
+    char text[64];
+    hf_span value;
+    hf_key key;
+    hf_region_cursor cursor;
+    uint64_t seen = 0;
+    if (hf_view_count(view, (unsigned)tree) != m->count[tree])
+        return false;
+    for (int i = 0; i < KEYS; i++) {
+        key = key_of(i, text);
+        int found = hf_view_get(view, (unsigned)tree, &key, &value);
+        if (found != (m->value[tree][i] != ABSENT))
+            return false;
+        if (found && !value_is(m->value[tree][i], i, &value))
+            return false;
+    }
+    if (hf_region_cursor_begin(&cursor, view, (unsigned)tree) < 0)
+        return false;
+    for (;;) {
+        int more = hf_region_cursor_next(&cursor, &key, &value);
+        if (more < 0)
+            return false;
+        if (more == 0)
+            return seen == m->count[tree];
+        int number = number_of(&key);
+        if (number < 0 || number >= KEYS || !value_is(m->value[tree][number], number, &value))
+            return false;
+        seen++;
+    }
+}
+
+static inline bool view_is_model(const hf_view *view, const model *m)
+{
+    for (int tree = 0; tree < TREES; tree++)
+        if (!view_is(view, m, tree))
+            return false;
+    return true;
+}
+
+/* Whether the newest version is the model. */
+static inline bool region_is_model(hf_region *region, const model *m)
+{
+    hf_view view;
+    if (hf_view_pin(region, &view) < 0)
+        return false;
+    bool is = view_is_model(&view, m);
+    hf_view_unpin(&view);
+    return is;
+}
+
+/* Makes the change in the region, and then in the model. A status, or what put or remove answered. */
+static inline int both_put(hf_txn *txn, model *m, int tree, int key, int value)
+{
+    char text[64];
+    static unsigned char bytes[LONGEST];
+    hf_key k = key_of(key, text);
+    value_fill(value, key, bytes);
+    int status = hf_txn_put(txn, (unsigned)tree, &k, bytes, value_size(value));
+    if (status < 0)
+        return status;
+    if (status != (m->value[tree][key] == ABSENT))
+        return HF_INVALID;
+    m->count[tree] += (uint64_t)status;
+    m->value[tree][key] = value;
+    return status;
+}
+
+static inline int both_remove(hf_txn *txn, model *m, int tree, int key)
+{
+    char text[64];
+    hf_key k = key_of(key, text);
+    int status = hf_txn_remove(txn, (unsigned)tree, &k);
+    if (status < 0)
+        return status;
+    if (status != (m->value[tree][key] != ABSENT))
+        return HF_INVALID;
+    m->count[tree] -= (uint64_t)status;
+    m->value[tree][key] = ABSENT;
+    return status;
+}
+
+static inline int both_clear(hf_txn *txn, model *m, int tree)
+{
+    int status = hf_txn_clear(txn, (unsigned)tree);
+    if (status < 0)
+        return status;
+    m->count[tree] = 0;
+    for (int key = 0; key < KEYS; key++)
+        m->value[tree][key] = ABSENT;
+    return 0;
+}
+
+#endif
