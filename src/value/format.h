@@ -23,6 +23,7 @@
 #ifndef HF_VALUE_FORMAT_H
 #define HF_VALUE_FORMAT_H
 
+#include "base/bits.h"
 #include "value/buffer.h"
 #include "value/calendar.h"
 #include "value/codec.h"
@@ -292,10 +293,11 @@ static inline void hf_put_int(hf_buffer *out, hf_span integer)
 
 static inline void hf_put_int64(hf_buffer *out, int64_t number)
 {
-    uint8_t bytes[8];
-    for (unsigned i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)((uint64_t)number >> (8 * i));
-    hf_put_int(out, hf_span_of(bytes, sizeof bytes));
+    /* The bits but the sign; -1 has none, and takes a byte. */
+    uint64_t bits = (uint64_t)(number < 0 ? ~number : number);
+    unsigned size = number == 0 ? 0 : bits == 0 ? 1 : (hf_log2_64(bits) + 1) / 8 + 1;
+    hf_buffer_put_byte(out, HF_TAG_INT + size);
+    hf_put_le(out, (uint64_t)number, size);
 }
 
 #endif
