@@ -14,7 +14,7 @@
  *
  *      a block   +------------------------------+--------------------------------------------------+
  *                | head: kind, birth, savepoint | node: maps, entries, links   (hf_node)           |
- *                |                              | record: hash, lengths, key, value  (hf_record)   |
+ *                |                              | record: hash, sizes, key, value    (hf_record)   |
  *                |                              | table of large queues, table of kept snapshots   |
  *                +------------------------------+--------------------------------------------------+
  *                or, without a head and aligned to 1 KiB, cells of a free queue  (hf_cells)
@@ -39,6 +39,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -272,15 +273,56 @@ _Static_assert(offsetof(struct hf_node, slots) == 16, "layout");
 #define HF_ENTRY_OFFSET ((UINT64_C(1) << 48) - 1)
 #define HF_ENTRY_TAG_SHIFT 48
 
+/* A key and a value, 20 bytes before them. The 16 bits of the hash that are in the entry are not repeated here. */
 struct hf_record {
     uint64_t head;
-    uint64_t hash;
-    uint32_t key_size;
+    uint64_t hash_and_size; /* 48 bits of the key's hash; above them its size, or HF_KEY_LONG */
     uint32_t value_size;
-    unsigned char bytes[]; /* the key, then the value */
+    unsigned char bytes[]; /* the size of a long key, 4 bytes; the key; the value */
 };
 
-_Static_assert(offsetof(struct hf_record, bytes) == 24, "layout");
+#define HF_KEY_LONG 0xffffu
+#define HF_RECORD_BYTES 20
+
+_Static_assert(offsetof(struct hf_record, hash_and_size) == 8, "layout");
+_Static_assert(offsetof(struct hf_record, value_size) == 16, "layout");
+_Static_assert(offsetof(struct hf_record, bytes) == HF_RECORD_BYTES, "layout");
+
+/* What hash_and_size is for such a key. */
+static inline uint64_t hf_record_word(uint64_t hash, uint64_t key_size)
+{
+    return (hash & HF_ENTRY_OFFSET) | (key_size < HF_KEY_LONG ? key_size : HF_KEY_LONG) << HF_ENTRY_TAG_SHIFT;
+}
+
+static inline bool hf_record_is_long(const struct hf_record *record)
+{
+    return record->hash_and_size >> HF_ENTRY_TAG_SHIFT == HF_KEY_LONG;
+}
+
+static inline uint32_t hf_record_key_size(const struct hf_record *record)
+{
+    uint32_t size = (uint32_t)(record->hash_and_size >> HF_ENTRY_TAG_SHIFT);
+    if (hf_record_is_long(record))
+        memcpy(&size, record->bytes, sizeof size);
+    return size;
+}
+
+static inline unsigned char *hf_record_key(struct hf_record *record)
+{
+    return record->bytes + (hf_record_is_long(record) ? sizeof(uint32_t) : 0);
+}
+
+/* The bytes that a record takes up, and that one for such a key and value would. */
+static inline uint64_t hf_record_size_for(uint64_t key_size, uint64_t value_size)
+{
+    return HF_RECORD_BYTES + (key_size < HF_KEY_LONG ? 0 : sizeof(uint32_t)) + key_size + value_size;
+}
+
+static inline uint64_t hf_record_size(const struct hf_record *record)
+{
+    return HF_RECORD_BYTES + (hf_record_is_long(record) ? sizeof(uint32_t) : 0) +
+           (uint64_t)hf_record_key_size(record) + record->value_size;
+}
 
 /* An entry of a free queue: a block, and the versions [birth, unlink) that had it. */
 struct hf_cell {

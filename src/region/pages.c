@@ -26,7 +26,7 @@
 
 enum {
     FIRST_STEP = 256 << 10,
-    LARGEST_STEP = 8 << 20,
+    LARGEST_STEP = 2 << 20,
 };
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)

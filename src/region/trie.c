@@ -102,11 +102,6 @@ static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
     return node;
 }
 
-static uint64_t record_size(const struct hf_record *record)
-{
-    return sizeof *record + (uint64_t)record->key_size + record->value_size;
-}
-
 __attribute__((noinline, cold)) static struct hf_record *record_at_fault(trie_ctx *ctx)
 {
     ctx->fault = HF_CORRUPT;
@@ -120,7 +115,8 @@ static inline struct hf_record *record_at(trie_ctx *ctx, uint64_t entry)
     if (__builtin_expect(from >= ctx->span || offset % 8 != 0, 0))
         return record_at_fault(ctx);
     struct hf_record *record = (struct hf_record *)(void *)(ctx->base + offset);
-    if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD || record_size(record) > ctx->span - from, 0))
+    if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD || hf_record_size(record) > ctx->span - from,
+                         0))
         return record_at_fault(ctx);
     return record;
 }
@@ -130,22 +126,33 @@ static inline trie_key trie_key_of(const trie_entry *entry)
     return entry->word;
 }
 
+static uint64_t hash_of(const struct hf_record *record, uint64_t entry)
+{
+    return (record->hash_and_size & HF_ENTRY_OFFSET) | (entry & ~HF_ENTRY_OFFSET);
+}
+
 static inline int trie_hash(trie_ctx *ctx, const trie_entry *entry, uint64_t *out)
 {
     const struct hf_record *record = record_at(ctx, entry->word);
     if (record == NULL)
         return HF_CORRUPT;
-    *out = record->hash;
+    *out = hash_of(record, entry->word);
     return 0;
+}
+
+/* Behind a record: so many bytes of key, then the value. */
+static inline unsigned char *value_of(struct hf_record *record)
+{
+    return hf_record_key(record) + hf_record_key_size(record);
 }
 
 static int same_keys(trie_ctx *ctx, uint64_t a, uint64_t b)
 {
-    const struct hf_record *left = record_at(ctx, a), *right = record_at(ctx, b);
+    struct hf_record *left = record_at(ctx, a), *right = record_at(ctx, b);
     if (left == NULL || right == NULL)
         return HF_CORRUPT;
-    return left->hash == right->hash && left->key_size == right->key_size &&
-           memcmp(left->bytes, right->bytes, left->key_size) == 0;
+    return hash_of(left, a) == hash_of(right, b) && hf_record_key_size(left) == hf_record_key_size(right) &&
+           memcmp(hf_record_key(left), hf_record_key(right), hf_record_key_size(left)) == 0;
 }
 
 static inline int trie_same_key(trie_ctx *ctx, const trie_entry *entry, trie_key key)
@@ -155,20 +162,20 @@ static inline int trie_same_key(trie_ctx *ctx, const trie_entry *entry, trie_key
     const hf_key *wanted = ctx->key;
     if (entry->word >> HF_ENTRY_TAG_SHIFT != wanted->hash >> HF_ENTRY_TAG_SHIFT)
         return 0;
-    const struct hf_record *record = record_at(ctx, entry->word);
+    struct hf_record *record = record_at(ctx, entry->word);
     if (record == NULL)
         return HF_CORRUPT;
-    return record->hash == wanted->hash && record->key_size == wanted->size &&
-           memcmp(record->bytes, wanted->bytes, wanted->size) == 0;
+    return record->hash_and_size == hf_record_word(wanted->hash, wanted->size) &&
+           hf_record_key_size(record) == wanted->size &&
+           (wanted->size == 0 || memcmp(hf_record_key(record), wanted->bytes, wanted->size) == 0);
 }
 
 static int trie_same_value(trie_ctx *ctx, const trie_entry *a, const trie_entry *b)
 {
-    const struct hf_record *left = record_at(ctx, a->word), *right = record_at(ctx, b->word);
+    struct hf_record *left = record_at(ctx, a->word), *right = record_at(ctx, b->word);
     if (left == NULL || right == NULL)
         return HF_CORRUPT;
-    return left->value_size == right->value_size &&
-           memcmp(left->bytes + left->key_size, right->bytes + right->key_size, left->value_size) == 0;
+    return left->value_size == right->value_size && memcmp(value_of(left), value_of(right), left->value_size) == 0;
 }
 
 static inline bool trie_identical(const trie_entry *a, const trie_entry *b)
@@ -238,7 +245,7 @@ static void free_record(trie_ctx *ctx, const trie_entry *entry)
 {
     const struct hf_record *record = record_at(ctx, entry->word);
     if (record != NULL)
-        hf_heap_free(ctx->txn, entry->word & HF_ENTRY_OFFSET, record_size(record), record->head);
+        hf_heap_free(ctx->txn, entry->word & HF_ENTRY_OFFSET, hf_record_size(record), record->head);
 }
 
 static void trie_shell_free(trie_ctx *ctx, trie_link link)
@@ -263,19 +270,21 @@ static int make_record(trie_ctx *ctx, trie_entry *out)
         return ctx->fault;
     const hf_key *key = ctx->key;
     uint64_t at;
-    int status = hf_heap_alloc(ctx->txn, sizeof(struct hf_record) + key->size + ctx->value_size, &at);
+    int status = hf_heap_alloc(ctx->txn, hf_record_size_for(key->size, ctx->value_size), &at);
     if (status < 0)
         return status;
     ctx->span = ctx->txn->state.version.top - HF_REGION_HEAP_AT;
     struct hf_record *record = (struct hf_record *)(void *)(ctx->base + at);
     record->head = hf_txn_head(ctx->txn, HF_KIND_RECORD);
-    record->hash = key->hash;
-    record->key_size = (uint32_t)key->size;
+    record->hash_and_size = hf_record_word(key->hash, key->size);
     record->value_size = (uint32_t)ctx->value_size;
+    uint32_t size = (uint32_t)key->size;
+    if (hf_record_is_long(record))
+        memcpy(record->bytes, &size, sizeof size);
     if (key->size > 0)
-        memcpy(record->bytes, key->bytes, key->size);
+        memcpy(hf_record_key(record), key->bytes, key->size);
     if (ctx->value_size > 0)
-        memcpy(record->bytes + key->size, ctx->value, ctx->value_size);
+        memcpy(value_of(record), ctx->value, ctx->value_size);
     ctx->made = out->word = at | key->hash >> HF_ENTRY_TAG_SHIFT << HF_ENTRY_TAG_SHIFT;
     return 0;
 }
@@ -311,13 +320,13 @@ static int trie_replace(trie_ctx *ctx, const trie_entry *stored, const trie_entr
     struct hf_record *record = record_at(ctx, stored->word);
     if (record == NULL)
         return HF_CORRUPT;
-    unsigned char *value = record->bytes + record->key_size;
+    unsigned char *value = value_of(record);
     if (record->value_size == ctx->value_size &&
         (ctx->value_size == 0 || memcmp(value, ctx->value, ctx->value_size) == 0))
         return UNCHANGED;
     if (hf_txn_owns(ctx->txn, record->head) &&
-        hf_heap_code(record_size(record)) ==
-            hf_heap_code(sizeof *record + (uint64_t)record->key_size + ctx->value_size)) {
+        hf_heap_code(hf_record_size(record)) ==
+            hf_heap_code(hf_record_size_for(hf_record_key_size(record), ctx->value_size))) {
         record->value_size = (uint32_t)ctx->value_size;
         if (ctx->value_size > 0)
             memmove(value, ctx->value, ctx->value_size);
@@ -376,10 +385,10 @@ static inline void trie_digest_save(trie_ctx *ctx, trie_link link, uint64_t dige
 
 /* -- reading -- */
 
-static void span_of(const struct hf_record *record, hf_span *value)
+static void span_of(struct hf_record *record, hf_span *value)
 {
     if (value != NULL)
-        *value = (hf_span){record->bytes + record->key_size, record->value_size};
+        *value = (hf_span){value_of(record), record->value_size};
 }
 
 static inline int find(trie_ctx *ctx, trie_link root, const hf_key *key, hf_span *value)
@@ -390,7 +399,7 @@ static inline int find(trie_ctx *ctx, trie_link root, const hf_key *key, hf_span
     if (__builtin_expect(ctx->fault < 0, 0))
         return ctx->fault;
     if (found > 0)
-        span_of((const struct hf_record *)(const void *)(ctx->base + (entry.word & HF_ENTRY_OFFSET)), value);
+        span_of((struct hf_record *)(void *)(ctx->base + (entry.word & HF_ENTRY_OFFSET)), value);
     return found;
 }
 
@@ -428,7 +437,7 @@ static int region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *va
     ctx.budget = cursor->budget;
     const trie_entry *entry = trie_cursor_next(&ctx, at);
     cursor->budget = ctx.budget;
-    const struct hf_record *record = entry == NULL ? NULL : record_at(&ctx, entry->word);
+    struct hf_record *record = entry == NULL ? NULL : record_at(&ctx, entry->word);
     /* The walk and the count that is kept with the root must come to the same. */
     if (ctx.fault < 0 || (entry != NULL) != (cursor->left > 0))
         return HF_CORRUPT;
@@ -436,7 +445,7 @@ static int region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *va
         return 0;
     cursor->left--;
     if (key != NULL)
-        *key = (hf_key){record->hash, record->bytes, record->key_size};
+        *key = (hf_key){hash_of(record, entry->word), hf_record_key(record), hf_record_key_size(record)};
     span_of(record, value);
     return 1;
 }

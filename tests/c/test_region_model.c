@@ -245,12 +245,49 @@ static void a_transaction_has_as_many_savepoints_as_it_may(void **state)
     ok(hf_region_close(region));
 }
 
+/* Sizes around the one from which a key's own size is kept elsewhere. */
+static void keys_of_all_sizes(void **state)
+{
+    static const size_t sizes[] = {0, 1, 65533, 65534, 65535, 65536, 300000};
+    static unsigned char bytes[300000];
+    hf_region *region = region_new(SPACE);
+    hf_span found;
+    hf_txn *txn;
+    for (hash_mode mode = HASH_MIXED; mode <= HASH_CONSTANT; mode = mode == HASH_MIXED ? HASH_CONSTANT : mode + 1) {
+        the_mode = mode;
+        for (int removes = 0; removes < 2; removes++) {
+            ok(hf_txn_begin(region, 0, &txn));
+            for (size_t i = 0; i < LENGTH(sizes); i++) {
+                hf_key key = {hash_of((int)i), bytes, sizes[i]};
+                if (removes)
+                    assert_int_equal(hf_txn_remove(txn, 3, &key), 1);
+                else
+                    assert_int_equal(hf_txn_put(txn, 3, &key, &sizes[i], sizeof sizes[i]), 1);
+                for (size_t j = 0; j < LENGTH(sizes); j++) {
+                    hf_key other = {hash_of((int)j), bytes, sizes[j]};
+                    int there = hf_txn_get(txn, 3, &other, &found);
+                    assert_int_equal(there, (j <= i) != (removes == 1));
+                    if (there) {
+                        assert_int_equal(found.size, sizeof sizes[j]);
+                        assert_memory_equal(found.bytes, &sizes[j], sizeof sizes[j]);
+                    }
+                }
+            }
+            ok(hf_txn_commit(txn));
+            region_check(region);
+        }
+    }
+    the_mode = HASH_MIXED;
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_region_has_nothing),
         cmocka_unit_test(a_put_of_what_is_there_changes_nothing),
         cmocka_unit_test(regions_in_use_are_not_closed),
+        cmocka_unit_test(keys_of_all_sizes),
         cmocka_unit_test(random_programs),
         cmocka_unit_test(a_transaction_has_as_many_savepoints_as_it_may),
     };
