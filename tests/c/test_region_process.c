@@ -101,7 +101,11 @@ static bool transfer(hf_region *region, int writer, random_source *random)
     unsigned level;
     if (hf_txn_begin(region, -1, &txn) < 0)
         return false;
-    uint64_t count = get_number(txn, COUNTERS + writer);
+    /* Whoever had this part before was perhaps killed between its commit and the acknowledgement. */
+    uint64_t count = get_number(txn, COUNTERS + writer), acknowledged = atomic_load(&board->acknowledged[writer]);
+    if (count != acknowledged && count != acknowledged + 1)
+        return false;
+    atomic_store(&board->acknowledged[writer], count);
     unsigned moves = 1 + random_below(random, 8);
     for (unsigned i = 0; i < moves; i++) {
         int from = (int)random_below(random, ACCOUNTS), to = (int)random_below(random, ACCOUNTS);
