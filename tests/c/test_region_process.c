@@ -344,8 +344,12 @@ static void a_child_keeps_its_parents_snapshots(void **state)
 static void a_dead_parents_pins_are_not_its_childs(void **state)
 {
     hf_region *region = accounts_new();
+    /* Both write, in any order, each in one piece. */
+    struct {
+        char who;
+        pid_t child;
+    } told[2], message = {0};
     int pipes[2];
-    char byte;
     ok(pipe(pipes));
     pid_t middle = fork();
     if (middle == 0) {
@@ -356,28 +360,23 @@ static void a_dead_parents_pins_are_not_its_childs(void **state)
         if (child == 0) {
             alarm(60); /* its parent's death is what the test is about */
             hf_snapshot_end(snapshot);
-            byte = 'c';
-            if (write(pipes[1], &byte, 1) != 1)
+            message.who = 'c';
+            if (write(pipes[1], &message, sizeof message) != sizeof message)
                 _exit(1);
             for (;;)
                 pause();
         }
-        byte = begun == 0 ? 'm' : 'x';
-        if (write(pipes[1], &byte, 1) != 1 || write(pipes[1], &child, sizeof child) != sizeof child)
+        message.who = begun == 0 ? 'm' : 'x';
+        message.child = child;
+        if (write(pipes[1], &message, sizeof message) != sizeof message)
             _exit(1);
         for (;;)
             pause();
     }
-    pid_t child = 0;
-    char first, second;
-    assert_int_equal(read(pipes[0], &first, 1), 1);
-    /* The two write in any order; the child's number follows the 'm'. */
-    if (first == 'm')
-        assert_int_equal(read(pipes[0], &child, sizeof child), sizeof child);
-    assert_int_equal(read(pipes[0], &second, 1), 1);
-    if (second == 'm')
-        assert_int_equal(read(pipes[0], &child, sizeof child), sizeof child);
-    assert_true((first == 'm' && second == 'c') || (first == 'c' && second == 'm'));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(read(pipes[0], &told[i], sizeof told[i]), sizeof told[i]);
+    assert_int_equal(told[0].who + told[1].who, 'm' + 'c');
+    pid_t child = told[0].who == 'm' ? told[0].child : told[1].child;
     hf_region_stats stats;
     ok(hf_region_stats_get(region, &stats));
     assert_int_equal(stats.slots_pinned, 2);
