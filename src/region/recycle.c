@@ -335,5 +335,8 @@ void hf_recycle_harvest(struct hf_txn *txn)
     }
     if (scan->txid + 1 < txn->state.version.txid || scan->count > 0 || scan->open != UINT64_MAX)
         scan_again(txn, true);
+    /* Pins may have come and gone while others wrote, or before this process was here. */
+    if (scan->unpark == 0)
+        scan->unpark = txn->state.version.parked;
     unpark(txn, HARVESTED);
 }

@@ -217,7 +217,7 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
     for (;;) {
         uint64_t txid = atomic_load(&region->lock->published);
         const struct hf_record_seen *seen = &hf_region_commit(region, txid)->seen;
-        out->txid = txid;
+        uint64_t written = atomic_load_explicit(&seen->txid, memory_order_acquire);
         out->top = atomic_load_explicit(&seen->top, memory_order_acquire);
         for (int i = 0; i < HF_REGION_TREES; i++) {
             out->trees[i].root = atomic_load_explicit(&seen->trees[i].root, memory_order_acquire);
@@ -225,8 +225,11 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
         }
         out->kept = atomic_load_explicit(&seen->kept, memory_order_acquire);
         uint64_t later = atomic_load(&region->lock->published);
-        if (__builtin_expect(later - txid < HF_REGION_RING - 1, 1))
+        if (__builtin_expect(later - txid < HF_REGION_RING - 1, 1)) {
+            /* Another record in its place is damage: a number that is none tells the caller. */
+            out->txid = written == txid ? txid : UINT64_MAX;
             return txid;
+        }
         atomic_fetch_add_explicit(&slot->retries, 1, memory_order_relaxed);
     }
 }
@@ -245,7 +248,8 @@ int hf_view_pin(hf_region *region, hf_view *out)
                 return status;
         }
         uint64_t txid = read_version(region, slot, &view.version), expected = open;
-        if (__builtin_expect(atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | txid), 1)) {
+        if (__builtin_expect(
+                atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | (txid & HF_TXID_MAX)), 1)) {
             view.slot = slot;
             break;
         }

@@ -49,17 +49,28 @@ static int load(hf_txn *txn, uint64_t txid)
     return version->top % HF_REGION_PAGE == 0 ? 0 : HF_CORRUPT;
 }
 
-/* Ends a transaction, one way or the other. */
-static void end(hf_txn *txn)
+/* Ends the savepoints within this level. */
+static void drop_to(hf_txn *txn, unsigned level)
 {
-    while (txn->savepoint != NULL) {
+    for (; txn->level > level; txn->level--) {
         struct hf_savepoint *savepoint = txn->savepoint;
         txn->savepoint = savepoint->outer;
         hf_free(savepoint);
     }
-    txn->level = 0;
+}
+
+/* Forgets what was under way. */
+static void forget(hf_txn *txn)
+{
+    drop_to(txn, 0);
     memset(txn->cached, 0, sizeof txn->cached);
     atomic_store(&txn->active, false);
+}
+
+/* Ends a transaction, one way or the other. */
+static void end(hf_txn *txn)
+{
+    forget(txn);
     hf_lock_release(txn->region);
 }
 
@@ -70,6 +81,11 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
 
     if (status < 0)
         return status;
+    /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
+    if (atomic_load(&txn->active)) {
+        txn->loaded = 0;
+        forget(txn);
+    }
     uint64_t published = atomic_load(&region->lock->published);
     if (txn->loaded != published) {
         txn->loaded = 0;
@@ -159,19 +175,12 @@ void hf_txn_forget_all(hf_region *region)
 {
     hf_txn *txn = &region->txn;
 
-    while (txn->savepoint != NULL) {
-        struct hf_savepoint *savepoint = txn->savepoint;
-        txn->savepoint = savepoint->outer;
-        hf_free(savepoint);
-    }
-    memset(txn->cached, 0, sizeof txn->cached);
-    txn->level = 0;
+    forget(txn);
     txn->loaded = 0;
     /* The scan may have been under way in another thread. */
     txn->scan.txid = 0;
     txn->scan.count = txn->scan.previous_count = 0;
     txn->scan.open = UINT64_MAX;
-    atomic_store(&txn->active, false);
 }
 
 /* -- changes -- */
@@ -264,16 +273,6 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level)
     txn->savepoint = savepoint;
     *level = ++txn->level;
     return 0;
-}
-
-/* Ends the savepoints within this level. */
-static void drop_to(hf_txn *txn, unsigned level)
-{
-    for (; txn->level > level; txn->level--) {
-        struct hf_savepoint *savepoint = txn->savepoint;
-        txn->savepoint = savepoint->outer;
-        hf_free(savepoint);
-    }
 }
 
 int hf_txn_rollback(hf_txn *txn, unsigned level)

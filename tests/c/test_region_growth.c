@@ -282,6 +282,33 @@ static void a_dead_reader_is_passed_by(void **state)
     ok(hf_region_close(region));
 }
 
+/* What another process parked, this one finds, though it never saw the pin. */
+static void what_others_parked_is_used_again(void **state)
+{
+    hf_region *region = filled(10000);
+    hf_region *other = region_again(region);
+    hf_region_stats stats;
+    hf_snapshot *snapshot;
+    ok(hf_snapshot_begin(other, &snapshot));
+    update(other, 10000, 30000, 100);
+    hf_snapshot_end(snapshot);
+    ok(hf_region_stats_get(region, &stats));
+    uint64_t parked = stats.parked;
+    assert_true(parked > 10000);
+    ok(hf_region_close(other));
+    /* It needs more of every size, and before it gets that from the system it looks there. */
+    hf_txn *txn;
+    for (uint64_t i = 10000; i < 40000; i++) {
+        ok(hf_txn_begin(region, 0, &txn));
+        plain_put(txn, i, 1);
+        ok(hf_txn_commit(txn));
+    }
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.parked < parked / 20);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_stopped_reader_is_passed_by),
         cmocka_unit_test(a_reader_whose_pin_was_revoked_begins_again),
         cmocka_unit_test(a_dead_reader_is_passed_by),
+        cmocka_unit_test(what_others_parked_is_used_again),
     };
     return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);
 }

@@ -155,6 +155,53 @@ static void a_transaction_belongs_to_its_thread(void **state)
     ok(hf_region_close(region));
 }
 
+static void *end_in_the_middle(void *unused)
+{
+    hf_txn *txn;
+    unsigned level;
+    uint64_t bytes;
+    expect(hf_txn_begin(region, -1, &txn) == 0);
+    for (int i = 0; i < 200; i++) {
+        hf_key key = number_key(i % NUMBERS, &bytes);
+        expect(hf_txn_put(txn, 0, &key, "something", (size_t)(i % 9)) >= 0);
+        if (i % 50 == 49)
+            expect(hf_txn_savepoint(txn, &level) == 0);
+    }
+    return NULL;
+}
+
+/* A thread that ends without ending its transaction is a dead writer, though its process lives. */
+static void a_transaction_ends_with_its_thread(void **state)
+{
+    pthread_t thread;
+    hf_txn *txn;
+    uint64_t bytes;
+    region = region_new(64 << 20);
+    hf_region *again = region_again(region);
+    for (int turn = 0; turn < 4; turn++) {
+        ok(pthread_create(&thread, NULL, end_in_the_middle, NULL));
+        ok(pthread_join(thread, NULL));
+        ok(hf_txn_begin(turn % 2 == 0 ? region : again, -1, &txn));
+        unsigned level;
+        assert_int_equal(hf_txn_rollback(txn, 1), HF_INVALID);
+        ok(hf_txn_savepoint(txn, &level));
+        assert_int_equal(level, 1);
+        for (int i = 0; i < NUMBERS; i++) {
+            hf_key key = number_key(i, &bytes);
+            assert_int_equal(hf_txn_put(txn, 0, &key, &turn, sizeof turn), turn == 0);
+        }
+        ok(hf_txn_commit(txn));
+        region_check(region);
+    }
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    assert_int_equal(stats.owner_died, 4);
+    assert_int_equal(stats.counts[0], NUMBERS);
+    assert_int_equal(atomic_load(&wrong), 0);
+    ok(hf_region_close(again));
+    ok(hf_region_close(region));
+}
+
 /* More threads at once than this process has slots: it claims more. */
 static void *pin_and_wait(void *barrier)
 {
@@ -190,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_transaction_belongs_to_its_thread),
+        cmocka_unit_test(a_transaction_ends_with_its_thread),
         cmocka_unit_test(each_thread_finds_a_slot),
         cmocka_unit_test(threads_share_a_region),
     };
