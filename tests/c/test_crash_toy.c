@@ -10,9 +10,17 @@
 #include "power.h"
 #include "toy.h"
 
-static struct hf_report report_of(const char *tool, const char *name, uint64_t most)
+/* A fork of a process with a sanitizer's shadow takes some ten milliseconds. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FORKS = 1 };
+#else
+enum { FORKS = 8 };
+#endif
+
+static struct hf_report report_of(const char *tool, const char *name, uint64_t most, bool found)
 {
-    return (struct hf_report){.tool = tool, .subject = name, .unit = "tries", .most = most, .quiet = true};
+    return (struct hf_report){
+        .tool = tool, .subject = name, .unit = "tries", .most = most, .quiet = true, .one = found};
 }
 
 static void expect_found(const struct hf_report *report, bool found)
@@ -32,17 +40,17 @@ static void expect_found(const struct hf_report *report, bool found)
 static void power(const struct hf_subject *subject, uint64_t images, bool found)
 {
     const struct hf_power_options options = HF_POWER_DEFAULTS;
-    struct hf_report report = report_of("power", subject->name, images);
+    struct hf_report report = report_of("power", subject->name, images, found);
 
     hf_power_run(subject, &options, &report);
     expect_found(&report, found);
-    assert_int_equal(report.count, images);
+    assert_true(found || report.count == images);
 }
 
 static void faults(const struct hf_subject *subject, bool found)
 {
     struct hf_power_options options = HF_POWER_DEFAULTS;
-    struct hf_report report = report_of("faults", subject->name, 0);
+    struct hf_report report = report_of("faults", subject->name, 0, found);
 
     /* More than one seed: not each closes and opens at the same places. */
     for (options.seed = 1; options.seed <= 3 && (report.violations == 0 || !found); options.seed++)
@@ -53,7 +61,7 @@ static void faults(const struct hf_subject *subject, bool found)
 static void kills(const struct hf_subject *subject, uint64_t most, bool found)
 {
     struct hf_kill_options options = HF_KILL_DEFAULTS;
-    struct hf_report report = report_of("kills", subject->name, most);
+    struct hf_report report = report_of("kills", subject->name, most, found);
 
     options.longest = 3000;
     hf_kill_run(subject, &options, &report);
@@ -63,7 +71,7 @@ static void kills(const struct hf_subject *subject, uint64_t most, bool found)
 static void steps(const struct hf_subject *subject, unsigned stride, bool found)
 {
     struct hf_kill_options options = HF_KILL_DEFAULTS;
-    struct hf_report report = report_of("steps", subject->name, 0);
+    struct hf_report report = report_of("steps", subject->name, 0, found);
 
     options.stride = stride;
     hf_steps_run(subject, &options, &report);
@@ -74,12 +82,12 @@ static void damage(const struct hf_subject *subject, uint64_t files, bool found)
 {
     const struct hf_damage_options options = HF_DAMAGE_DEFAULTS;
     struct hf_damage_counts counts = {0};
-    struct hf_report report = report_of("damage", subject->name, files);
+    struct hf_report report = report_of("damage", subject->name, files, found);
 
     hf_damage_run(subject, &options, &counts, &report);
     expect_found(&report, found);
-    assert_int_equal(report.count, files);
     if (!found) {
+        assert_int_equal(report.count, files);
         assert_int_equal(counts.refused + counts.unharmed + counts.stepped_back, files);
         assert_true(counts.refused > files / 4 && counts.unharmed > files / 10 && counts.unchanged > 0);
     }
@@ -88,7 +96,7 @@ static void damage(const struct hf_subject *subject, uint64_t files, bool found)
 static void clients(const struct hf_clients_subject *subject, uint64_t most, bool found)
 {
     struct hf_kill_options options = HF_KILL_DEFAULTS;
-    struct hf_report report = report_of("clients", subject->name, most);
+    struct hf_report report = report_of("clients", subject->name, most, found);
 
     options.longest = 2000;
     hf_clients_run(subject, &options, &report);
@@ -109,24 +117,24 @@ static void nothing_is_found_by_failing_calls(void **state)
 
 static void nothing_is_found_by_kills(void **state)
 {
-    kills(&toy_right, 40, false);
-    kills(&toy_shared_right, 60, false);
+    kills(&toy_right, 5 * FORKS, false);
+    kills(&toy_shared_right, 8 * FORKS, false);
 }
 
 static void nothing_is_found_by_steps(void **state)
 {
-    steps(&toy_right, 20, false);
-    steps(&toy_shared_right, 5, false);
+    steps(&toy_right, 320 / FORKS, false);
+    steps(&toy_shared_right, 120 / FORKS, false);
 }
 
 static void nothing_is_found_in_damaged_files(void **state)
 {
-    damage(&toy_right, 400, false);
+    damage(&toy_right, 50 * FORKS, false);
 }
 
 static void nothing_is_found_by_clients(void **state)
 {
-    clients(&toy_shared_right_clients, 60, false);
+    clients(&toy_shared_right_clients, 8 * FORKS, false);
 }
 
 /* -- one fault each -- */
@@ -194,17 +202,17 @@ static void a_descriptor_that_is_left_open_is_found(void **state)
 
 static void a_version_that_is_published_early_is_found(void **state)
 {
-    steps(&toy_shared_early, 1, true);
+    steps(&toy_shared_early, 3, true);
 }
 
 static void a_version_that_is_changed_in_place_is_found(void **state)
 {
-    steps(&toy_shared_in_place, 1, true);
+    steps(&toy_shared_in_place, 3, true);
 }
 
 static void what_a_dead_writer_left_is_found(void **state)
 {
-    steps(&toy_shared_no_rollback, 1, true);
+    steps(&toy_shared_no_rollback, 3, true);
 }
 
 static void writers_without_a_lock_are_found(void **state)
@@ -225,7 +233,7 @@ static void a_store_that_crashes_on_damage_is_found(void **state)
 {
     static const struct hf_subject crashing = {"crashing", crashing_session};
     const struct hf_damage_options options = HF_DAMAGE_DEFAULTS;
-    struct hf_report report = report_of("damage", "crashing", 5);
+    struct hf_report report = report_of("damage", "crashing", 5, false);
 
     hf_damage_run(&crashing, &options, NULL, &report);
     assert_int_equal(report.count, 5);
@@ -284,7 +292,7 @@ static void a_section_that_does_not_end_is_found(void **state)
 {
     static const struct hf_subject endless = {"endless", endless_session};
     struct hf_kill_options options = HF_KILL_DEFAULTS;
-    struct hf_report report = report_of("steps", "endless", 0);
+    struct hf_report report = report_of("steps", "endless", 0, true);
 
     options.most_steps = 300;
     options.stride = 20;
@@ -294,7 +302,7 @@ static void a_section_that_does_not_end_is_found(void **state)
 
 static void a_report_says_how_it_went(void **state)
 {
-    struct hf_report report = report_of("power", "toy", 2);
+    struct hf_report report = report_of("power", "toy", 2, false);
 
     assert_int_equal(hf_report_close(&report), 1); /* nothing tried is nothing shown */
     hf_report_run(&report, &(struct hf_run){.violated = false});

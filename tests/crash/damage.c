@@ -265,7 +265,7 @@ static int look(struct damage *damage)
 
         for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
             signal(fatal[i], SIG_DFL);
-        alarm(30);
+        alarm(120);
         hf_run_session(damage->subject, &run);
         *damage->verdict =
             (struct verdict){run.recovered, run.refused, run.stepped_back, run.violated, run.digest, ""};

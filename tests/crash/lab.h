@@ -109,6 +109,7 @@ struct hf_report {
     uint64_t most; /* so many, 0: no limit */
     double until;  /* and no longer, as of hf_report_now; 0: no limit */
     uint64_t count, violations;
+    bool one;            /* stop at the first violation */
     bool quiet;          /* keep the violations for the test that wants them */
     const char *skipped; /* why nothing could be tried here */
     char where[1024];    /* what is being tried */
@@ -129,7 +130,7 @@ void hf_report_run(struct hf_report *report, const struct hf_run *run);
 int hf_report_close(const struct hf_report *report);
 
 /*
- * In a tool's main: if the process crashes, or a try takes more than a minute, say where, and close the report with
+ * In a tool's main: if the process crashes, or a try takes more than two minutes, say where, and close the report with
  * this as a violation.
  */
 void hf_report_guard(struct hf_report *report);
