@@ -1,6 +1,6 @@
 /*
- * test_trie_cost.h: structural operations cost what differs, counted in looks at nodes (trie_at) and in calls of foreign
- * code. Part of test_trie_program.h.
+ * test_trie_cost.h: structural operations cost what differs, counted in looks at nodes (trie_at) and in calls of
+ * foreign code. Part of test_trie_program.h.
  *
  * The tries are of the numbers 0 .. 32767, each its own hash: three full levels, all entries in the third.
  *
