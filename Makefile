@@ -28,7 +28,8 @@ C_FILES := $(wildcard include/holdfast/*.h src/*/*.[ch] python/src/*.[ch] tests/
 
 .NOTPARALLEL:
 .PHONY: help setup build demo test layers test-c test-asan test-python test-wheel typing \
-	asan tsan fuzz torture bench fmt tidy install clean build-asan build-tsan build-fuzz
+	asan tsan fuzz torture bench fmt tidy install clean build-asan build-tsan build-fuzz \
+	need-clang-format need-clang-tidy
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -114,11 +115,16 @@ bench: build ## measure, beside other libraries
 		{ $(PY) bench/run.py --install && touch .venv/.holdfast-bench; }
 	@$(PY) bench/run.py $(BENCH_ARGS)
 
-fmt: ## clang-format over all C
+# What `make setup` does not provide, since only those who change the C code want it.
+need-clang-format need-clang-tidy:
+	@command -v $(@:need-%=%) >/dev/null || \
+		{ echo "make: missing $(@:need-%=%); install with: sudo apt-get install $(@:need-%=%)" >&2; exit 1; }
+
+fmt: need-clang-format ## clang-format over all C
 	clang-format -i $(C_FILES)
 
 # One process a file: with several, clang-tidy 14 crashes.
-tidy: build ## clang-tidy over all C
+tidy: need-clang-tidy build ## clang-tidy over all C
 	@printf '%s\n' $(filter-out fuzz/%,$(filter %.c,$(C_FILES))) | xargs -P 2 -n 1 clang-tidy --quiet -p build
 
 install: setup ## the C library, its headers and pkg-config file, into PREFIX

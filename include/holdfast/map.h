@@ -63,8 +63,8 @@ typedef struct hf_pair {
 /*
  * Maps as keys or values of maps: the word's `ptr` is a hf_map, never NULL (HF_INVALID when it is stored). One type
  * for all: each map knows its own types, which need a hash where the map is hashed (as a key is). Keeping counts it.
- * Equality is hf_map_equal, the hash hf_map_hash. Nesting may be 200,000 levels deep and more: none of keep, drop, equality and
- * hash needs more C stack for it (with one exception, see hf_map_equal).
+ * Equality is hf_map_equal, the hash hf_map_hash. Nesting may be 200,000 levels deep and more: none of keep, drop,
+ * equality and hash needs more C stack for it (with one exception, see hf_map_equal).
  */
 extern HF_API const hf_type hf_type_map;
 
@@ -161,15 +161,18 @@ typedef int hf_map_resolver(void *user, hf_value key, hf_value left, hf_value ri
  * The union: every key of either. For one that both have, `resolve` says what becomes of it, or, if that is NULL, the
  * right value wins; the stored key is the left one. With a resolver, keys in what the operands share are put to
  * it as well, so the whole of both is visited; without one shared nodes are not entered. HF_INVALID for a choice
- * that is none. Compares keys that share a slot; hashes those that turn out to differ, or meet a node.
+ * that is none.
+ *
+ * Costs the nodes in which they differ: O(changes * log n) for versions of one map, and O(the smaller one) for a
+ * small map and a large one built apart; with a resolver O(both). Compares keys that share a slot; hashes those that
+ * turn out to differ, or meet a node.
  */
 HF_API HF_MUST_CHECK int hf_map_merge(const hf_map *left, const hf_map *right, hf_map_resolver *resolve, void *user,
                                       hf_map **out);
 
 /*
  * The keys of left that right has too (intersection) or has not (difference), with left's values; the keys that just
- * one of them has (symmetric difference). Values are not compared. Shared nodes are not entered, except to count them
- * where they are lost.
+ * one of them has (symmetric difference). Values are not compared. Costs what hf_map_merge does without a resolver.
  */
 HF_API HF_MUST_CHECK int hf_map_intersection(const hf_map *left, const hf_map *right, hf_map **out);
 HF_API HF_MUST_CHECK int hf_map_difference(const hf_map *left, const hf_map *right, hf_map **out);
@@ -222,8 +225,8 @@ HF_API HF_MUST_CHECK int hf_map_equal(const hf_map *a, const hf_map *b);
  * A hash of the contents: equal maps have equal hashes. It depends on the types' hashes, so it may differ between
  * processes. HF_INVALID if the values' type has an equality and no hash to go with it (here or in a map within).
  *
- * Each node remembers its part and each map the whole, so that O(n) the first time is O(1) the next, and O(log n) for a
- * version of a map that was hashed before. Maps within maps are hashed without recursion.
+ * Each node remembers its part and each map the whole, so that O(n) the first time is O(1) the next, and O(log n) for
+ * a version of a map that was hashed before. Maps within maps are hashed without recursion.
  */
 HF_API HF_MUST_CHECK int hf_map_hash(const hf_map *map, uint64_t *out);
 
@@ -278,7 +281,7 @@ HF_API HF_MUST_CHECK int hf_map_transient_put(hf_map_transient *transient, hf_va
 /* 1 if the key was there, 0 if not. Otherwise as put. */
 HF_API HF_MUST_CHECK int hf_map_transient_remove(hf_map_transient *transient, hf_value key);
 
-/* As hf_map_get; what is in *out is borrowed until the next change of the transient. */
+/* As hf_map_get; what is in *out is borrowed until the next change of the transient. O(log n). */
 HF_API HF_MUST_CHECK int hf_map_transient_get(hf_map_transient *transient, hf_value key, hf_value *out);
 
 /* The number of keys in *out, and 0. O(1). */

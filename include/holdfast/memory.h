@@ -20,8 +20,8 @@ HF_BEGIN_DECLS
  * The contracts are those of malloc, realloc and free: NULL means that there is
  * no memory, `alloc` and `realloc` give addresses aligned for every type and are
  * never asked for 0 bytes, a `realloc` that fails leaves the old block as it
- * was. `free` is never called with NULL, must not fail and must not call back
- * into the library.
+ * was. `free` is never called with NULL and must not fail. None of them may
+ * call back into the library: they run in the middle of edits.
  */
 typedef struct hf_allocator {
     void *(*alloc)(void *user, size_t size);

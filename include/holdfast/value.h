@@ -88,8 +88,8 @@ struct hf_type {
      * Puts a hash of the value in *out and returns 0, or fails. Equal values have equal hashes, and the hash of a
      * value in a map stays the same. All 64 bits are used: the trie takes five at a time, lowest first. Values whose
      * hashes are all the same are handled, but then a look-up costs a comparison with each.
-     * NULL: the bits of the word. That goes with no `equal` but NULL: a type that has just `equal` is for values of maps
-     * that are never hashed; as the type of keys, and in hf_map_hash, it is HF_INVALID.
+     * NULL: the bits of the word. That goes with no `equal` but NULL: a type that has just `equal` is for values of
+     * maps that are never hashed; as the type of keys, and in hf_map_hash, it is HF_INVALID.
      */
     int (*hash)(const hf_type *type, hf_value value, uint64_t *out);
 

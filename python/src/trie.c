@@ -88,9 +88,9 @@ static inline void trie_seal(trie_ctx *ctx, trie_link link)
         PyObject_GC_Track(link);
 }
 
-/* Not by Py_DECREF: the end of a deallocator is where CPython deallocates what it has put off (the trashcan), which is
- * foreign code. But a collection in trie_fresh runs gc.callbacks, and gc.get_objects() gives them every node; one that
- * somebody has got hold of that way is left to him, empty. */
+/* Not by Py_DECREF: the end of a deallocator is where CPython deallocates what it has put off (the trashcan), which
+ * is foreign code. But a collection in trie_fresh runs gc.callbacks, and gc.get_objects() gives them every node; one
+ * that somebody has got hold of that way is left to him, empty. */
 static inline void trie_shell_free(trie_ctx *ctx, trie_link link)
 {
     PyTypeObject *type = Py_TYPE(link);

@@ -55,8 +55,8 @@ typedef struct hf_map_edit {
     const hf_count *owner; /* the count of the handle that holds the operand, if it can have others; or NULL */
 
     bool changed; /* otherwise root is as it was */
-    bool
-        leftover; /* something is left of the operand, with counts: once the new version is in place, call `settle` */
+    /* Something is left of the operand, with counts: once the new version is in place, call `settle`. */
+    bool leftover;
     hf_map_node *old_root;
     bool has_old_pair;
     hf_pair old_pair;

@@ -19,7 +19,7 @@
  *      intersection          the smaller operand: what is lost belongs to it
  *      difference            the left operand if the right one is less than half as large, so that what is lost
  *                            is little; else nothing: what is left is the difference
- *      symmetric difference  nothing: what is left is the difference
+ *      symmetric difference  an operand if the other one is less than half as large; else nothing, likewise
  */
 
 typedef struct trie_run {
@@ -34,8 +34,9 @@ typedef struct trie_run {
 static trie_side trie_run_reference(const trie_algebra *op, size_t left_count, size_t right_count)
 {
     if (op->shared == TRIE_SHARED_OMIT) {
-        bool is_difference = op->keep[TRIE_LEFT] && !op->keep[TRIE_RIGHT];
-        return is_difference && right_count < left_count / 2 ? TRIE_LEFT : TRIE_NEITHER;
+        bool mostly_left = op->keep[TRIE_LEFT] && right_count < left_count / 2;
+        bool mostly_right = op->keep[TRIE_RIGHT] && left_count < right_count / 2;
+        return mostly_left ? TRIE_LEFT : mostly_right ? TRIE_RIGHT : TRIE_NEITHER;
     }
     bool is_union = op->keep[TRIE_LEFT] && op->keep[TRIE_RIGHT];
     return (left_count >= right_count) == is_union ? TRIE_LEFT : TRIE_RIGHT;

@@ -45,15 +45,15 @@
  *               trie_key       a key as the search takes it
  *               trie_node      struct with members `hf_trie_maps maps` and `uint64_t slots[]`
  *   reading     trie_at        the address of a node. Good until the next trie_fresh or foreign code, not longer: the
- *                              memory may move there. A policy that is given an entry of a node has read what it needs
- *                              of it before it runs foreign code
+ *                              memory may move there. A policy that is given an entry of a node has read what it
+ *                              needs of it before it runs foreign code
  *               trie_key_of, trie_hash, trie_same_key, trie_same_value        of an entry; all but the first may fail
  *               trie_identical(a, b)      key and value are the very same, without running foreign code
  *               trie_unchanged(s, e)      putting e over s (whose key is equal) would change nothing
  *   building    trie_fresh     a node with room for these maps, slots not yet written; may fail, may run foreign code
  *               trie_seal      all slots are written: from now on anybody may look
- *               trie_shell_free           gives back a node whose slots have moved elsewhere. It was ours, or was never
- *                              published; if trie_fresh runs foreign code that can get hold of nodes, this must bear it
+ *               trie_shell_free           gives back a node whose slots have moved elsewhere. It was ours, or never
+ *                              published; where trie_fresh runs foreign code that can get at nodes, this bears it
  *               trie_replace(s, e, out)   the entry with the key of s and the value of e, counted
  *               trie_swap_values(a, b)    two entries exchange their values
  *   counting    trie_keep_link, trie_drop_link, trie_keep_entries, trie_drop_entries

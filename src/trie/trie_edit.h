@@ -13,9 +13,9 @@
  * The copies are made first, and only they can fail; the overwriting of one link (or of the root) makes the
  * new version visible, and cannot.
  *
- * What is ours is found out when all the foreign code of the plan has run. But a copy counts what it shares, and keeping
- * an entry may be foreign code, which may keep the version that is being changed, or make another of it. Then less is
- * ours than before. So it is found out again after each copy; the copying goes on where it has become less.
+ * What is ours is found out when all the foreign code of the plan has run. But a copy counts what it shares, and
+ * keeping an entry may be foreign code, which may keep the version that is being changed, or make another of it. Then
+ * less is ours than before. So it is found out again after each copy; the copying goes on where it has become less.
  */
 
 /* Drops what an edit left over. Runs foreign code. */
@@ -282,9 +282,9 @@ static inline int trie_apply_in_place(trie_ctx *ctx, trie_link *root, const trie
     return status;
 }
 
-/* Copies the node at `depth`, with `change` made, and from there up every one that is not ours: *out is what takes the
- * place of the one at *owned. That is the first that is not ours, and moves up where the foreign code of a keep (or
- * of trie_fresh) kept the version that is being changed, or made another of it. */
+/* Copies the node at `depth`, with `change` made, and from there up every one that is not ours: *out is what takes
+ * the place of the one at *owned. That is the first that is not ours, and moves up where the foreign code of a keep
+ * (or of trie_fresh) kept the version that is being changed, or made another of it. */
 static inline int trie_copy_path(trie_ctx *ctx, const trie_path *path, unsigned depth, trie_change *change,
                                  unsigned *owned, trie_link *out)
 {

@@ -51,7 +51,7 @@ enum { ABSENT = -1 }; /* in a model: the key is not there */
 /* What becomes of a key that both sides have: numbered as hf_choice, trie_verdict and trie_resolution are. */
 typedef enum choice { CHOOSE_LEFT, CHOOSE_RIGHT, CHOOSE_NEW, CHOOSE_NONE, CHOICES } choice;
 
-/* What the tests' resolvers make of a key, as a pure function; *made is the value if it is a new one, below `values`. */
+/* What the tests' resolvers make of a key, as a pure function; *made is a new value, below `values`. */
 static inline choice choice_of(int key, int left, int right, int values, int *made)
 {
     uint64_t dice = mixed((uint64_t)key * 1000003 + (uint64_t)(left + 1) * 1009 + (uint64_t)(right + 1));

@@ -1,6 +1,6 @@
 /*
- * What operations on several maps give where the maps were built apart, of the very same keys and values: a result that
- * equals an operand is that operand, and it takes no keep of a key or value to find out. And merges that leave
+ * What operations on several maps give where the maps were built apart, of the very same keys and values: a result
+ * that equals an operand is that operand, and it takes no keep of a key or value to find out. And merges that leave
  * over a value that a resolver made.
  */
 #include "test_map_support.h"
@@ -128,8 +128,8 @@ static int resolve_anew(void *user, hf_value key, const hf_value *base, const hf
     return HF_CHOOSE_NEW;
 }
 
-/* One side changed the only key, the other replaced it by one in the same slot: the made value and the new key come to a
- * node, which counts them itself. */
+/* One side changed the only key, the other replaced it by one in the same slot: the made value and the new key come
+ * to a node, which counts them itself. */
 static void a_value_made_for_one_of_two_keys_in_a_slot_is_not_lost(void **state)
 {
     for (int mode = 0; mode < HASH_MODES; mode++)

@@ -1,6 +1,6 @@
 /*
- * test_trie_cost.h: structural operations cost what differs, counted in looks at nodes (trie_at) and in calls of foreign
- * code. Part of test_trie_program.h.
+ * test_trie_cost.h: structural operations cost what differs, counted in looks at nodes (trie_at) and in calls of
+ * foreign code. Part of test_trie_program.h.
  *
  * The tries are of the numbers 0 .. 32767, each its own hash: three full levels, all entries in the third.
  *
@@ -150,6 +150,10 @@ static void combining_costs_what_differs(void **state)
     assert_cost("difference of all and few", 1350, 340);
     (void)cost_combine(&differ, NULL, cost.left, all - 1, cost.right, all - 1, 2);
     assert_cost("symmetric difference", 134, 7);
+    (void)cost_combine(&differ, NULL, cost.base, all, cost.few, cost.few_count, all - cost.few_count);
+    assert_cost("symmetric difference of all and few", 1350, 340);
+    (void)cost_combine(&differ, NULL, cost.few, cost.few_count, cost.base, all, all - cost.few_count);
+    assert_cost("symmetric difference of few and all", 1350, 340);
 
     assert_true(cost_combine(&unite, NULL, cost.base, all, cost.base, all, all) == cost.base);
     assert_true(cost_combine(&intersect, NULL, cost.base, all, cost.base, all, all) == cost.base);

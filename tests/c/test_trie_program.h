@@ -380,7 +380,7 @@ static bool armed_fired(bool foreign_code, uint64_t n)
     return fired;
 }
 
-/* One random edit, with every allocation, or call of foreign code, failing in turn. Returns how many attempts failed. */
+/* One random edit, with every allocation, or call of foreign code, failing in turn. Returns how many failed. */
 static int edit_failing(version *v)
 {
     bool foreign_code = dice(2);

@@ -1,12 +1,12 @@
 /*
  * test_trie_support.h: the trie template in the most unfriendly memory that it promises to work in.
  *
- * An arena of offsets. Each allocation, and each call of foreign code, moves the whole arena to another address and fills
- * the old one with rubbish, so that any address kept across one is found out (by AddressSanitizer, or by the rubbish).
- * There are no counts: keep and drop are foreign code that does nothing else. A node may be changed in place if it was
- * made since the last savepoint. What is no longer needed is told by trie_superseded, trie_superseded_entry and
- * trie_shell_free; each block must be told of once, or be reachable. Nodes have traits, so a node cannot take in what its
- * memory is not fit for.
+ * An arena of offsets. Each allocation, and each call of foreign code, moves the whole arena to another address and
+ * fills the old one with rubbish, so that any address kept across one is found out (by AddressSanitizer, or by the
+ * rubbish). There are no counts: keep and drop are foreign code that does nothing else. A node may be changed in
+ * place if it was made since the last savepoint. What is no longer needed is told by trie_superseded,
+ * trie_superseded_entry and trie_shell_free; each block must be told of once, or be reachable. Nodes have traits, so
+ * a node cannot take in what its memory is not fit for.
  *
  * The including file defines the entry: `trie_entry`, and the functions below that are declared and not defined here.
  * Then it includes trie_algo.h and test_trie_program.h.
@@ -173,8 +173,8 @@ static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
     return (trie_node *)(void *)(the.base + link);
 }
 
-/* Foreign code runs here: never while a node is being written (I4). It allocates for itself, so the arena moves; where
- * that takes long, at every few calls. */
+/* Foreign code runs here: never while a node is being written (I4). It allocates for itself, so the arena moves;
+ * where that takes long, at every few calls. */
 static void foreign_that_cannot_fail(void)
 {
     assert_int_equal(the.open, 0);

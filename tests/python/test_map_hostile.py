@@ -807,14 +807,15 @@ class TestCycles:
         m._check()
 
     def test_a_node_that_the_collector_showed_during_an_edit_can_be_kept(self) -> None:
-        """An edit in place frees nodes whose contents have moved, unless a gc callback has got hold of them meanwhile."""
+        """An edit in place frees nodes whose contents have moved, unless a gc callback has got hold of them."""
         shown: list[Any] = []
 
         def show(phase: str, info: dict[str, int]) -> None:
             shown.append([thing for thing in gc.get_objects() if "node" in type(thing).__name__.lower()])
             del shown[:-3]
 
-        lists = [[i] for i in range(600)]  # made now, so that nodes are all that is allocated while the callback is on
+        # Made now, so that nodes are all that is allocated while the callback is on.
+        lists = [[i] for i in range(600)]
         t: Any = Map(enumerate(lists[:100])).mutate()
         threshold = gc.get_threshold()
         gc.callbacks.append(show)
