@@ -30,6 +30,7 @@
 #define HF_REGION_IMPL_H
 
 #include "region/region.h"
+#include "region/sabotage.h"
 
 #include "base/assert.h"
 #include "base/cpu.h"
@@ -197,7 +198,7 @@ int hf_heap_flush(struct hf_txn *txn);
 static inline uint64_t hf_txn_ours_from(const struct hf_txn *txn)
 {
     unsigned epoch = txn->savepoint == NULL ? 0 : txn->savepoint->epoch;
-    return txn->state.version.txid << HF_HEAD_TXID_SHIFT | epoch;
+    return (txn->state.version.txid - HF_SABOTAGE(in_place)) << HF_HEAD_TXID_SHIFT | epoch;
 }
 
 /* Whether a block with this head was made since the innermost savepoint. */

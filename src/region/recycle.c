@@ -316,7 +316,7 @@ uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
         queue->head++;
         if (!sound(txn, &cell, code))
             continue;
-        if (!pinned(&txn->scan, &cell))
+        if (!pinned(&txn->scan, &cell) || HF_SABOTAGE(recycled_soon))
             return cell.block & HF_CELL_OFFSET;
         txn->state.version.parked++;
         hf_queue_push(txn, &heap->parked, &cell);

@@ -225,7 +225,7 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
         }
         out->kept = atomic_load_explicit(&seen->kept, memory_order_acquire);
         uint64_t later = atomic_load(&region->lock->published);
-        if (__builtin_expect(later - txid < HF_REGION_RING - 1, 1)) {
+        if (__builtin_expect(later - txid < HF_REGION_RING - 1 || HF_SABOTAGE(no_reread), 1)) {
             /* Another record in its place is damage: a number that is none tells the caller. */
             out->txid = written == txid ? txid : UINT64_MAX;
             return txid;

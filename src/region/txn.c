@@ -83,7 +83,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
         return status;
     /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
     if (atomic_load(&txn->active)) {
-        txn->loaded = 0;
+        txn->loaded = HF_SABOTAGE(no_rollback) ? txn->state.version.txid - 1 : 0;
         forget(txn);
     }
     uint64_t published = atomic_load(&region->lock->published);
@@ -138,6 +138,10 @@ static void publish(hf_txn *txn)
     const struct hf_version *version = &txn->state.version;
     struct hf_commit *record = hf_region_commit(txn->region, version->txid);
 
+    if (HF_SABOTAGE(published_early))
+        atomic_exchange(&txn->region->lock->published, version->txid);
+    if (HF_SABOTAGE(scan_early) && txn->scan.txid + 1 == version->txid)
+        txn->scan.txid++;
     atomic_store_explicit(&record->seen.txid, version->txid, memory_order_release);
     atomic_store_explicit(&record->seen.top, version->top, memory_order_release);
     for (int i = 0; i < HF_REGION_TREES; i++) {
