@@ -1,0 +1,2 @@
+#include "cm.h"
+int main(void){return 0;}
