@@ -170,9 +170,9 @@ static int step(int dir, const char *path, struct place *out, struct stat *found
     if (fd < 0)
         return fd;
     HF_OS_RETRY(result, hf_os_fstatat(fd, name, found, AT_SYMLINK_NOFOLLOW));
-    int status = result < 0                                                 ? hf_region_status(result)
-                 : strlen(name) + sizeof suffix > HF_OS_NAME_SIZE || !*name ? HF_INVALID
-                                                                            : 0;
+    int status = result < 0 ? hf_region_status(result) : 0;
+    if (status == 0 && strlen(name) + sizeof suffix > HF_OS_NAME_SIZE)
+        status = HF_INVALID;
     if (status < 0) {
         hf_os_close(fd);
         return status;
@@ -607,11 +607,27 @@ int hf_control_open(int fd, const char *path, uint64_t size, bool read_only, int
     return 0;
 }
 
+/* A reader goes by FILE alone. */
+static int look_away(int fd, struct hf_control *control)
+{
+    int status = lock_status(set_lock(fd, F_RDLCK, HF_CONTROL_LOCK_READERS, 1));
+
+    if (status < 0)
+        return status;
+    hf_control_close(control);
+    lock_all_presence(fd, F_UNLCK);
+    control->state = HF_CONTROL_FRESH;
+    control->writable = false;
+    return 0;
+}
+
 int hf_control_afresh(int fd, const char *path, uint64_t size, struct hf_control *control)
 {
     struct opening o = {.fd = fd, .size = size, .control = *control};
 
-    HF_ASSERT(control->exclusive && control->writable);
+    if (!control->writer)
+        return look_away(fd, control);
+    HF_ASSERT(control->exclusive);
     atomic_store(&page_of(control)->initialised, 0);
     control->state = HF_CONTROL_FRESH; /* for hf_control_abandon */
     o.control.fd = -1;

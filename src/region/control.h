@@ -7,10 +7,10 @@
  *      +-----------------------------+                     +------+-----------+------+-------+
  *      far behind them, locks (layout.h):                   whose lock file it is, of which boot, its mark
  *
- *      OPENERS    exclusive: who opens for writing, until hf_control_ready; who closes, while it looks whether it is the
- *                 last. Shared: who opens for reading
- *      PRESENCE   2^60 bytes. Everybody who uses FILE-lock holds a shared lock on one, the byte at its `mark`: a random
- *                 number which each lock file gets when it is made. Exclusive on all: nobody uses any lock file
+ *      OPENERS    exclusive: who opens for writing, until hf_control_ready; who closes, while it looks whether it is
+ *                 the last. Shared: who opens for reading
+ *      PRESENCE   2^60 bytes. All who use FILE-lock hold a shared lock on one, the byte at its `mark`: a random number
+ *                 which each lock file gets when it is made. Exclusive on all of them: nobody uses any lock file
  *      WRITERS    shared: who may write. Exclusive: the last of them, while it closes
  *      READERS    shared: who reads without a slot, since it cannot write to FILE-lock
  *
@@ -92,8 +92,9 @@ int hf_control_refuse_network(int fd);
 int hf_control_open(int fd, const char *path, uint64_t size, bool read_only, int64_t timeout, struct hf_control *out);
 
 /*
- * What was found TRUSTED does not hold: a new FILE-lock instead, FRESH. Between open and ready, `path` and `size` as
- * there. If it fails, `control` is the old one, which is not believed again: abandon it.
+ * What was found TRUSTED does not hold: FRESH instead. A writer gets a new FILE-lock, a reader none. Between open and
+ * ready, `path` and `size` as there. If it fails, `control` is the old one, to be abandoned; where it is a writer's
+ * it is not believed again.
  */
 int hf_control_afresh(int fd, const char *path, uint64_t size, struct hf_control *control);
 
