@@ -76,6 +76,13 @@ enum {
 #define HF_REGION_LOCK_CREATE (INT64_C(1) << 62)
 #define HF_REGION_LOCK_SLOTS (HF_REGION_LOCK_CREATE + 4096)
 
+/* Of a region in a file, on the file itself; see control.h. */
+#define HF_CONTROL_LOCK_OPENERS (HF_REGION_LOCK_CREATE + 1)
+#define HF_CONTROL_LOCK_READERS (HF_REGION_LOCK_CREATE + 2)
+#define HF_CONTROL_LOCK_WRITERS (HF_REGION_LOCK_CREATE + 3)
+#define HF_CONTROL_LOCK_PRESENCE (HF_REGION_LOCK_CREATE + (INT64_C(1) << 61))
+#define HF_CONTROL_LOCK_PRESENCES (INT64_C(1) << 60) /* how many bytes: one for each lock file there ever was */
+
 /* -- page 0 -- */
 
 struct hf_superblock {
