@@ -195,6 +195,7 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
                           .random = {options->seed},
                           .marks = hf_shared_marks_new()};
     enum hf_trace_end end = HF_TRACE_STOPPED;
+    unsigned left = 0; /* so often in a row */
 
     for (uint64_t n = 1; end == HF_TRACE_STOPPED && hf_report_more(report);) {
         struct hf_lab_run first = {.folder = cycle.folder, .seed = options->seed, .steps = 3};
@@ -204,6 +205,9 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
         hf_run_session(subject, &first);
         for (unsigned i = 0; i < options->fresh_every && end == HF_TRACE_STOPPED && hf_report_more(report); i++) {
             end = step_once(&cycle, n);
+            left = end == HF_TRACE_LEFT ? left + 1 : 0;
+            if (end == HF_TRACE_LEFT && left < HF_TRACE_LEFT_OFTEN)
+                end = HF_TRACE_STOPPED;
             n += options->stride <= 1 ? 1 : 1 + hf_random_below(&cycle.random, 2 * (uint64_t)options->stride - 1);
             if (end == HF_TRACE_STOPPED && n > options->most_steps) {
                 hf_report_violation(report, "the section does not end");

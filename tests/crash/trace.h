@@ -8,7 +8,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { HF_TRACE_NOT_PERMITTED = 4 }; /* the exit status of such a child */
+enum {
+    HF_TRACE_NOT_PERMITTED = 4, /* the exit status of such a child */
+    /* The section is not as long every time: it is done with once it was left before the n-th instruction so often in a
+     * row. Else its last instructions, which matter most, would hardly ever be reached. */
+    HF_TRACE_LEFT_OFTEN = 16,
+};
 
 enum hf_trace_end {
     HF_TRACE_STOPPED, /* where it was wanted */

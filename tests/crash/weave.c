@@ -95,12 +95,16 @@ void hf_weave_run(const struct hf_weave_subject *subject, const struct hf_kill_o
     struct weave weave = {.subject = subject, .report = report, .marks = hf_shared_marks_new()};
     struct hf_random random = {options->seed};
     enum hf_trace_end end = HF_TRACE_STOPPED;
+    unsigned left = 0; /* so often in a row */
 
     for (uint64_t n = 1; end == HF_TRACE_STOPPED && hf_report_more(report);) {
         hf_scratch_make(NULL, weave.folder, sizeof(weave.folder));
         subject->create(weave.folder);
         for (unsigned i = 0; i < options->fresh_every && end == HF_TRACE_STOPPED && hf_report_more(report); i++) {
             end = weave_once(&weave, n, hf_random_next(&random));
+            left = end == HF_TRACE_LEFT ? left + 1 : 0;
+            if (end == HF_TRACE_LEFT && left < HF_TRACE_LEFT_OFTEN)
+                end = HF_TRACE_STOPPED;
             n += options->stride <= 1 ? 1 : 1 + hf_random_below(&random, 2 * (uint64_t)options->stride - 1);
             if (end == HF_TRACE_STOPPED && n > options->most_steps) {
                 hf_report_violation(report, "the section does not end");
