@@ -28,11 +28,11 @@
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
     HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
-    HF_OFFER_LEAST = HF_PAGE_UNITS / 2, /* free units that make a page worth writing: docs/adr/0004 */
+    HF_OFFER_LEAST = 96, /* free units that make a page worth writing: docs/adr/0004 */
     HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
     HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
     HF_OFFERS_LARGE = 126,
-    HF_ZONE_PAGES = 4096,
+    HF_ZONE_PAGES = 1024,
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
 };
 

@@ -5,7 +5,7 @@
  *                        ^^^^^           ^^      ^^^^^^^^^
  *
  * What a commit costs is the number of pages that it touches. So blocks are not put where they fit best, but all of a
- * transaction's into as few pages as will do: one that is being filled, if it takes them all; pages in which half or more
+ * transaction's into as few pages as will do: one that is being filled, if it takes them all; pages in which three eighths or more
  * is free; then fresh pages behind the top, one after the other, where a block may lie across two. A file whose pages are
  * all more than half full does not look at holes at all, and grows: that bounds it to about twice what is live.
  * (docs/adr/0004 has the figures.)

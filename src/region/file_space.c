@@ -5,7 +5,7 @@
  *                                  (record)       |                             | the pins are others
  *                                                 v  what is free for all  <----'
  *                                        a zone's cells
- *                                                 |  a fold of the zone: half a page or more is free
+ *                                                 |  a fold of the zone: three eighths of a page or more is free
  *                                                 v
  *                                       OFFERS, ROOMY ---> open pages (record) ---> filled
  *
@@ -43,8 +43,8 @@
 
 enum {
     DRAINED = 2 * HF_CELLS_AN_ENTRY, /* cells of the record's own that are too many */
-    ZONE_CELLS = 64,                 /* new cells a zone, that make it time to look at those that wait, */
-    WAITING_MOST = 32768,            /* and in all */
+    ZONE_CELLS = 200,                /* new cells a zone, that make it time to look at those that wait, */
+    WAITING_MOST = 1 << 18,           /* and in all */
     FOLD_LEAST = 256,                /* new cells that make a zone worth a fold */
 };
 
