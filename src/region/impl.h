@@ -238,6 +238,9 @@ void hf_slots_release(hf_region *region, int fd, uint32_t slot);
 uint32_t hf_slots_adopt(hf_region *region);
 void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned);
 
+/* Pins the newest version in this slot, which is the caller's and has no pin. HF_CORRUPT, HF_LIMIT: no pin then. */
+int hf_slots_pin(hf_region *region, struct hf_slot *slot, struct hf_version *out);
+
 /* Locks or unlocks the byte of a slot: 0, or -errno: -EAGAIN where somebody else has it. */
 int hf_slots_lock(int fd, uint32_t slot, bool lock);
 
