@@ -95,6 +95,8 @@ struct hf_os_dir;
       (from_dir, from, to_dir, to, flags))                                                                    \
     X(CALL, int, unlink, (const char *path), (path))                                                          \
     X(CALL, int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))                        \
+    X(CALL, ssize_t, readlinkat, (int dir, const char *path, char *buffer, size_t size),                      \
+      (dir, path, buffer, size))                                                                              \
     X(CALL, int, mkdir, (const char *path, mode_t mode), (path, mode))                                        \
     X(CALL, int, flock, (int fd, int operation), (fd, operation))                                             \
     X(CALL, int, shm_open, (const char *name, int flags, mode_t mode), (name, flags, mode))                   \

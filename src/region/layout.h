@@ -76,6 +76,13 @@ enum {
 #define HF_REGION_LOCK_CREATE (INT64_C(1) << 62)
 #define HF_REGION_LOCK_SLOTS (HF_REGION_LOCK_CREATE + 4096)
 
+/* Of a region in a file, on the file itself; see control.h. */
+#define HF_CONTROL_LOCK_OPENERS (HF_REGION_LOCK_CREATE + 1)
+#define HF_CONTROL_LOCK_READERS (HF_REGION_LOCK_CREATE + 2)
+#define HF_CONTROL_LOCK_WRITERS (HF_REGION_LOCK_CREATE + 3)
+#define HF_CONTROL_LOCK_PRESENCE (HF_REGION_LOCK_CREATE + (INT64_C(1) << 61))
+#define HF_CONTROL_LOCK_PRESENCES (INT64_C(1) << 60) /* how many bytes: one for each lock file there ever was */
+
 /* -- page 0 -- */
 
 struct hf_superblock {
@@ -360,11 +367,12 @@ struct hf_kept {
 
 struct hf_kept_table {
     uint64_t head;
+    uint64_t mark; /* in a file: file_layout.h */
     uint64_t count;
     struct hf_kept kept[];
 };
 
 _Static_assert(sizeof(struct hf_kept) == 112, "layout");
-_Static_assert(offsetof(struct hf_kept_table, kept) == 16, "layout");
+_Static_assert(offsetof(struct hf_kept_table, kept) == 24, "layout");
 
 #endif

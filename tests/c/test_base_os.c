@@ -173,6 +173,13 @@ static long call_unlinkat(void)
     return hf_os_unlinkat(-1, "x", 0);
 }
 
+static long call_readlinkat(void)
+{
+    char buffer[SIZE];
+
+    return hf_os_readlinkat(-1, "x", buffer, SIZE);
+}
+
 static long call_mkdir(void)
 {
     return hf_os_mkdir("", 0700);
@@ -394,6 +401,7 @@ static void native_errors_are_negative_errnos(void **state)
         [HF_OS_SITE_flock] = EBADF,      [HF_OS_SITE_shm_open] = ENOENT,      [HF_OS_SITE_shm_unlink] = ENOENT,
         [HF_OS_SITE_getrandom] = EINVAL, [HF_OS_SITE_clock_gettime] = EINVAL, [HF_OS_SITE_nanosleep] = EINVAL,
         [HF_OS_SITE_mmap] = EINVAL,      [HF_OS_SITE_lock] = EBADF,           [HF_OS_SITE_opendir] = ENOENT,
+        [HF_OS_SITE_readlinkat] = EBADF,
     };
 
     for (EVERY_SITE(site)) {
@@ -517,6 +525,21 @@ static void names_can_be_made_moved_and_listed(void **state)
     for (const char *each = "abc"; *each != 0; each++)
         assert_int_equal(hf_os_unlinkat(dir, (char[]){*each, 0}, 0), 0);
     assert_int_equal(hf_os_unlinkat(dir, "e", AT_REMOVEDIR), 0);
+    assert_int_equal(hf_os_close(dir), 0);
+}
+
+static void a_link_says_where_it_leads(void **state)
+{
+    char target[16] = "";
+    int dir = hf_os_open(*state, O_RDONLY | O_DIRECTORY, 0);
+
+    assert_true(dir >= 0);
+    assert_int_equal(symlink("elsewhere", in(state, "link")), 0);
+    assert_int_equal(hf_os_readlinkat(dir, "link", target, sizeof(target)), 9);
+    assert_memory_equal(target, "elsewhere", 10);
+    assert_int_equal(hf_os_readlinkat(dir, "link", target, 4), 4);
+    assert_int_equal(hf_os_readlinkat(dir, "none", target, sizeof(target)), -ENOENT);
+    assert_int_equal(hf_os_unlinkat(dir, "link", 0), 0);
     assert_int_equal(hf_os_close(dir), 0);
 }
 
@@ -888,6 +911,7 @@ int main(void)
         IN_SCRATCH(files_can_be_written_and_read),
         IN_SCRATCH(a_close_that_is_failed_has_closed),
         IN_SCRATCH(names_can_be_made_moved_and_listed),
+        IN_SCRATCH(a_link_says_where_it_leads),
         IN_SCRATCH(the_longest_name_fits),
         IN_SCRATCH(memory_can_be_mapped),
         cmocka_unit_test_teardown(shared_memory_can_be_made, restore),

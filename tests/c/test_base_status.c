@@ -48,6 +48,7 @@ static void released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_FORMAT, -17);
     assert_int_equal(HF_SLOTS, -18);
     assert_int_equal(HF_LOST, -19);
+    assert_int_equal(HF_NETWORK, -20);
 }
 
 static void every_code_has_its_own_name_and_message(void **state)
