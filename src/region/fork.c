@@ -10,7 +10,9 @@
  *      child      close the inherited one, whose locks stay with the parent; snapshots move to the twins; what other
  *                 threads were doing is not the child's: views, and a transaction under way, are gone
  *
- * A twin's pin is safe at once: the parent's own pin of the same version is there while it is made.
+ * The parent's own pin of the same version is there while a twin is made; but a scan of the slots may pass by both, by
+ * the twin before it is made and by the parent's after it has gone. So prepare counts in `moved`, and that scan begins
+ * again (recycle.c).
  *
  * Where the twins cannot be had (no descriptors, no slots), fork goes on without: the child's snapshots answer HF_LOST.
  *
@@ -28,6 +30,8 @@ static int make_twins(hf_region *region, int fd)
 {
     for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next) {
         uint32_t slot;
+        if (pin->slot == NULL)
+            continue; /* lost in an earlier fork: nothing protects that version */
         int status = hf_slots_claim(region, fd, &slot);
         if (status < 0)
             return status;
@@ -36,6 +40,8 @@ static int make_twins(hf_region *region, int fd)
         pin->twin = &region->slots[slot];
         atomic_exchange(&pin->twin->pin, HF_PIN_NARROW | pin->txid);
     }
+    if (region->pins != NULL)
+        atomic_fetch_add(&region->lock->moved, 1);
     return 0;
 }
 
@@ -133,7 +139,7 @@ static void inherit(hf_region *region)
         }
     }
     for (hf_snapshot *snapshot = region->snapshots; snapshot != NULL; snapshot = snapshot->next)
-        if (kept)
+        if (snapshot->pin->slot != NULL)
             snapshot->view.generation = region->generation;
     hf_txn_forget_all(region);
 }
