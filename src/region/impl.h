@@ -83,6 +83,7 @@ struct hf_savepoint {
 struct hf_scan {
     uint64_t txid;      /* the newest version when it began */
     uint64_t open;      /* no version from here on may be touched */
+    uint64_t *lists;    /* HF_SCAN_PINS for each of the next two, which change places */
     uint64_t *pins;     /* sorted, each once */
     uint64_t *previous; /* those of the scan before */
     size_t count, previous_count;
@@ -91,6 +92,7 @@ struct hf_scan {
 };
 
 enum {
+    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX,
     HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
     HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
@@ -103,7 +105,7 @@ enum {
 struct hf_txn {
     hf_region *region;
     _Atomic bool active;
-    _Atomic uint64_t owner; /* pthread_self, as a number */
+    _Atomic uint64_t owner; /* hf_thread_self */
     int doomed;             /* the status of a commit that failed: it can only be aborted */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
@@ -285,6 +287,16 @@ bool hf_queue_push(struct hf_txn *txn, struct hf_queue *queue, const struct hf_c
 bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell);
 bool hf_scan_too_fresh(const struct hf_scan *scan, const struct hf_cell *cell);
 
+/* Nothing is known of pins. */
+static inline void hf_scan_forget(struct hf_scan *scan)
+{
+    scan->txid = 0;
+    scan->open = UINT64_MAX;
+    scan->pins = scan->lists;
+    scan->previous = scan->lists + HF_SCAN_PINS;
+    scan->count = scan->previous_count = 0;
+}
+
 /* Looks at all pins, now. */
 void hf_scan_slots(struct hf_txn *txn);
 
@@ -324,7 +336,8 @@ void hf_lock_release(hf_region *region);
 /* Does this thread hold the writer's lock through any region of this process? */
 bool hf_region_held_by_me(const hf_region *region);
 
-/* A number for this thread that no other thread of this process has while it lives. */
+/* A number for this thread that no other thread of this process ever has: pthread_self is used again, and a thread that
+ * ended in a transaction must not be taken for a new one. */
 uint64_t hf_thread_self(void);
 
 /* -- snapshot.c -- */

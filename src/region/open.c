@@ -223,8 +223,7 @@ static void free_region(hf_region *region)
 {
     hf_free(region->own);
     hf_free(region->idle);
-    hf_free(region->txn.scan.pins);
-    hf_free(region->txn.scan.previous);
+    hf_free(region->txn.scan.lists);
     pthread_mutex_destroy(&region->mutex);
     hf_free(region);
 }
@@ -232,7 +231,6 @@ static void free_region(hf_region *region)
 /* A region of this process, with nothing mapped yet. Takes over `fd` unless it fails. */
 static int new_region(int fd, const struct stat *found, hf_region **out)
 {
-    enum { PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX };
     hf_region *region = hf_alloc(sizeof *region);
 
     if (region == NULL)
@@ -241,10 +239,8 @@ static int new_region(int fd, const struct stat *found, hf_region **out)
     pthread_mutex_init(&region->mutex, NULL);
     region->own = hf_alloc(HF_REGION_SLOTS_MAX * sizeof(struct hf_slot *));
     region->idle = hf_alloc(HF_REGION_SLOTS_MAX * sizeof *region->idle);
-    region->txn.scan.pins = hf_alloc(PINS * sizeof(uint64_t));
-    region->txn.scan.previous = hf_alloc(PINS * sizeof(uint64_t));
-    if (region->own == NULL || region->idle == NULL || region->txn.scan.pins == NULL ||
-        region->txn.scan.previous == NULL) {
+    region->txn.scan.lists = hf_alloc((size_t)2 * HF_SCAN_PINS * sizeof(uint64_t));
+    if (region->own == NULL || region->idle == NULL || region->txn.scan.lists == NULL) {
         free_region(region);
         return HF_NOMEM;
     }
@@ -256,7 +252,7 @@ static int new_region(int fd, const struct stat *found, hf_region **out)
     region->serial = hf_region_serial_next();
     region->ops = HF_CPU_SELECT(hf_region_trie_ops);
     region->txn.region = region;
-    region->txn.scan.open = UINT64_MAX;
+    hf_scan_forget(&region->txn.scan);
     *out = region;
     return 0;
 }
