@@ -324,6 +324,9 @@ void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned);
 /* Pins the newest version in this slot, which is the caller's and has no pin. HF_CORRUPT, HF_LIMIT: no pin then. */
 int hf_slots_pin(hf_region *region, struct hf_slot *slot, struct hf_version *out);
 
+/* 1 and the newest version, if it is the one that this slot has pinned all along; 0; HF_CORRUPT, HF_LIMIT. */
+int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct hf_version *out);
+
 /* Locks or unlocks the byte of a slot: 0, or -errno: -EAGAIN where somebody else has it. */
 int hf_slots_lock(int fd, uint32_t slot, bool lock);
 

@@ -11,8 +11,8 @@
  * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh. The lock is on the
  * open file description that becomes the region's own, so it ends with the process.
  *
- * Concurrency: the registry has a lock of its own, the outermost. Failure: what was opened is closed again; a segment
- * that this call made is removed if it could not be finished.
+ * Concurrency: the registry has a lock of its own (docs/locking.md). Failure: what was opened is closed again; a segment
+ * that this call made is removed if it could not be finished, unless somebody else has finished it meanwhile or is about to.
  */
 #include "region/impl.h"
 
@@ -308,24 +308,46 @@ fail:
 
 static const hf_region_options attach = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(1000000000)};
 
-/* Makes a region of a descriptor of its own, which it takes over; on failure it is closed. *gone: the segment lost its
- * name while this waited, so it is not the one that was asked for. */
-static int open_description(int fd, const hf_region_options *options, bool named, bool *gone, hf_region **out)
+/* Removes the name of a segment that this call made and could not finish, unless somebody else has or is about to, which
+ * only the creators' lock tells. */
+static void remove_blank(int fd, const char *name, bool locked)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank = false;
+
+    if (!locked && lock_creation(fd, 0) < 0)
+        return;
+    if (read_super(fd, &super, &blank) == 0 && blank && hf_os_fstat(fd, &found) == 0 && found.st_nlink > 0)
+        hf_os_shm_unlink(name);
+    unlock_creation(fd);
+}
+
+/* Makes a region of a descriptor of its own, which it takes over; on failure it is closed. `made`: this call has made the
+ * segment of that name. *gone: the segment lost its name while this waited, so it is not the one that was asked for. */
+static int open_description(int fd, const hf_region_options *options, const char *name, bool made, bool *gone,
+                            hf_region **out)
 {
     struct stat found;
     int status = check_file(fd, &found);
+    bool locked = false;
 
     if (status == 0)
         status = lock_creation(fd, options->timeout);
-    if (status == 0)
+    if (status == 0) {
+        locked = true;
         status = check_file(fd, &found);
-    *gone = status == 0 && named && found.st_nlink == 0;
+    }
+    *gone = status == 0 && name != NULL && found.st_nlink == 0;
     if (status == 0 && !*gone) {
         status = begin_region(fd, options, out);
-        unlock_creation(fd);
-        if (status == 0)
+        if (status == 0) {
+            unlock_creation(fd);
             return 0;
+        }
     }
+    if (status < 0 && made)
+        remove_blank(fd, name, locked);
     hf_os_close(fd);
     return status;
 }
@@ -337,7 +359,7 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
     if (name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL || strlen(name) >= HF_OS_NAME_SIZE)
         return HF_INVALID;
     for (;;) {
-        bool gone, made = false;
+        bool gone = false, made = false;
         int fd = -ENOENT;
 
         if (options->mode != HF_REGION_ATTACH) {
@@ -351,19 +373,16 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
             continue; /* and now it is gone again */
         if (fd < 0)
             return hf_region_status(fd);
-        int status = open_description(fd, options, true, &gone, out);
-        if (status == 0 && gone)
-            continue;
-        if (status < 0 && made && status != HF_EXISTS)
-            hf_os_shm_unlink(name);
-        return status;
+        int status = open_description(fd, options, name, made, &gone, out);
+        if (status < 0 || !gone)
+            return status;
     }
 }
 
 int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 {
     char path[32];
-    bool gone;
+    bool gone = false;
     int own;
 
     if (options == NULL)
@@ -373,7 +392,7 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
     HF_OS_RETRY(own, hf_os_open(path, O_RDWR, 0));
     if (own < 0)
         return hf_region_status(own);
-    return open_description(own, options, false, &gone, out);
+    return open_description(own, options, NULL, false, &gone, out);
 }
 
 int hf_region_close(hf_region *region)

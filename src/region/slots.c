@@ -277,6 +277,14 @@ int hf_slots_pin(hf_region *region, struct hf_slot *slot, struct hf_version *out
     return status;
 }
 
+int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct hf_version *out)
+{
+    if (read_version(region, slot, out) != txid)
+        return 0;
+    int status = is_readable(region, out);
+    return status < 0 ? status : 1;
+}
+
 int hf_view_pin(hf_region *region, hf_view *out)
 {
     hf_view view = {.region = region, .generation = region->generation};
