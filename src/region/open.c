@@ -64,7 +64,7 @@ int hf_region_status(int error)
 
 /* -- the creators' lock -- */
 
-enum { NAP = 1000 * 1000 };
+enum { NAP = 1000 * 1000, LATEST = 1000 * 1000 * 1000 };
 
 /* Takes the lock, or waits for who has it. */
 static int lock_creation(int fd, int64_t timeout)
@@ -82,6 +82,22 @@ static int lock_creation(int fd, int64_t timeout)
         if (result < 0)
             return hf_region_status(result);
     }
+}
+
+/* A creator has made the name and not yet taken the lock, or was killed just then: nothing is there, not even a length.
+ * Whoever only wants to attach gives it a moment. */
+static int await_creator(int fd, int64_t timeout, struct stat *found)
+{
+    int64_t most = timeout < 0 || timeout > LATEST ? LATEST : timeout;
+    int result = 0;
+
+    for (int64_t waited = 0; result == 0 && found->st_size == 0 && found->st_nlink > 0 && waited < most;
+         waited += NAP) {
+        result = hf_os_sleep(NAP);
+        if (result == 0)
+            result = hf_os_fstat(fd, found);
+    }
+    return result < 0 ? hf_region_status(result) : 0;
 }
 
 static void unlock_creation(int fd)
@@ -332,6 +348,8 @@ static int open_description(int fd, const hf_region_options *options, const char
     int status = check_file(fd, &found);
     bool locked = false;
 
+    if (status == 0 && options->mode == HF_REGION_ATTACH)
+        status = await_creator(fd, options->timeout, &found);
     if (status == 0)
         status = lock_creation(fd, options->timeout);
     if (status == 0) {
@@ -398,8 +416,12 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 int hf_region_close(hf_region *region)
 {
     hf_region **link = &hf_region_registry;
+    hf_txn *left;
     bool busy;
 
+    /* The transaction of a thread that has ended goes with the lock, if that can be had. */
+    if (atomic_load(&region->txn.active) && hf_txn_begin(region, 0, &left) == 0)
+        hf_txn_abort(left);
     hf_region_registry_lock();
     pthread_mutex_lock(&region->mutex);
     busy = region->snapshots != NULL || atomic_load(&region->txn.active);

@@ -25,7 +25,8 @@
 
 static bool is_mine(const hf_txn *txn)
 {
-    return atomic_load_explicit(&txn->active, memory_order_relaxed) &&
+    /* Acquired, so that the owner is the one who said so, not the one before. */
+    return atomic_load_explicit(&txn->active, memory_order_acquire) &&
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 

@@ -321,7 +321,6 @@ static void *try_anothers(void *result)
 static void a_dead_threads_transaction_is_nobodys(void **state)
 {
     pthread_t thread;
-    hf_txn *txn;
     int result = 0;
     mine = region_new(64 << 20);
     ok(pthread_create(&thread, NULL, leave_a_transaction, NULL));
@@ -332,8 +331,7 @@ static void a_dead_threads_transaction_is_nobodys(void **state)
         print_message("(the C library gave the second thread another number)\n");
     assert_int_not_equal(numbers[0], numbers[1]);
     assert_int_equal(result, HF_INVALID);
-    ok(hf_txn_begin(mine, -1, &txn));
-    ok(hf_txn_abort(txn));
+    /* It does not keep the region open either. */
     ok(hf_region_close(mine));
 }
 
@@ -418,6 +416,33 @@ static void a_name_that_another_has_finished_stays(void **state)
     ok(hf_region_unlink(the_name));
 }
 
+static void *attach_to_it(void *status)
+{
+    hf_region_options options = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(5000000000)};
+    *(int *)status = hf_region_open(the_name, &options, &others);
+    return NULL;
+}
+
+/* Between its name and its lock a segment is empty: who attaches just then waits, as long as it was told to. */
+static void who_attaches_waits_for_a_creator_without_its_lock(void **state)
+{
+    hf_region_options either = {.mode = HF_REGION_EITHER};
+    pthread_t thread;
+    int status = 0;
+    region_name(the_name);
+    int fd = shm_open(the_name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
+    ok(pthread_create(&thread, NULL, attach_to_it, &status));
+    usleep(30000);
+    ok(hf_region_open(the_name, &either, &mine));
+    ok(pthread_join(thread, NULL));
+    ok(status);
+    ok(hf_region_close(others));
+    ok(hf_region_close(mine));
+    ok(hf_region_unlink(the_name));
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_dead_threads_transaction_is_nobodys),
         cmocka_unit_test(a_clear_that_fails_in_the_middle),
         cmocka_unit_test(a_name_that_another_has_finished_stays),
+        cmocka_unit_test(who_attaches_waits_for_a_creator_without_its_lock),
     };
     return cmocka_run_group_tests_name("region/races", tests, NULL, NULL);
 }
