@@ -148,6 +148,37 @@ static void a_snapshot_is_begun_during_a_scan(void **state)
     two_mappings_end();
 }
 
+static void *begin_kept(void *status)
+{
+    *(int *)status = hf_snapshot_begin_kept(mine, "kept", &snapshot);
+    return NULL;
+}
+
+/* Its name is forgotten, and its blocks are used again, while its reader has found it and not yet pinned it. */
+static void a_kept_snapshot_is_forgotten_while_it_is_begun(void **state)
+{
+    hf_txn *txn;
+    int status = 0;
+    two_mappings();
+    ok(hf_txn_begin(writers, 0, &txn));
+    ok(hf_txn_keep(txn, "kept"));
+    ok(hf_txn_commit(txn));
+    ok(put_version());
+    ok(pthread_mutex_lock(&mine->mutex));
+    ok(pthread_create(&beginner, NULL, begin_kept, &status));
+    usleep(50000);
+    ok(hf_txn_begin(writers, 0, &txn));
+    ok(hf_txn_forget(txn, "kept"));
+    ok(hf_txn_commit(txn));
+    for (int i = 0; i < 200; i++)
+        ok(put_version());
+    ok(pthread_mutex_unlock(&mine->mutex));
+    ok(pthread_join(beginner, NULL));
+    assert_int_equal(status, HF_ABSENT);
+    ok(hf_snapshot_begin(mine, &snapshot));
+    two_mappings_end();
+}
+
 /* -- a fork meanwhile -- */
 
 static pid_t child;
@@ -447,6 +478,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_is_begun_during_a_scan),
+        cmocka_unit_test(a_kept_snapshot_is_forgotten_while_it_is_begun),
         cmocka_unit_test(a_fork_during_a_scan),
         cmocka_unit_test(a_fork_during_a_scan_leaves_the_child_a_whole_one),
         cmocka_unit_test(a_fork_while_a_savepoint_ends),
