@@ -34,15 +34,21 @@ static void on_fault(int number, siginfo_t *info, void *context)
     trap.then();
 }
 
-/* The next look at slot 64 or a later one, through this mapping, calls `then` first. */
-static void trap_set(hf_region *region, void (*then)(void))
+/* The next look at this page calls `then` first. */
+static void trap_page(char *page, void (*then)(void))
 {
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
     ok(sigaction(SIGSEGV, &action, NULL));
-    trap.page = (char *)&region->slots[HF_REGION_SLOTS_STEP];
+    trap.page = page;
     trap.then = then;
     trap.hits = 0;
     ok(mprotect(trap.page, HF_REGION_PAGE, PROT_NONE));
+}
+
+/* The next look at slot 64 or a later one, through this mapping, calls `then` first. */
+static void trap_set(hf_region *region, void (*then)(void))
+{
+    trap_page((char *)&region->slots[HF_REGION_SLOTS_STEP], then);
 }
 
 static hf_region *mine, *writers; /* two mappings of one region: of the readers, of the writer */
@@ -146,6 +152,56 @@ static void a_snapshot_is_begun_during_a_scan(void **state)
         ok(put_version());
     assert_true(is_its_version(hf_snapshot_view(snapshot)));
     two_mappings_end();
+}
+
+/* -- a reader stopped with an open pin -- */
+
+static unsigned while_stopped;
+
+static void write_many(void)
+{
+    for (unsigned i = 0; i < while_stopped; i++)
+        ok(put_version());
+}
+
+/* It has read which version is the newest, and comes to that one's record only when `versions` more are there. */
+static void stop_a_reader(unsigned versions, uint32_t revoked)
+{
+    hf_view view;
+    hf_region_stats stats;
+    mine = region_new(64 << 20);
+    writers = region_again(mine);
+    ok(put_version());
+    uint64_t newest = atomic_load(&mine->lock->published);
+    uintptr_t record = (uintptr_t)hf_region_seen(mine, newest);
+    while_stopped = versions;
+    trap_page((char *)(record - record % HF_REGION_PAGE), write_many);
+    ok(hf_view_pin(mine, &view));
+    assert_int_equal(trap.hits, 1);
+    assert_int_equal(hf_view_txid(&view), newest + versions);
+    assert_true(is_its_version(&view));
+    assert_int_equal(atomic_load(&view.slot->pin), HF_PIN_NARROW | hf_view_txid(&view));
+    hf_view_unpin(&view);
+    for (uint32_t i = 0; i < HF_REGION_SLOTS_STEP; i++)
+        assert_int_equal(atomic_load(&mine->slots[i].pin), 0);
+    ok(hf_region_stats_get(mine, &stats));
+    assert_int_equal(stats.revoked, revoked);
+    assert_true(stats.retries >= 1);
+    region_check(mine);
+    ok(hf_region_close(writers));
+    ok(hf_region_close(mine));
+}
+
+static void a_reader_is_stopped_before_it_reads_the_record(void **state)
+{
+#ifdef __SANITIZE_THREAD__
+    skip(); /* it puts signals off */
+#endif
+    /* The record has been written over, and its pin is not old yet: it looks for a newer one. */
+    stop_a_reader(HF_REGION_RING - 1, 0);
+    stop_a_reader(HF_REGION_RING, 0);
+    /* A scan has taken its pin away: it begins again, and leaves nothing behind. */
+    stop_a_reader(200, 1);
 }
 
 static void *begin_kept(void *status)
@@ -270,7 +326,59 @@ static void a_fork_during_a_scan_leaves_the_child_a_whole_one(void **state)
     two_mappings_end();
 }
 
+static _Atomic bool hammering;
+
+static void *pretend_to_fork(void *unused)
+{
+    while (atomic_load(&hammering))
+        atomic_fetch_add(&writers->lock->moved, 1);
+    return NULL;
+}
+
+/* Where pins are copied all the time, a scan gives up: nothing is used again, and it does not go on for ever. */
+static void forks_without_end_during_a_scan(void **state)
+{
+    pthread_t thread;
+    hf_txn *txn;
+    bool gave_up = false;
+    two_mappings();
+    ok(hf_snapshot_begin(mine, &snapshot));
+    ok(hf_txn_begin(writers, 0, &txn));
+    atomic_store(&hammering, true);
+    ok(pthread_create(&thread, NULL, pretend_to_fork, NULL));
+    for (int i = 0; i < 1000000 && !gave_up; i++) {
+        hf_scan_slots(txn);
+        gave_up = txn->scan.open == 0;
+    }
+    atomic_store(&hammering, false);
+    ok(pthread_join(thread, NULL));
+    assert_true(gave_up);
+    assert_true(hf_scan_too_fresh(&txn->scan, &(struct hf_cell){.birth = 1, .unlink = 1}));
+    hf_scan_slots(txn);
+    assert_false(hf_scan_too_fresh(&txn->scan, &(struct hf_cell){.birth = 1, .unlink = 1}));
+    ok(hf_txn_abort(txn));
+    two_mappings_end();
+}
+
 /* -- other forks -- */
+
+/* The slot that a thread used last is its process's, not its child's. */
+static void a_child_uses_slots_of_its_own(void **state)
+{
+    hf_view view, its;
+    mine = region_new(64 << 20);
+    ok(hf_view_pin(mine, &view));
+    struct hf_slot *parents = view.slot;
+    hf_view_unpin(&view);
+    if (in_child()) {
+        int status = hf_view_pin(mine, &its);
+        bool own = status == 0 && its.slot != parents && atomic_load(&parents->pin) == 0;
+        hf_view_unpin(&its);
+        _exit(own && hf_region_close(mine) == 0 ? 0 : 1);
+    }
+    expect_child();
+    ok(hf_region_close(mine));
+}
 
 /* A savepoint that another thread was ending at the moment of the fork. */
 static void a_fork_while_a_savepoint_ends(void **state)
@@ -478,9 +586,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_is_begun_during_a_scan),
+        cmocka_unit_test(a_reader_is_stopped_before_it_reads_the_record),
         cmocka_unit_test(a_kept_snapshot_is_forgotten_while_it_is_begun),
         cmocka_unit_test(a_fork_during_a_scan),
         cmocka_unit_test(a_fork_during_a_scan_leaves_the_child_a_whole_one),
+        cmocka_unit_test(forks_without_end_during_a_scan),
+        cmocka_unit_test(a_child_uses_slots_of_its_own),
         cmocka_unit_test(a_fork_while_a_savepoint_ends),
         cmocka_unit_test(what_a_fork_lost_stays_lost),
         cmocka_unit_test(a_dead_threads_transaction_is_nobodys),
