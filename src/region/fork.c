@@ -53,7 +53,7 @@ static void unmark_twins(hf_region *region)
             hf_slots_own_mark(region, (uint32_t)(pin->twin - region->slots), false);
 }
 
-static int reopen(int old)
+int hf_region_reopen(int old)
 {
     char path[32];
     int fd;
@@ -80,7 +80,7 @@ static bool open_twins(hf_region *region)
         return false;
     if (region->control_fd < 0)
         return true;
-    region->twin_fd = reopen(region->control_fd);
+    region->twin_fd = hf_region_reopen(region->control_fd);
     return region->twin_fd >= 0 && make_twins(region, region->twin_fd) == 0;
 }
 
@@ -117,7 +117,7 @@ static void inherit(hf_region *region)
     if (region->file != NULL)
         hf_file_inherit(region, region->twin_file_fd);
     if (region->control_fd >= 0) {
-        int fd = kept ? region->twin_fd : reopen(region->control_fd);
+        int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
         hf_os_close(region->control_fd);
         region->control_fd = fd;
     }

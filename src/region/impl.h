@@ -410,4 +410,7 @@ void hf_file_inherit(hf_region *region, int fd);
 
 void hf_fork_watch(void);
 
+/* Another open file description of what is open, by way of /proc/self/fd, since its name may be gone: or -errno. */
+int hf_region_reopen(int old);
+
 #endif

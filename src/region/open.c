@@ -8,8 +8,11 @@
  *      check the superblock; map -------------------------------------> HF_FORMAT, HF_CORRUPT, HF_LIMIT
  *      unlock
  *
- * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh. The lock is on the
- * open file description that becomes the region's own, so it ends with the process.
+ * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh.
+ *
+ * Two descriptions: the segment is mapped, and the creators' lock is taken, through one that is closed then; the region
+ * keeps another, on which are the locks of its slots. A mapping holds its description, in children too, so locks on the
+ * first would not end with the process.
  *
  * Concurrency: the registry has a lock of its own (docs/locking.md). Failure: what was opened is closed again; a segment
  * that this call made is removed if it could not be finished, unless somebody else has finished it meanwhile or is about to.
@@ -226,10 +229,16 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/* With a description for the locks that nothing else keeps alive: the mapping holds the one that it was made with, in
+ * children too; and one that was open before nobody could fork any more, a child may have. Where that cannot be had, the
+ * old one has to do: pins of a dead process may then outlive it in a child. */
 static void link_region(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
+    int fd = hf_region_reopen(region->fd);
+    if (fd >= 0)
+        region->fd = region->control_fd = fd;
     region->next = hf_region_registry;
     hf_region_registry = region;
     hf_region_registry_unlock();
@@ -244,7 +253,7 @@ static void free_region(hf_region *region)
     hf_free(region);
 }
 
-/* A region of this process, with nothing mapped yet. Takes over `fd` unless it fails. */
+/* A region of this process, with nothing mapped yet. */
 static int new_region(int fd, const struct stat *found, hf_region **out)
 {
     hf_region *region = hf_alloc(sizeof *region);
@@ -361,6 +370,8 @@ static int open_description(int fd, const hf_region_options *options, const char
         status = begin_region(fd, options, out);
         if (status == 0) {
             unlock_creation(fd);
+            if ((*out)->fd != fd)
+                hf_os_close(fd);
             return 0;
         }
     }
@@ -399,15 +410,12 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
 
 int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 {
-    char path[32];
     bool gone = false;
-    int own;
 
     if (options == NULL)
         options = &attach;
-    /* A description of our own: the locks of slots are on it. */
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    HF_OS_RETRY(own, hf_os_open(path, O_RDWR, 0));
+    /* A description of our own: the creators' lock is on it. */
+    int own = hf_region_reopen(fd);
     if (own < 0)
         return hf_region_status(own);
     return open_description(own, options, NULL, false, &gone, out);

@@ -135,7 +135,8 @@ int hf_txn_clear(hf_txn *txn, unsigned tree);
 int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out);
 
 /* A savepoint is known by its level, 1 being the outermost. Rolling back to one undoes what came after it and keeps it;
- * releasing one keeps what came after it. Either ends those within it. HF_NOMEM, HF_INVALID; HF_LIMIT: 16,383 in one transaction. */
+ * releasing one keeps what came after it. Either ends those within it. HF_NOMEM, HF_INVALID; HF_LIMIT: 16,383 in one
+ * transaction, in which hf_txn_clear counts as one. */
 int hf_txn_savepoint(hf_txn *txn, unsigned *level);
 int hf_txn_rollback(hf_txn *txn, unsigned level);
 int hf_txn_release(hf_txn *txn, unsigned level);
@@ -165,7 +166,7 @@ int hf_region_stats_get(hf_region *region, hf_region_stats *out);
 /*
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
- * and where (an offset); or HF_TIMEOUT, HF_NOMEM.
+ * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
  */
 typedef struct hf_region_fault {
     const char *what;

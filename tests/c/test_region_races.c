@@ -238,6 +238,7 @@ static void a_kept_snapshot_is_forgotten_while_it_is_begun(void **state)
 
 /* -- a fork meanwhile -- */
 
+static struct hf_os meddling;
 static pid_t child;
 static int to_child[2];
 
@@ -363,6 +364,70 @@ static void forks_without_end_during_a_scan(void **state)
 }
 
 /* -- other forks -- */
+
+/* Tells who it is, and is there until it is killed. */
+__attribute__((noreturn)) static void tell_and_stay(int fd)
+{
+    pid_t me = getpid();
+    alarm(60);
+    _exit(write(fd, &me, sizeof me) == sizeof me && pause() == 0);
+}
+
+static int fork_while_mapping(void *address, size_t length, int protection, int flags, int fd, off_t at, void **out);
+
+/* Opens the region, pins a version and leaves a child: of a fork afterwards, or of another thread's while it opens. */
+__attribute__((noreturn)) static void open_pin_and_fork(bool early, int fd)
+{
+    hf_region *own;
+    hf_snapshot *held;
+    if (early) {
+        meddling = hf_os_native;
+        meddling.mmap = fork_while_mapping;
+        hf_os_replace(&meddling);
+    }
+    int status = hf_region_open_fd(hf_region_fd(mine), NULL, &own);
+    hf_os_replace(NULL);
+    if (status < 0 || hf_snapshot_begin(own, &held) < 0)
+        _exit(1);
+    if (!early && fork() == 0) {
+        hf_snapshot_end(held);
+        tell_and_stay(fd);
+    }
+    tell_and_stay(fd);
+}
+
+static int fork_while_mapping(void *address, size_t length, int protection, int flags, int fd, off_t at, void **out)
+{
+    if (fork() == 0)
+        tell_and_stay(to_child[1]);
+    return hf_os_native.mmap(address, length, protection, flags, fd, at, out);
+}
+
+/* Whoever has opened a region and dies: its pins are dead, though a child of its lives, and has what it had mapped. */
+static void a_dead_openers_pins_are_not_its_childs(void **state)
+{
+    for (int early = 0; early < 2; early++) {
+        pid_t told[2];
+        hf_txn *txn;
+        mine = region_new(64 << 20);
+        ok(pipe(to_child));
+        if (in_child())
+            open_pin_and_fork(early != 0, to_child[1]);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(read(to_child[0], &told[i], sizeof told[i]), sizeof told[i]);
+        pid_t grandchild = told[0] == child ? told[1] : told[0];
+        ok(kill(child, SIGKILL));
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        ok(hf_txn_begin(mine, -1, &txn));
+        uint32_t adopted = hf_slots_adopt(mine);
+        ok(hf_txn_abort(txn));
+        ok(kill(grandchild, SIGKILL));
+        assert_int_equal(adopted, 1);
+        close(to_child[0]);
+        close(to_child[1]);
+        ok(hf_region_close(mine));
+    }
+}
 
 /* The slot that a thread used last is its process's, not its child's. */
 static void a_child_uses_slots_of_its_own(void **state)
@@ -519,7 +584,6 @@ static void a_clear_that_fails_in_the_middle(void **state)
 
 /* -- a segment that somebody else finishes -- */
 
-static struct hf_os meddling;
 static char the_name[64];
 static hf_region *others;
 
@@ -594,6 +658,7 @@ int main(void)
         cmocka_unit_test(a_fork_during_a_scan_leaves_the_child_a_whole_one),
         cmocka_unit_test(forks_without_end_during_a_scan),
         cmocka_unit_test(a_child_uses_slots_of_its_own),
+        cmocka_unit_test(a_dead_openers_pins_are_not_its_childs),
         cmocka_unit_test(a_fork_while_a_savepoint_ends),
         cmocka_unit_test(what_a_fork_lost_stays_lost),
         cmocka_unit_test(a_dead_threads_transaction_is_nobodys),
