@@ -117,12 +117,13 @@ static void inherit(hf_region *region)
     if (region->file != NULL)
         hf_file_inherit(region, region->twin_file_fd);
     if (region->control_fd >= 0) {
+        bool same = region->fd == region->control_fd;
         int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
         hf_os_close(region->control_fd);
         region->control_fd = fd;
+        if (same)
+            region->fd = fd;
     }
-    if (region->file == NULL)
-        region->fd = region->control_fd;
     region->twin_fd = region->twin_file_fd = -1;
     region->pid = hf_os_getpid();
     region->generation++;

@@ -138,7 +138,7 @@ struct hf_region {
     struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
     const struct hf_region_trie_ops *ops;
     int fd;         /* mapped */
-    int control_fd; /* holds the locks of the slots: `fd`, or in a file the lock file's */
+    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;

@@ -10,9 +10,9 @@
  *
  * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh.
  *
- * Two descriptions: the segment is mapped, and the creators' lock is taken, through one that is closed then; the region
- * keeps another, on which are the locks of its slots. A mapping holds its description, in children too, so locks on the
- * first would not end with the process.
+ * Two descriptions: the segment is mapped, the creators' lock is taken and other processes are given it through one; the
+ * locks of the slots are on another. A mapping holds its description, in children too, so locks on the first would not
+ * end with the process.
  *
  * Concurrency: the registry has a lock of its own (docs/locking.md). Failure: what was opened is closed again; a segment
  * that this call made is removed if it could not be finished, unless somebody else has finished it meanwhile or is about to.
@@ -229,16 +229,15 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
-/* With a description for the locks that nothing else keeps alive: the mapping holds the one that it was made with, in
- * children too; and one that was open before nobody could fork any more, a child may have. Where that cannot be had, the
- * old one has to do: pins of a dead process may then outlive it in a child. */
+/* With a description for the locks that nothing else keeps alive. The mapping holds the one that it was made with, in
+ * children too; a process that was handed hf_region_fd has that one; and one that was open before nobody could fork any
+ * more, a child may have. Where another cannot be had, the first has to do: pins of a dead process may then outlive it. */
 static void link_region(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
     int fd = hf_region_reopen(region->fd);
-    if (fd >= 0)
-        region->fd = region->control_fd = fd;
+    region->control_fd = fd >= 0 ? fd : region->fd;
     region->next = hf_region_registry;
     hf_region_registry = region;
     hf_region_registry_unlock();
@@ -309,7 +308,6 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     if (status < 0)
         goto fail;
     region->home = &hf_home_shared;
-    region->control_fd = fd;
     region->heap_at = HF_REGION_HEAP_AT;
     region->lock = hf_region_at(region, HF_REGION_LOCK_AT);
     region->slots_at = HF_REGION_SLOTS_AT;
@@ -370,8 +368,6 @@ static int open_description(int fd, const hf_region_options *options, const char
         status = begin_region(fd, options, out);
         if (status == 0) {
             unlock_creation(fd);
-            if ((*out)->fd != fd)
-                hf_os_close(fd);
             return 0;
         }
     }
@@ -446,6 +442,8 @@ int hf_region_close(hf_region *region)
             hf_slots_release(region, region->control_fd, i);
     /* Nothing can be done about failures here, and nothing is lost by them. */
     hf_pages_unmap(region);
+    if (region->control_fd >= 0 && region->control_fd != region->fd)
+        hf_os_close(region->control_fd);
     if (region->fd >= 0)
         hf_os_close(region->fd);
     free_region(region);

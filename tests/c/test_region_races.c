@@ -375,12 +375,15 @@ __attribute__((noreturn)) static void tell_and_stay(int fd)
 
 static int fork_while_mapping(void *address, size_t length, int protection, int flags, int fd, off_t at, void **out);
 
-/* Opens the region, pins a version and leaves a child: of a fork afterwards, or of another thread's while it opens. */
-__attribute__((noreturn)) static void open_pin_and_fork(bool early, int fd)
+enum { FORKS_AFTERWARDS, FORKS_WHILE_OPENING, HANDS_IT_OVER, WAYS };
+
+/* Opens the region, pins a version and leaves a child: of a fork afterwards, or of another thread's while it opens, or one
+ * that was given the segment. */
+__attribute__((noreturn)) static void open_pin_and_fork(int way, int fd)
 {
     hf_region *own;
     hf_snapshot *held;
-    if (early) {
+    if (way == FORKS_WHILE_OPENING) {
         meddling = hf_os_native;
         meddling.mmap = fork_while_mapping;
         hf_os_replace(&meddling);
@@ -389,7 +392,9 @@ __attribute__((noreturn)) static void open_pin_and_fork(bool early, int fd)
     hf_os_replace(NULL);
     if (status < 0 || hf_snapshot_begin(own, &held) < 0)
         _exit(1);
-    if (!early && fork() == 0) {
+    if (way == HANDS_IT_OVER && dup(hf_region_fd(own)) < 0)
+        _exit(2);
+    if (way != FORKS_WHILE_OPENING && fork() == 0) {
         hf_snapshot_end(held);
         tell_and_stay(fd);
     }
@@ -406,13 +411,13 @@ static int fork_while_mapping(void *address, size_t length, int protection, int 
 /* Whoever has opened a region and dies: its pins are dead, though a child of its lives, and has what it had mapped. */
 static void a_dead_openers_pins_are_not_its_childs(void **state)
 {
-    for (int early = 0; early < 2; early++) {
+    for (int way = 0; way < WAYS; way++) {
         pid_t told[2];
         hf_txn *txn;
         mine = region_new(64 << 20);
         ok(pipe(to_child));
         if (in_child())
-            open_pin_and_fork(early != 0, to_child[1]);
+            open_pin_and_fork(way, to_child[1]);
         for (int i = 0; i < 2; i++)
             assert_int_equal(read(to_child[0], &told[i], sizeof told[i]), sizeof told[i]);
         pid_t grandchild = told[0] == child ? told[1] : told[0];
