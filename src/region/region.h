@@ -21,7 +21,8 @@
  * transactions and views: those answer HF_INVALID and HF_LOST, and unpinning such a view does nothing.
  *
  * Threads: all of a region's functions may be called at once, except hf_region_close. A snapshot may be read by several
- * threads, a view and a transaction may not. Nothing here may be called from a signal handler.
+ * threads, a view and a transaction may not. Nothing here may be called from a signal handler,
+ * and no thread may be cancelled while it is in here.
  */
 #ifndef HF_REGION_REGION_H
 #define HF_REGION_REGION_H
