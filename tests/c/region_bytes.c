@@ -4,6 +4,7 @@
  */
 #include "region/impl.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@ static void show(uint64_t at, uint64_t size, const char *what)
     const unsigned char *bytes = hf_region_at(region, at);
     for (uint64_t i = 0; i < size; i++) {
         if (i % 8 == 0)
-            printf(i == 0 ? "%06llx " : "\n%06llx ", (unsigned long long)(at + i));
+            printf(i == 0 ? "%06" PRIx64 " " : "\n%06" PRIx64 " ", at + i);
         printf(" %02x", bytes[i]);
         if (i == (size < 8 ? size : 8) - 1)
             printf("%*s%s", (int)(size < 8 ? 3 * (8 - size) : 0) + 2, "", what);
