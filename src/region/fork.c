@@ -112,11 +112,11 @@ static void parent(void)
 /* Makes the region that this process inherited its own. */
 static void inherit(hf_region *region)
 {
-    bool kept = region->twin_fd >= 0;
+    bool kept = region->twin_fd >= 0, shared = region->control_fd >= 0;
 
     if (region->file != NULL)
         hf_file_inherit(region, region->twin_file_fd);
-    if (region->control_fd >= 0) {
+    if (shared) {
         bool same = region->fd == region->control_fd;
         int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
         hf_os_close(region->control_fd);
@@ -132,7 +132,9 @@ static void inherit(hf_region *region)
     memset(region->owned, 0, sizeof region->owned);
     region->idle_count = 0;
     for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next) {
-        pin->slot = kept ? pin->twin : NULL;
+        /* Slots that nobody sees are in memory that the child has a copy of. */
+        if (shared)
+            pin->slot = kept ? pin->twin : NULL;
         pin->twin = NULL;
         if (pin->slot != NULL) {
             hf_slots_own_mark(region, (uint32_t)(pin->slot - region->slots), true);

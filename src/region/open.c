@@ -112,7 +112,7 @@ static void unlock_creation(int fd)
 
 /* -- making -- */
 
-static uint64_t super_checksum(const struct hf_superblock *super)
+uint64_t hf_super_checksum(const struct hf_superblock *super)
 {
     return hf_checksum64(super, offsetof(struct hf_superblock, checksum), HF_REGION_MAGIC);
 }
@@ -139,7 +139,7 @@ static int make_super(struct hf_superblock *out)
         .slots_at = HF_REGION_SLOTS_AT,
         .heap_at = HF_REGION_HEAP_AT,
     };
-    out->checksum = super_checksum(out);
+    out->checksum = hf_super_checksum(out);
     return 0;
 }
 
@@ -195,7 +195,7 @@ static int check_super(const struct hf_superblock *super)
     if (super->endian != HF_REGION_ENDIAN || super->format != HF_REGION_FORMAT ||
         (super->incompatible & ~HF_REGION_INCOMPATIBLE) != 0)
         return HF_FORMAT;
-    if (super->checksum != super_checksum(super))
+    if (super->checksum != hf_super_checksum(super))
         return HF_CORRUPT;
     if (super->page_size != HF_REGION_PAGE || super->mutex_size != sizeof(pthread_mutex_t) ||
         super->record_size != HF_REGION_RECORD_SIZE || super->ring_at != HF_REGION_RING_AT ||
@@ -232,18 +232,20 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
 /* With a description for the locks that nothing else keeps alive. The mapping holds the one that it was made with, in
  * children too; a process that was handed hf_region_fd has that one; and one that was open before nobody could fork any
  * more, a child may have. Where another cannot be had, the first has to do: pins of a dead process may then outlive it. */
-static void link_region(hf_region *region)
+void hf_region_link(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
-    int fd = hf_region_reopen(region->fd);
-    region->control_fd = fd >= 0 ? fd : region->fd;
+    if (region->file == NULL) {
+        int fd = hf_region_reopen(region->fd);
+        region->control_fd = fd >= 0 ? fd : region->fd;
+    }
     region->next = hf_region_registry;
     hf_region_registry = region;
     hf_region_registry_unlock();
 }
 
-static void free_region(hf_region *region)
+void hf_region_free(hf_region *region)
 {
     hf_free(region->own);
     hf_free(region->idle);
@@ -253,7 +255,7 @@ static void free_region(hf_region *region)
 }
 
 /* A region of this process, with nothing mapped yet. */
-static int new_region(int fd, const struct stat *found, hf_region **out)
+int hf_region_new(int fd, const struct stat *found, hf_region **out)
 {
     hf_region *region = hf_alloc(sizeof *region);
 
@@ -265,7 +267,7 @@ static int new_region(int fd, const struct stat *found, hf_region **out)
     region->idle = hf_alloc(HF_REGION_SLOTS_MAX * sizeof *region->idle);
     region->txn.scan.lists = hf_alloc((size_t)2 * HF_SCAN_PINS * sizeof(uint64_t));
     if (region->own == NULL || region->idle == NULL || region->txn.scan.lists == NULL) {
-        free_region(region);
+        hf_region_free(region);
         return HF_NOMEM;
     }
     region->fd = fd;
@@ -301,7 +303,7 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     if (status == 0 && found.st_size < HF_REGION_HEAP_AT + HF_REGION_PAGE)
         status = HF_CORRUPT;
     if (status == 0)
-        status = new_region(fd, &found, &region);
+        status = hf_region_new(fd, &found, &region);
     if (status < 0)
         return status;
     status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
@@ -320,12 +322,12 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         hf_pages_unmap(region);
         goto fail;
     }
-    link_region(region);
+    hf_region_link(region);
     *out = region;
     return 0;
 
 fail:
-    free_region(region);
+    hf_region_free(region);
     return status;
 }
 
@@ -437,17 +439,20 @@ int hf_region_close(hf_region *region)
     hf_region_registry_unlock();
     if (busy)
         return HF_BUSY;
+    int status = region->file != NULL ? hf_file_finish(region) : 0;
     for (uint32_t i = 0; i < HF_REGION_SLOTS_MAX; i++)
         if (region->owned[i / 8] >> i % 8 & 1)
             hf_slots_release(region, region->control_fd, i);
     /* Nothing can be done about failures here, and nothing is lost by them. */
     hf_pages_unmap(region);
-    if (region->control_fd >= 0 && region->control_fd != region->fd)
+    if (region->file != NULL)
+        hf_file_close(region);
+    else if (region->control_fd >= 0 && region->control_fd != region->fd)
         hf_os_close(region->control_fd);
     if (region->fd >= 0)
         hf_os_close(region->fd);
-    free_region(region);
-    return 0;
+    hf_region_free(region);
+    return status;
 }
 
 int hf_region_unlink(const char *name)
@@ -455,6 +460,11 @@ int hf_region_unlink(const char *name)
     int result = hf_os_shm_unlink(name);
 
     return result < 0 ? hf_region_status(result) : 0;
+}
+
+int hf_region_flush(hf_region *region, int64_t timeout)
+{
+    return region->home->flush(region, timeout);
 }
 
 uint64_t hf_region_seed(const hf_region *region)
