@@ -404,7 +404,6 @@ static void with_a_limit_of_file_size_child(void)
     char name[64];
     hf_region *full;
     hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = SPACE};
-    signal(SIGXFSZ, SIG_IGN);
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     region_name(name);
     must(hf_region_open(name, &options, &full) == 0 && hf_region_unlink(name) == 0);

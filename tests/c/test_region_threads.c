@@ -170,6 +170,17 @@ static void *end_in_the_middle(void *unused)
     return NULL;
 }
 
+/* By turns through one mapping and the other; but ThreadSanitizer knows a mutex by its address, and would take the one
+ * that the dead thread held for held. */
+static hf_region *next_writer(hf_region *again, int turn)
+{
+#ifdef __SANITIZE_THREAD__
+    return region;
+#else
+    return turn % 2 == 0 ? region : again;
+#endif
+}
+
 /* A thread that ends without ending its transaction is a dead writer, though its process lives. */
 static void a_transaction_ends_with_its_thread(void **state)
 {
@@ -181,7 +192,7 @@ static void a_transaction_ends_with_its_thread(void **state)
     for (int turn = 0; turn < 4; turn++) {
         ok(pthread_create(&thread, NULL, end_in_the_middle, NULL));
         ok(pthread_join(thread, NULL));
-        ok(hf_txn_begin(turn % 2 == 0 ? region : again, -1, &txn));
+        ok(hf_txn_begin(next_writer(again, turn), -1, &txn));
         unsigned level;
         assert_int_equal(hf_txn_rollback(txn, 1), HF_INVALID);
         ok(hf_txn_savepoint(txn, &level));
