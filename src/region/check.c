@@ -422,6 +422,24 @@ static int check_all(struct checker *checker)
     return status;
 }
 
+int hf_shared_check(hf_txn *txn, hf_region_fault *fault)
+{
+    struct checker checker = {
+        .region = txn->region,
+        .state = &txn->state,
+        .txid = txn->state.version.txid - 1,
+    };
+    int status = check_all(&checker);
+
+    hf_free(checker.runs);
+    hf_free(checker.live.bits);
+    hf_free(checker.waiting.bits);
+    hf_free(checker.kept_live.bits);
+    hf_free(checker.kept_gone.bits);
+    *fault = checker.fault;
+    return status;
+}
+
 int hf_region_check(hf_region *region, int64_t timeout, hf_region_fault *fault)
 {
     hf_txn *txn;
@@ -432,16 +450,11 @@ int hf_region_check(hf_region *region, int64_t timeout, hf_region_fault *fault)
             *fault = (hf_region_fault){status == HF_CORRUPT ? "the newest record is damaged" : NULL, 0};
         return status;
     }
-    struct checker checker = {.region = region, .state = &txn->state, .txid = txn->state.version.txid - 1};
-    status = check_all(&checker);
-    hf_free(checker.runs);
-    hf_free(checker.live.bits);
-    hf_free(checker.waiting.bits);
-    hf_free(checker.kept_live.bits);
-    hf_free(checker.kept_gone.bits);
+    hf_region_fault found = {NULL, 0};
+    status = region->home->check(txn, &found);
     hf_txn_abort(txn);
     if (fault != NULL)
-        *fault = checker.fault;
+        *fault = found;
     return status;
 }
 
@@ -453,7 +466,7 @@ int hf_region_stats_get(hf_region *region, hf_region_stats *out)
 
     if (status < 0)
         return status;
-    const struct hf_record_seen *seen = &hf_region_commit(region, view.version.txid)->seen;
+    const struct hf_record_seen *seen = hf_region_seen(region, view.version.txid);
     hf_region_stats stats = {
         .txid = view.version.txid,
         .size = atomic_load(&region->size),
@@ -475,6 +488,7 @@ int hf_region_stats_get(hf_region *region, hf_region_stats *out)
         stats.slots_pinned += atomic_load(&region->slots[i].pin) != 0;
         stats.retries += atomic_load(&region->slots[i].retries);
     }
+    region->home->stats(region, &stats);
     hf_view_unpin(&view);
     *out = stats;
     return 0;

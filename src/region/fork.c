@@ -47,14 +47,35 @@ static void unmark_twins(hf_region *region)
             hf_slots_own_mark(region, (uint32_t)(pin->twin - region->slots), false);
 }
 
-static int reopen(hf_region *region)
+static int reopen(int old)
 {
     char path[32];
     int fd;
 
-    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", old);
     HF_OS_RETRY(fd, hf_os_open(path, O_RDWR, 0));
     return fd;
+}
+
+static void close_twins(hf_region *region)
+{
+    if (region->twin_fd >= 0)
+        hf_os_close(region->twin_fd);
+    if (region->twin_file_fd >= 0)
+        hf_os_close(region->twin_file_fd);
+    region->twin_fd = region->twin_file_fd = -1;
+}
+
+/* Descriptions of the child's own, and twins of the pins. */
+static bool open_twins(hf_region *region)
+{
+    region->twin_file_fd = region->file != NULL ? hf_file_reopen(region) : -1;
+    if (region->file != NULL && region->twin_file_fd < 0)
+        return false;
+    if (region->control_fd < 0)
+        return true;
+    region->twin_fd = reopen(region->control_fd);
+    return region->twin_fd >= 0 && make_twins(region, region->twin_fd) == 0;
 }
 
 static void prepare(void)
@@ -64,22 +85,18 @@ static void prepare(void)
         pthread_mutex_lock(&region->mutex);
         for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next)
             pin->twin = NULL;
-        region->twin_fd = reopen(region);
-        if (region->twin_fd < 0 || make_twins(region, region->twin_fd) == 0)
+        if (open_twins(region))
             continue;
-        /* Its locks go with it, and the slots are as good as dead. */
+        /* Their locks go with them, and the slots are as good as dead. */
         unmark_twins(region);
-        hf_os_close(region->twin_fd);
-        region->twin_fd = -1;
+        close_twins(region);
     }
 }
 
 static void parent(void)
 {
     for (hf_region *region = hf_region_registry; region != NULL; region = region->next) {
-        if (region->twin_fd >= 0)
-            hf_os_close(region->twin_fd);
-        region->twin_fd = -1;
+        close_twins(region);
         unmark_twins(region);
         pthread_mutex_unlock(&region->mutex);
     }
@@ -91,11 +108,16 @@ static void inherit(hf_region *region)
 {
     bool kept = region->twin_fd >= 0;
 
-    int fd = kept ? region->twin_fd : reopen(region);
-
-    hf_os_close(region->fd);
-    region->fd = fd;
-    region->twin_fd = -1;
+    if (region->file != NULL)
+        hf_file_inherit(region, region->twin_file_fd);
+    if (region->control_fd >= 0) {
+        int fd = kept ? region->twin_fd : reopen(region->control_fd);
+        hf_os_close(region->control_fd);
+        region->control_fd = fd;
+    }
+    if (region->file == NULL)
+        region->fd = region->control_fd;
+    region->twin_fd = region->twin_file_fd = -1;
     region->pid = hf_os_getpid();
     region->generation++;
     region->serial = hf_region_serial_next();

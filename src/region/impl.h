@@ -23,13 +23,15 @@
  * Concurrency: `mutex` guards what slots.c and snapshot.c do slowly. `txn` is guarded by the writer's lock, in the
  * region itself. The order of locks is in docs/locking.md.
  *
- * Seams. A region in a file will have the same trie, heap state, queues and publication. It differs in how pages.c maps
- * and grows, in where heap.c places a block and in what txn.c does before it publishes.
+ * Homes. hf_region.home is what shared memory (heap.c, recycle.c, pages.c, trie.c, shared.c) and a file (file_*.c) do
+ * differently: see struct hf_home below.
  */
 #ifndef HF_REGION_IMPL_H
 #define HF_REGION_IMPL_H
 
+#include "region/file_layout.h"
 #include "region/region.h"
+#include "region/sabotage.h"
 
 #include "base/assert.h"
 #include "base/cpu.h"
@@ -55,15 +57,26 @@ struct hf_snapshot {
     hf_view view; /* without a slot: it is the pin's */
 };
 
+/* Of the staging area and of what was freed: where it had got to. */
+struct hf_stage_mark {
+    uint64_t top;
+    uint64_t units;
+    size_t freed;
+};
+
 struct hf_state {
     struct hf_version version;
-    struct hf_heap_state heap;
+    union {
+        struct hf_heap_state heap; /* of shared memory */
+        struct hf_file_state file;
+    };
 };
 
 struct hf_savepoint {
     struct hf_savepoint *outer;
     struct hf_state state;
     unsigned epoch;
+    struct hf_stage_mark mark; /* in a file */
 };
 
 /* What a writer found pinned. Conservative ever after: see recycle.c. */
@@ -91,6 +104,7 @@ struct hf_txn {
     hf_region *region;
     _Atomic bool active;
     _Atomic uint64_t owner; /* pthread_self, as a number */
+    int doomed;             /* the status of a commit that failed: it can only be aborted */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
@@ -108,13 +122,21 @@ struct hf_txn {
 };
 
 struct hf_region {
+    const struct hf_home *home;
+    struct hf_file *file; /* NULL: shared memory */
     char *base;
+    uint64_t heap_at;
     uint64_t reserved;
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
+    uint64_t slots_at;      /* in the file that has them */
+    char *ring;             /* of commit records, */
+    uint64_t record_size;   /* this far apart */
+    struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
     const struct hf_region_trie_ops *ops;
-    int fd; /* mapped, and holds the locks of the slots */
+    int fd;         /* mapped */
+    int control_fd; /* holds the locks of the slots: `fd`, or in a file the lock file's */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;
@@ -129,7 +151,8 @@ struct hf_region {
     uint32_t idle_count;
     struct hf_shared_pin *pins;
     struct hf_snapshot *snapshots;
-    int twin_fd; /* of the child, while a fork is under way */
+    int twin_fd;      /* of the child, while a fork is under way: of `control_fd`, */
+    int twin_file_fd; /* and of `fd`, where that is another */
 
     struct hf_txn txn;
 };
@@ -142,15 +165,56 @@ static inline struct hf_superblock *hf_region_super(const hf_region *region)
     return (struct hf_superblock *)(void *)region->base;
 }
 
+/* The place of a version's record in the ring: of its beginning, which both homes have in common. */
+static inline struct hf_record_seen *hf_region_seen(const hf_region *region, uint64_t txid)
+{
+    return (struct hf_record_seen *)(void *)(region->ring + txid % HF_REGION_RING * region->record_size);
+}
+
 static inline struct hf_commit *hf_region_commit(const hf_region *region, uint64_t txid)
 {
-    return (struct hf_commit *)(void *)(region->base + HF_REGION_RING_AT +
-                                        txid % HF_REGION_RING * HF_REGION_RECORD_SIZE);
+    return (struct hf_commit *)(void *)hf_region_seen(region, txid);
 }
 
 static inline void *hf_region_at(const hf_region *region, uint64_t offset)
 {
     return region->base + offset;
+}
+
+/*
+ * What the homes do differently.
+ *
+ * The order of calls in a transaction: load; { prepare, an operation, undo if it failed } ...; settle before a savepoint;
+ * settle and commit, or not; forget.
+ */
+struct hf_home {
+    /* Makes hf_txn.state the published record. Finds out what a writer who died has left. */
+    int (*load)(struct hf_txn *txn, uint64_t txid);
+    /* Sees to what an operation may need; and undoes one that failed. */
+    int (*prepare)(struct hf_txn *txn);
+    void (*undo)(struct hf_txn *txn);
+    /* So that the state can be copied and come back. */
+    int (*settle)(struct hf_txn *txn);
+    void (*mark)(struct hf_txn *txn, struct hf_stage_mark *mark);
+    void (*rollback)(struct hf_txn *txn, const struct hf_stage_mark *mark);
+    /* Makes the state the newest version, in every way that the region's level asks for. */
+    int (*commit)(struct hf_txn *txn);
+    void (*forget)(struct hf_txn *txn);
+    /* A block for a table; the table of kept snapshots of a version (0, and it or NULL; HF_CORRUPT). */
+    int (*table_new)(struct hf_txn *txn, uint64_t size, uint64_t *link, void **out);
+    void (*table_free)(struct hf_txn *txn, uint64_t link, uint64_t size, uint64_t head);
+    int (*kept_at)(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
+    int (*check)(struct hf_txn *txn, hf_region_fault *fault);
+    void (*stats)(hf_region *region, hf_region_stats *stats);
+};
+
+int hf_shared_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
+
+extern const struct hf_home hf_home_shared;
+
+static inline int hf_txn_prepare(struct hf_txn *txn)
+{
+    return txn->region->home->prepare(txn);
 }
 
 /* -- pages.c -- */
@@ -165,7 +229,7 @@ int hf_pages_seen_slowly(hf_region *region, uint64_t top);
 static inline int hf_pages_seen(hf_region *region, uint64_t top)
 {
     uint64_t size = atomic_load_explicit(&region->size, memory_order_relaxed);
-    if (__builtin_expect(top >= HF_REGION_HEAP_AT && top <= size - HF_REGION_PAGE, 1))
+    if (__builtin_expect(top >= region->heap_at && top <= size - HF_REGION_PAGE, 1))
         return 0;
     return hf_pages_seen_slowly(region, top);
 }
@@ -197,7 +261,7 @@ int hf_heap_flush(struct hf_txn *txn);
 static inline uint64_t hf_txn_ours_from(const struct hf_txn *txn)
 {
     unsigned epoch = txn->savepoint == NULL ? 0 : txn->savepoint->epoch;
-    return txn->state.version.txid << HF_HEAD_TXID_SHIFT | epoch;
+    return (txn->state.version.txid - HF_SABOTAGE(in_place)) << HF_HEAD_TXID_SHIFT | epoch;
 }
 
 /* Whether a block with this head was made since the innermost savepoint. */
@@ -216,6 +280,13 @@ static inline uint64_t hf_txn_head(const struct hf_txn *txn, enum hf_block_kind 
 
 /* Appends to a queue; false where there was no spare block, and the entry is lost. */
 bool hf_queue_push(struct hf_txn *txn, struct hf_queue *queue, const struct hf_cell *cell);
+
+/* Is a version that has this block pinned, as of the last scan? Or can it not be known from that? */
+bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell);
+bool hf_scan_too_fresh(const struct hf_scan *scan, const struct hf_cell *cell);
+
+/* Looks at all pins, now. */
+void hf_scan_slots(struct hf_txn *txn);
 
 /* A block of this class that nobody can see any more, or 0. The queue is that of the class. */
 uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue);
@@ -266,6 +337,13 @@ static inline uint64_t hf_kept_table_size(uint64_t count)
 
 /* -- txn.c -- */
 
+/* Fills in a record of the ring, all but what only writers look at. */
+void hf_record_fill(struct hf_record_seen *record, const struct hf_version *version);
+void hf_record_read(const struct hf_record_seen *record, struct hf_version *out);
+
+/* Gives the snapshots that are kept of the version being made its roots. */
+void hf_kept_fill(struct hf_txn *txn, struct hf_kept_table *table);
+
 /* In a child: the transactions of its parent are not its own. */
 void hf_txn_forget_all(hf_region *region);
 
@@ -284,6 +362,15 @@ struct hf_region_trie_ops {
 };
 
 HF_CPU_DECLARE(struct hf_region_trie_ops, hf_region_trie_ops);
+HF_CPU_DECLARE(struct hf_region_trie_ops, hf_file_trie_ops);
+
+/* The number of the tree in which a file keeps what it knows of its own space. */
+#define HF_REGION_SPACE_TREE HF_REGION_TREES
+
+static inline struct hf_tree *hf_txn_tree(struct hf_txn *txn, unsigned tree)
+{
+    return tree < HF_REGION_TREES ? &txn->state.version.trees[tree] : &txn->state.file.space;
+}
 
 /* -- open.c -- */
 
@@ -292,6 +379,13 @@ extern struct hf_region *hf_region_registry;
 void hf_region_registry_lock(void);
 void hf_region_registry_unlock(void);
 uint64_t hf_region_serial_next(void);
+
+/* -- file_open.c: what a fork means for a file -- */
+
+/* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
+ * one now). */
+int hf_file_reopen(hf_region *region);
+void hf_file_inherit(hf_region *region, int fd);
 
 /* -- fork.c -- */
 

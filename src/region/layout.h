@@ -367,11 +367,12 @@ struct hf_kept {
 
 struct hf_kept_table {
     uint64_t head;
+    uint64_t mark; /* in a file: file_layout.h */
     uint64_t count;
     struct hf_kept kept[];
 };
 
 _Static_assert(sizeof(struct hf_kept) == 112, "layout");
-_Static_assert(offsetof(struct hf_kept_table, kept) == 16, "layout");
+_Static_assert(offsetof(struct hf_kept_table, kept) == 24, "layout");
 
 #endif

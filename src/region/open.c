@@ -249,7 +249,7 @@ static int new_region(int fd, const struct stat *found, hf_region **out)
         return HF_NOMEM;
     }
     region->fd = fd;
-    region->twin_fd = -1;
+    region->twin_fd = region->twin_file_fd = -1;
     region->pid = hf_os_getpid();
     region->dev = found->st_dev;
     region->ino = found->st_ino;
@@ -287,8 +287,14 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
     if (status < 0)
         goto fail;
+    region->home = &hf_home_shared;
+    region->control_fd = fd;
+    region->heap_at = HF_REGION_HEAP_AT;
     region->lock = hf_region_at(region, HF_REGION_LOCK_AT);
+    region->slots_at = HF_REGION_SLOTS_AT;
     region->slots = hf_region_at(region, HF_REGION_SLOTS_AT);
+    region->ring = hf_region_at(region, HF_REGION_RING_AT);
+    region->record_size = HF_REGION_RECORD_SIZE;
     if (blank)
         status = fill(region);
     if (status < 0) {
@@ -392,7 +398,7 @@ int hf_region_close(hf_region *region)
         return HF_BUSY;
     for (uint32_t i = 0; i < HF_REGION_SLOTS_MAX; i++)
         if (region->owned[i / 8] >> i % 8 & 1)
-            hf_slots_release(region, region->fd, i);
+            hf_slots_release(region, region->control_fd, i);
     /* Nothing can be done about failures here, and nothing is lost by them. */
     hf_pages_unmap(region);
     if (region->fd >= 0)

@@ -93,7 +93,7 @@ int hf_pages_seen_slowly(hf_region *region, uint64_t top)
 {
     uint64_t size = 0;
 
-    if (top < HF_REGION_HEAP_AT || top > HF_CELL_OFFSET)
+    if (top < region->heap_at || top > HF_CELL_OFFSET)
         return HF_CORRUPT;
     int status = look(region, &size);
     if (status < 0)

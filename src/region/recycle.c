@@ -166,31 +166,30 @@ static bool pin_gone(const struct hf_scan *scan)
     return false;
 }
 
-/* The kept snapshots of the published version are pins. */
-static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins)
+/* The kept snapshots of the published version are pins. Where they cannot be read, all versions are. */
+static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, uint64_t *open)
 {
     const hf_region *region = txn->region;
-    uint64_t at = atomic_load_explicit(&hf_region_commit(region, published)->seen.kept, memory_order_relaxed);
+    const struct hf_kept_table *table;
+    struct hf_version version = {.top = txn->state.version.top};
 
-    if (at < HF_REGION_HEAP_AT || at % 8 != 0 || at > txn->state.version.top - sizeof(struct hf_kept_table))
-        return 0;
-    const struct hf_kept_table *table = hf_region_at(region, at);
-    uint64_t count = table->count;
-    if (count > HF_REGION_KEPT_MAX || at + sizeof *table + count * sizeof(struct hf_kept) > txn->state.version.top)
-        return 0;
-    for (uint64_t i = 0; i < count; i++)
-        pins[i] = table->kept[i].txid;
-    return count;
+    version.kept = atomic_load_explicit(&hf_region_seen(region, published)->kept, memory_order_relaxed);
+    if (hf_kept_table_at(region, &version, &table) < 0)
+        *open = 0;
+    else if (table != NULL)
+        for (uint64_t i = 0; i < table->count; i++)
+            pins[i] = table->kept[i].txid;
+    return table == NULL ? 0 : (size_t)table->count;
 }
 
-static void scan_slots(struct hf_txn *txn)
+void hf_scan_slots(struct hf_txn *txn)
 {
     hf_region *region = txn->region;
     struct hf_scan *scan = &txn->scan;
     uint64_t published = txn->state.version.txid - 1;
     uint32_t slots = atomic_load(&region->lock->slots);
-    size_t count = scan_kept(txn, published, scan->previous); /* its contents move below */
     uint64_t *pins = scan->previous, open = UINT64_MAX;
+    size_t count = scan_kept(txn, published, pins, &open);
 
     scan->previous = scan->pins;
     scan->previous_count = scan->count;
@@ -233,11 +232,11 @@ static bool scan_again(struct hf_txn *txn, bool now)
     uint64_t due = SCAN_EVERY + scan->count / 2 + slots / 4;
     if (!now && scan->txid != 0 && txn->allocations - scan->at < due)
         return false;
-    scan_slots(txn);
+    hf_scan_slots(txn);
     return true;
 }
 
-static bool pinned(const struct hf_scan *scan, const struct hf_cell *cell)
+bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell)
 {
     size_t low = 0, high = scan->count;
 
@@ -251,7 +250,7 @@ static bool pinned(const struct hf_scan *scan, const struct hf_cell *cell)
     return low < scan->count && scan->pins[low] < cell->unlink;
 }
 
-static bool too_fresh(const struct hf_scan *scan, const struct hf_cell *cell)
+bool hf_scan_too_fresh(const struct hf_scan *scan, const struct hf_cell *cell)
 {
     return cell->unlink > scan->txid || cell->unlink > scan->open;
 }
@@ -273,7 +272,7 @@ static void unpark(struct hf_txn *txn, uint64_t count)
         struct hf_cell cell = *first;
         struct hf_queue *queue = &heap->parked;
         heap->parked.head++;
-        if (!pinned(scan, &cell) && !too_fresh(scan, &cell)) {
+        if (!hf_scan_pinned(scan, &cell) && !hf_scan_too_fresh(scan, &cell)) {
             struct hf_queue *class = hf_heap_queue(txn, (unsigned)(cell.block >> HF_CELL_CODE_SHIFT));
             if (class != NULL) {
                 queue = class;
@@ -308,7 +307,7 @@ uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
         if (first == NULL)
             break;
         struct hf_cell cell = *first;
-        if (too_fresh(&txn->scan, &cell)) {
+        if (hf_scan_too_fresh(&txn->scan, &cell)) {
             if (scan_again(txn, false))
                 continue;
             break;
@@ -316,7 +315,7 @@ uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
         queue->head++;
         if (!sound(txn, &cell, code))
             continue;
-        if (!pinned(&txn->scan, &cell))
+        if (!hf_scan_pinned(&txn->scan, &cell) || HF_SABOTAGE(recycled_soon))
             return cell.block & HF_CELL_OFFSET;
         txn->state.version.parked++;
         hf_queue_push(txn, &heap->parked, &cell);

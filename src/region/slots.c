@@ -89,8 +89,8 @@ static int grow(hf_region *region, uint32_t count)
 
     if (count + HF_REGION_SLOTS_STEP > HF_REGION_SLOTS_MAX)
         return HF_SLOTS;
-    off_t at = (off_t)(HF_REGION_SLOTS_AT + count * sizeof(struct hf_slot));
-    HF_OS_RETRY(result, hf_os_fallocate(region->fd, 0, at, HF_REGION_PAGE));
+    off_t at = (off_t)(region->slots_at + count * sizeof(struct hf_slot));
+    HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));
     if (result < 0)
         return hf_region_status(result);
     atomic_compare_exchange_strong(&region->lock->slots, &count, count + HF_REGION_SLOTS_STEP);
@@ -154,9 +154,9 @@ uint32_t hf_slots_adopt(hf_region *region)
     for (uint32_t i = 0; i < count; i++) {
         if (is_owned(region, i) || atomic_load(&region->slots[i].pin) == 0)
             continue;
-        if (hf_slots_lock(region->fd, i, true) < 0)
+        if (hf_slots_lock(region->control_fd, i, true) < 0)
             continue;
-        hf_slots_release(region, region->fd, i);
+        hf_slots_release(region, region->control_fd, i);
         adopted++;
     }
     pthread_mutex_unlock(&region->mutex);
@@ -194,7 +194,7 @@ static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
         if (*out == NULL && count == HF_REGION_SLOTS_MAX)
             status = HF_SLOTS;
         else if (*out == NULL)
-            status = hf_slots_claim(region, region->fd, &claimed);
+            status = hf_slots_claim(region, region->control_fd, &claimed);
         if (*out == NULL && status == 0) {
             hf_slots_own_mark(region, claimed, true);
             *out = &region->slots[claimed];
@@ -216,7 +216,7 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
 {
     for (;;) {
         uint64_t txid = atomic_load(&region->lock->published);
-        const struct hf_record_seen *seen = &hf_region_commit(region, txid)->seen;
+        const struct hf_record_seen *seen = hf_region_seen(region, txid);
         uint64_t written = atomic_load_explicit(&seen->txid, memory_order_acquire);
         out->top = atomic_load_explicit(&seen->top, memory_order_acquire);
         for (int i = 0; i < HF_REGION_TREES; i++) {
@@ -225,7 +225,7 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
         }
         out->kept = atomic_load_explicit(&seen->kept, memory_order_acquire);
         uint64_t later = atomic_load(&region->lock->published);
-        if (__builtin_expect(later - txid < HF_REGION_RING - 1, 1)) {
+        if (__builtin_expect(later - txid < HF_REGION_RING - 1 || HF_SABOTAGE(no_reread), 1)) {
             /* Another record in its place is damage: a number that is none tells the caller. */
             out->txid = written == txid ? txid : UINT64_MAX;
             return txid;

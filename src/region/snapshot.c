@@ -26,7 +26,7 @@ static int idle_slot(hf_region *region, struct hf_slot **out)
         *out = &region->slots[region->idle[--region->idle_count]];
         return 0;
     }
-    int status = hf_slots_claim(region, region->fd, &slot);
+    int status = hf_slots_claim(region, region->control_fd, &slot);
     if (status < 0)
         return status;
     hf_slots_own_mark(region, slot, true);
@@ -147,19 +147,7 @@ void hf_snapshot_end(hf_snapshot *snapshot)
 
 int hf_kept_table_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out)
 {
-    uint64_t at = version->kept;
-
-    *out = NULL;
-    if (at == 0)
-        return 0;
-    if (at < HF_REGION_HEAP_AT || at % 8 != 0 || at > version->top - sizeof(struct hf_kept_table))
-        return HF_CORRUPT;
-    const struct hf_kept_table *table = hf_region_at(region, at);
-    if (hf_head_kind(table->head) != HF_KIND_TABLE || table->count > HF_REGION_KEPT_MAX ||
-        at + hf_kept_table_size(table->count) > version->top)
-        return HF_CORRUPT;
-    *out = table;
-    return 0;
+    return region->home->kept_at(region, version, out);
 }
 
 const struct hf_kept *hf_kept_find(const struct hf_kept_table *table, const char *name)

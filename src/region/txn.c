@@ -29,24 +29,34 @@ static bool is_mine(const hf_txn *txn)
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 
-/* Copies the published record. */
-static int load(hf_txn *txn, uint64_t txid)
+void hf_record_read(const struct hf_record_seen *record, struct hf_version *out)
 {
-    const hf_region *region = txn->region;
-    const struct hf_commit *record = hf_region_commit(region, txid);
-    struct hf_version *version = &txn->state.version;
-
-    if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
-        return HF_CORRUPT;
-    version->txid = txid;
-    version->top = record->seen.top;
+    out->txid = record->txid;
+    out->top = record->top;
     for (int i = 0; i < HF_REGION_TREES; i++)
-        version->trees[i] = (struct hf_tree){record->seen.trees[i].root, record->seen.trees[i].count};
-    version->kept = record->seen.kept;
-    version->used = record->seen.used;
-    version->parked = record->seen.parked;
-    txn->state.heap = record->heap;
-    return version->top % HF_REGION_PAGE == 0 ? 0 : HF_CORRUPT;
+        out->trees[i] = (struct hf_tree){record->trees[i].root, record->trees[i].count};
+    out->kept = record->kept;
+    out->used = record->used;
+    out->parked = record->parked;
+}
+
+void hf_record_fill(struct hf_record_seen *record, const struct hf_version *version)
+{
+    atomic_store_explicit(&record->txid, version->txid, memory_order_release);
+    atomic_store_explicit(&record->top, version->top, memory_order_release);
+    for (int i = 0; i < HF_REGION_TREES; i++) {
+        atomic_store_explicit(&record->trees[i].root, version->trees[i].root, memory_order_release);
+        atomic_store_explicit(&record->trees[i].count, version->trees[i].count, memory_order_release);
+    }
+    atomic_store_explicit(&record->kept, version->kept, memory_order_release);
+    atomic_store_explicit(&record->used, version->used, memory_order_release);
+    atomic_store_explicit(&record->parked, version->parked, memory_order_release);
+}
+
+/* After a commit that failed, all but to abort is over. */
+static bool may_go_on(const hf_txn *txn)
+{
+    return is_mine(txn) && txn->doomed == 0;
 }
 
 /* Ends the savepoints within this level. */
@@ -63,7 +73,7 @@ static void drop_to(hf_txn *txn, unsigned level)
 static void forget(hf_txn *txn)
 {
     drop_to(txn, 0);
-    memset(txn->cached, 0, sizeof txn->cached);
+    txn->region->home->forget(txn);
     atomic_store(&txn->active, false);
 }
 
@@ -83,13 +93,13 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
         return status;
     /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
     if (atomic_load(&txn->active)) {
-        txn->loaded = 0;
+        txn->loaded = HF_SABOTAGE(no_rollback) ? txn->state.version.txid - 1 : 0;
         forget(txn);
     }
     uint64_t published = atomic_load(&region->lock->published);
     if (txn->loaded != published) {
         txn->loaded = 0;
-        status = load(txn, published);
+        status = region->home->load(txn, published);
     }
     if (status == 0)
         status = hf_pages_seen(region, txn->state.version.top);
@@ -104,6 +114,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
     txn->changed = false;
     txn->reserve = 0;
     txn->epoch = 0;
+    txn->doomed = 0;
     atomic_store_explicit(&txn->owner, hf_thread_self(), memory_order_relaxed);
     atomic_store(&txn->active, true);
     *out = txn;
@@ -118,39 +129,13 @@ int hf_txn_abort(hf_txn *txn)
     return 0;
 }
 
-/* Gives the snapshots that are kept of this version its roots. */
-static void fill_kept(hf_txn *txn)
+void hf_kept_fill(hf_txn *txn, struct hf_kept_table *table)
 {
-    struct hf_version *version = &txn->state.version;
-    const struct hf_kept_table *found;
+    const struct hf_version *version = &txn->state.version;
 
-    if (hf_kept_table_at(txn->region, version, &found) < 0 || found == NULL ||
-        hf_head_txid(found->head) != version->txid)
-        return;
-    struct hf_kept_table *table = hf_region_at(txn->region, version->kept);
     for (uint64_t i = 0; i < table->count; i++)
         if (table->kept[i].txid == version->txid)
             memcpy(table->kept[i].trees, version->trees, sizeof version->trees);
-}
-
-static void publish(hf_txn *txn)
-{
-    const struct hf_version *version = &txn->state.version;
-    struct hf_commit *record = hf_region_commit(txn->region, version->txid);
-
-    atomic_store_explicit(&record->seen.txid, version->txid, memory_order_release);
-    atomic_store_explicit(&record->seen.top, version->top, memory_order_release);
-    for (int i = 0; i < HF_REGION_TREES; i++) {
-        atomic_store_explicit(&record->seen.trees[i].root, version->trees[i].root, memory_order_release);
-        atomic_store_explicit(&record->seen.trees[i].count, version->trees[i].count, memory_order_release);
-    }
-    atomic_store_explicit(&record->seen.kept, version->kept, memory_order_release);
-    atomic_store_explicit(&record->seen.used, version->used, memory_order_release);
-    atomic_store_explicit(&record->seen.parked, version->parked, memory_order_release);
-    record->heap = txn->state.heap;
-    record->txid_again = version->txid;
-    /* A read-modify-write, in the one order of all such: publication, and the fence before the next scan. */
-    atomic_exchange(&txn->region->lock->published, version->txid);
 }
 
 int hf_txn_commit(hf_txn *txn)
@@ -161,11 +146,11 @@ int hf_txn_commit(hf_txn *txn)
         end(txn);
         return 0;
     }
-    int status = hf_heap_flush(txn);
+    int status = txn->doomed;
+    if (status == 0)
+        status = txn->region->home->commit(txn);
     if (status < 0)
         return status;
-    fill_kept(txn);
-    publish(txn);
     txn->loaded = txn->state.version.txid;
     end(txn);
     return 0;
@@ -187,7 +172,7 @@ void hf_txn_forget_all(hf_region *region)
 
 int hf_txn_get(hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value)
 {
-    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
     return txn->region->ops->txn_get(txn, tree, key, value);
 }
@@ -197,19 +182,19 @@ static int settle(hf_txn *txn, int status)
 {
     txn->reserve = 0;
     if (status < 0)
-        hf_heap_undo(txn);
+        txn->region->home->undo(txn);
     return status;
 }
 
 int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size)
 {
-    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
     if (key->size > UINT32_MAX || size > UINT32_MAX)
         return HF_LIMIT;
     txn->made_count = 0;
     txn->reserve = HF_RESERVE;
-    int status = hf_heap_prepare(txn);
+    int status = hf_txn_prepare(txn);
     if (status == 0)
         status = txn->region->ops->put(txn, tree, key, value, size);
     return settle(txn, status);
@@ -217,9 +202,9 @@ int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value,
 
 int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
 {
-    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
-    int status = hf_heap_prepare(txn);
+    int status = hf_txn_prepare(txn);
     if (status < 0)
         return status;
     return settle(txn, txn->region->ops->remove(txn, tree, key));
@@ -227,24 +212,26 @@ int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
 
 int hf_txn_clear(hf_txn *txn, unsigned tree)
 {
-    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
-    int status = hf_heap_flush(txn);
+    const struct hf_home *home = txn->region->home;
+    struct hf_stage_mark mark;
+    int status = home->settle(txn);
     if (status < 0)
         return status;
     struct hf_state before = txn->state;
+    home->mark(txn, &mark);
     status = txn->region->ops->clear(txn, tree);
     if (status < 0) {
-        /* The cache held nothing before. */
         txn->state = before;
-        memset(txn->cached, 0, sizeof txn->cached);
+        home->rollback(txn, &mark);
     }
     return status;
 }
 
 int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out)
 {
-    if (!is_mine(txn) || tree >= HF_REGION_TREES)
+    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
     *out = txn->state.version.trees[tree].count;
     return 0;
@@ -254,7 +241,7 @@ int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out)
 
 int hf_txn_savepoint(hf_txn *txn, unsigned *level)
 {
-    if (!is_mine(txn))
+    if (!may_go_on(txn))
         return HF_INVALID;
     if (txn->epoch == HF_HEAD_EPOCH_MAX)
         return HF_LIMIT;
@@ -262,11 +249,12 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level)
     if (savepoint == NULL)
         return HF_NOMEM;
     /* A block in the cache was made before the savepoint: to use it now would be to change what comes back. */
-    int status = hf_heap_flush(txn);
+    int status = txn->region->home->settle(txn);
     if (status < 0) {
         hf_free(savepoint);
         return status;
     }
+    txn->region->home->mark(txn, &savepoint->mark);
     savepoint->outer = txn->savepoint;
     savepoint->state = txn->state;
     savepoint->epoch = ++txn->epoch;
@@ -277,17 +265,17 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level)
 
 int hf_txn_rollback(hf_txn *txn, unsigned level)
 {
-    if (!is_mine(txn) || level == 0 || level > txn->level)
+    if (!may_go_on(txn) || level == 0 || level > txn->level)
         return HF_INVALID;
     drop_to(txn, level);
     txn->state = txn->savepoint->state;
-    memset(txn->cached, 0, sizeof txn->cached);
+    txn->region->home->rollback(txn, &txn->savepoint->mark);
     return 0;
 }
 
 int hf_txn_release(hf_txn *txn, unsigned level)
 {
-    if (!is_mine(txn) || level == 0 || level > txn->level)
+    if (!may_go_on(txn) || level == 0 || level > txn->level)
         return HF_INVALID;
     drop_to(txn, level - 1);
     return 0;
@@ -298,18 +286,20 @@ int hf_txn_release(hf_txn *txn, unsigned level)
 /* Puts a table of `count` in the place of *old: the caller fills it in. */
 static int new_table(hf_txn *txn, const struct hf_kept_table *old, uint64_t count, struct hf_kept_table **out)
 {
+    const struct hf_home *home = txn->region->home;
     uint64_t at = 0, was = txn->state.version.kept;
 
     if (count > 0) {
-        int status = hf_heap_alloc(txn, hf_kept_table_size(count), &at);
+        void *bytes;
+        int status = home->table_new(txn, hf_kept_table_size(count), &at, &bytes);
         if (status < 0)
             return status;
-        *out = hf_region_at(txn->region, at);
+        *out = bytes;
         (*out)->head = hf_txn_head(txn, HF_KIND_TABLE);
         (*out)->count = count;
     }
     if (old != NULL)
-        hf_heap_free(txn, was, hf_kept_table_size(old->count), old->head);
+        home->table_free(txn, was, hf_kept_table_size(old->count), old->head);
     txn->state.version.kept = at;
     txn->changed = true;
     return 0;
@@ -317,11 +307,11 @@ static int new_table(hf_txn *txn, const struct hf_kept_table *old, uint64_t coun
 
 static int kept_now(hf_txn *txn, const char *name, const struct hf_kept_table **table, const struct hf_kept **found)
 {
-    if (!is_mine(txn) || name[0] == '\0' || strlen(name) >= HF_REGION_NAME_SIZE)
+    if (!may_go_on(txn) || name[0] == '\0' || strlen(name) >= HF_REGION_NAME_SIZE)
         return HF_INVALID;
     int status = hf_kept_table_at(txn->region, &txn->state.version, table);
     if (status == 0)
-        status = hf_heap_prepare(txn);
+        status = hf_txn_prepare(txn);
     if (status == 0)
         *found = hf_kept_find(*table, name);
     return status;

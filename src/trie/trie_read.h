@@ -35,10 +35,13 @@ static inline size_t trie_slots_size(hf_trie_maps maps)
     return hf_trie_entry_count(maps) * sizeof(trie_entry) + hf_trie_child_count(maps) * sizeof(trie_link);
 }
 
-/* Finds the key in a collision node: 1 and its index, 0, or a failure. Runs foreign code. */
+/* Finds the key in a collision node: 1 and its index, 0, or a failure. Runs foreign code. HF_CORRUPT where a node with
+ * slots is so far down, in memory that may be damaged: what its map would be as a number says nothing of its length. */
 static inline int trie_find_in_collision(trie_ctx *ctx, trie_link link, trie_key key, uint32_t *index)
 {
     uint32_t count = trie_at(ctx, link)->maps.entry_map;
+    if (!hf_trie_is_collision(trie_at(ctx, link)->maps))
+        return HF_CORRUPT;
     for (uint32_t i = 0; i < count; i++) {
         int same = trie_same_key(ctx, &trie_entries(trie_at(ctx, link))[i], key);
         if (same != 0) {

@@ -222,7 +222,7 @@ static void writers_without_a_lock_are_found(void **state)
 
 /* -- what a tool makes of a store that does something worse -- */
 
-static void crashing_session(struct hf_run *run)
+static void crashing_session(struct hf_lab_run *run)
 {
     if (run->damaged)
         abort();
@@ -241,12 +241,12 @@ static void a_store_that_crashes_on_damage_is_found(void **state)
     assert_non_null(strstr(report.first, "signal 6"));
 }
 
-static void refusing_session(struct hf_run *run)
+static void refusing_session(struct hf_lab_run *run)
 {
     hf_run_refused(run, -8, "never");
 }
 
-static void silent_session(struct hf_run *run)
+static void silent_session(struct hf_lab_run *run)
 {
 }
 
@@ -259,7 +259,7 @@ static void stores_that_do_not_open_or_say_nothing_are_found(void **state)
     damage(&toy_right, 10, false);
 }
 
-static void forgetful_session(struct hf_run *run)
+static void forgetful_session(struct hf_lab_run *run)
 {
     hf_run_recovered(run, HF_NOTHING, false);
     for (unsigned i = 0; i < run->steps; i++) {
@@ -277,7 +277,7 @@ static void a_store_that_writes_nothing_is_found(void **state)
 }
 
 /* A loop that does not end is a section that does not end. */
-static void endless_session(struct hf_run *run)
+static void endless_session(struct hf_lab_run *run)
 {
     volatile bool more = run->traced;
 
@@ -305,11 +305,11 @@ static void a_report_says_how_it_went(void **state)
     struct hf_report report = report_of("power", "toy", 2, false);
 
     assert_int_equal(hf_report_close(&report), 1); /* nothing tried is nothing shown */
-    hf_report_run(&report, &(struct hf_run){.violated = false});
+    hf_report_run(&report, &(struct hf_lab_run){.violated = false});
     assert_true(hf_report_more(&report));
     assert_int_equal(hf_report_close(&report), 0);
     hf_report_where(&report, "image %d", 7);
-    hf_report_run(&report, &(struct hf_run){.violated = true, .text = "it is gone"});
+    hf_report_run(&report, &(struct hf_lab_run){.violated = true, .text = "it is gone"});
     assert_false(hf_report_more(&report));
     assert_string_equal(report.first, "image 7: it is gone");
     assert_int_equal(hf_report_close(&report), 1);

@@ -231,6 +231,36 @@ static void a_stopped_reader_is_passed_by(void **state)
     ok(hf_region_close(region));
 }
 
+/* As long as it is young, an open pin protects its version and all that follow: its reader may have read any of them. */
+static void an_open_pin_protects_what_follows(void **state)
+{
+    hf_region *region = filled(100);
+    hf_region *other = region_again(region);
+    hf_view views[40];
+    uint32_t slot;
+    ok(hf_slots_claim(other, other->fd, &slot));
+    hf_slots_own_mark(other, slot, true);
+    update(region, 100, 1000, 5000);
+    for (int turn = 0; turn < 20; turn++) {
+        atomic_store(&other->slots[slot].pin, HF_PIN_OPEN | atomic_load(&other->lock->published));
+        for (int i = 0; i < 40; i++) {
+            /* Not pinned itself. */
+            ok(hf_view_pin(region, &views[i]));
+            hf_view_unpin(&views[i]);
+            hf_txn *txn;
+            ok(hf_txn_begin(region, 0, &txn));
+            for (uint64_t j = 0; j < 100; j++)
+                plain_put(txn, j, 100000 + (uint64_t)(turn * 40 + i));
+            ok(hf_txn_commit(txn));
+        }
+        for (int i = 1; i < 40; i++)
+            for (uint64_t j = 0; j < 100; j++)
+                assert_true(plain_is(&views[i], j, 100000 + (uint64_t)(turn * 40 + i - 1)));
+    }
+    ok(hf_region_close(other));
+    ok(hf_region_close(region));
+}
+
 /* And what it does when it goes on: it begins again, on the same slot. */
 static void a_reader_whose_pin_was_revoked_begins_again(void **state)
 {
@@ -319,6 +349,7 @@ int main(void)
         cmocka_unit_test(many_snapshots_of_a_version_share_a_slot),
         cmocka_unit_test(a_kept_snapshot_holds_its_version),
         cmocka_unit_test(a_stopped_reader_is_passed_by),
+        cmocka_unit_test(an_open_pin_protects_what_follows),
         cmocka_unit_test(a_reader_whose_pin_was_revoked_begins_again),
         cmocka_unit_test(a_dead_reader_is_passed_by),
         cmocka_unit_test(what_others_parked_is_used_again),

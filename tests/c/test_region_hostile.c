@@ -291,9 +291,124 @@ static void damaged_regions_do_no_harm(void **state)
     free(image);
 }
 
+/* -- damage by hand, of the kind that random bytes hardly ever are -- */
+
+static struct hf_node *node_at(hf_region *region, uint64_t at)
+{
+    return hf_region_at(region, at);
+}
+
+/* Everything that walks, on a region with this damage done to tree 0: ends, and says that it is damaged. `seen_by_clear`:
+ * so does a walk that does not count. */
+static void expect_corrupt(hf_region *region, bool seen_by_clear)
+{
+    hf_region_cursor cursor;
+    hf_view view;
+    hf_txn *txn;
+    hf_key key;
+    hf_span value;
+    int status;
+    ok(hf_view_pin(region, &view));
+    status = hf_region_cursor_begin(&cursor, &view, 0);
+    while (status >= 0 && (status = hf_region_cursor_next(&cursor, &key, &value)) > 0)
+        ;
+    assert_int_equal(status, HF_CORRUPT);
+    hf_view_unpin(&view);
+    assert_int_equal(hf_region_check(region, 0, NULL), HF_CORRUPT);
+    ok(hf_txn_begin(region, 0, &txn));
+    assert_int_equal(hf_txn_clear(txn, 0), seen_by_clear ? HF_CORRUPT : 0);
+    ok(hf_txn_abort(txn));
+}
+
+static hf_region *small_region(hash_mode mode, uint64_t *root)
+{
+    hf_region *region = region_new(SPACE);
+    hf_txn *txn;
+    hf_view view;
+    the_mode = mode;
+    model_clear(&contents);
+    ok(hf_txn_begin(region, 0, &txn));
+    for (int key = 0; key < 100; key++)
+        assert_int_equal(both_put(txn, &contents, 0, key, key), 1);
+    ok(hf_txn_commit(txn));
+    ok(hf_view_pin(region, &view));
+    *root = view.version.trees[0].root;
+    hf_view_unpin(&view);
+    return region;
+}
+
+/* The trie is a ring: each of the root's children is the root. */
+static void a_ring_of_nodes(void **state)
+{
+    uint64_t root;
+    char text[64];
+    hf_region *region = small_region(HASH_MIXED, &root);
+    struct hf_node *node = node_at(region, root);
+    unsigned entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
+    unsigned lost = 0;
+    assert_true(children > 2);
+    for (unsigned i = 0; i < children; i++)
+        node->slots[entries + i] = root;
+    expect_corrupt(region, true);
+    hf_view view;
+    ok(hf_view_pin(region, &view));
+    for (int i = 0; i < 100; i++) {
+        hf_key key = key_of(i, text);
+        int found = hf_view_get(&view, 0, &key, NULL);
+        assert_true(found >= 0 || found == HF_CORRUPT);
+        /* Its slot in the root is a child's: a path without an end. */
+        if ((node->maps.child_map & hf_trie_slot(key.hash, 0)) != 0)
+            lost += found == HF_CORRUPT;
+    }
+    assert_true(lost > 0);
+    hf_view_unpin(&view);
+    hf_txn *txn;
+    ok(hf_txn_begin(region, 0, &txn));
+    for (int i = 0; i < 200; i++) {
+        hf_key key = key_of(i, text);
+        int put = hf_txn_put(txn, 0, &key, "v", 1), removed = hf_txn_remove(txn, 0, &key);
+        assert_true((put >= 0 || put == HF_CORRUPT) && (removed >= 0 || removed == HF_CORRUPT));
+    }
+    ok(hf_txn_abort(txn));
+    ok(hf_region_close(region));
+    the_mode = HASH_MIXED;
+}
+
+/* A node of keys that have the same hash says that it has more of them than the region is long. */
+static void a_collision_node_of_any_length(void **state)
+{
+    static const uint32_t counts[] = {1u << 30, UINT32_MAX, 1u << 20, 1};
+    uint64_t at;
+    char text[64];
+    hf_region *region = small_region(HASH_CONSTANT, &at);
+    for (int depth = 0; depth < HF_TRIE_LEVELS; depth++)
+        at = node_at(region, at)->slots[0];
+    struct hf_node *node = node_at(region, at);
+    assert_int_equal(node->maps.entry_map, 100);
+    for (size_t i = 0; i < LENGTH(counts); i++) {
+        node->maps = hf_trie_collision_maps(counts[i]);
+        expect_corrupt(region, counts[i] > 1);
+        hf_view view;
+        hf_txn *txn;
+        /* Not there, so all of the node is looked at; and of another hash in the bits that an entry has. */
+        hf_key key = key_of(200, text);
+        ok(hf_view_pin(region, &view));
+        int found = hf_view_get(&view, 0, &key, NULL);
+        hf_view_unpin(&view);
+        ok(hf_txn_begin(region, 0, &txn));
+        int put = hf_txn_put(txn, 0, &key, "v", 1);
+        ok(hf_txn_abort(txn));
+        assert_true(counts[i] == 1 || (found == HF_CORRUPT && put == HF_CORRUPT));
+    }
+    ok(hf_region_close(region));
+    the_mode = HASH_MIXED;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ring_of_nodes),
+        cmocka_unit_test(a_collision_node_of_any_length),
         cmocka_unit_test(damaged_regions_do_no_harm),
     };
     return cmocka_run_group_tests_name("region/hostile", tests, NULL, NULL);

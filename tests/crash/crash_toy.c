@@ -15,11 +15,12 @@ int main(int argc, char **argv)
 #define TOY_SUBJECT(name, fault) &name##_clients,
     static const struct hf_clients_subject *const clients[] = {TOY_SHARED_LIST(TOY_SUBJECT) NULL};
 #undef TOY_SUBJECT
+    static const struct hf_weave_subject *const weaves[] = {NULL};
     static const char *const jobs[] = {
         "power --subject toy_right",  "faults --subject toy_right",         "kills --subject toy_right",
         "steps --subject toy_right",  "kills --subject toy_shared_right",   "steps --subject toy_shared_right",
         "damage --subject toy_right", "clients --subject toy_shared_right", NULL,
     };
 
-    return hf_tool_main(argc, argv, subjects, clients, jobs);
+    return hf_tool_main(argc, argv, subjects, clients, weaves, jobs);
 }

@@ -232,7 +232,7 @@ struct damage {
 
 static void work(struct damage *damage, uint64_t seed)
 {
-    struct hf_run run = {
+    struct hf_lab_run run = {
         .folder = damage->folder, .seed = seed, .steps = damage->options->steps, .shared = damage->marks};
 
     hf_run_session(damage->subject, &run);
@@ -261,7 +261,7 @@ static int look(struct damage *damage)
     HF_LAB_REQUIRE(child >= 0);
     if (child == 0) {
         static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
-        struct hf_run run = {.folder = damage->folder, .damaged = true};
+        struct hf_lab_run run = {.folder = damage->folder, .damaged = true};
 
         for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
             signal(fatal[i], SIG_DFL);

@@ -3,16 +3,17 @@
  */
 #include "kill.h"
 
+#include "trace.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { VIOLATED = 3, NOT_PERMITTED = 4 }; /* exit statuses of a worker */
+enum { VIOLATED = 3 }; /* the exit status of a worker */
 
 static void sleep_us(uint64_t us)
 {
@@ -58,11 +59,11 @@ static void cycle_end(struct cycle *cycle)
 /* The next process: what it finds, and one commit of its own. */
 static void cycle_check(struct cycle *cycle)
 {
-    struct hf_run run = {.folder = cycle->folder,
-                         .seed = hf_random_next(&cycle->random),
-                         .steps = 1,
-                         .live = &cycle->expect,
-                         .expect = &cycle->expect};
+    struct hf_lab_run run = {.folder = cycle->folder,
+                             .seed = hf_random_next(&cycle->random),
+                             .steps = 1,
+                             .live = &cycle->expect,
+                             .expect = &cycle->expect};
 
     hf_expect_crash(&cycle->expect, false);
     hf_run_session(cycle->subject, &run);
@@ -94,13 +95,13 @@ static bool cycle_collect(struct cycle *cycle, int status)
 
 static void worker(struct cycle *cycle, uint64_t seed, bool traced)
 {
-    struct hf_run run = {.folder = cycle->folder,
-                         .seed = seed,
-                         .steps = traced ? 1 : 2000,
-                         .shared = cycle->marks,
-                         .expect = &cycle->expect,
-                         .live = &cycle->expect,
-                         .traced = traced};
+    struct hf_lab_run run = {.folder = cycle->folder,
+                             .seed = seed,
+                             .steps = traced ? 1 : 2000,
+                             .shared = cycle->marks,
+                             .expect = &cycle->expect,
+                             .live = &cycle->expect,
+                             .traced = traced};
 
     worker_signals();
     hf_run_session(cycle->subject, &run);
@@ -150,53 +151,23 @@ void hf_kill_run(const struct hf_subject *subject, const struct hf_kill_options 
 
 /* -- single steps -- */
 
-enum step_end { STEP_KILLED, STEP_LEFT, STEP_ENDED, STEP_REFUSED };
-
-/* Let the traced process go on until it raises SIGUSR2 at the section's beginning. */
-static enum step_end run_to_section(pid_t child, int *status)
-{
-    int forward = 0;
-
-    for (;;) {
-        HF_LAB_REQUIRE(waitpid(child, status, 0) == child);
-        if (!WIFSTOPPED(*status))
-            return STEP_ENDED;
-        if (WSTOPSIG(*status) == SIGUSR2)
-            return STEP_KILLED;
-        forward = WSTOPSIG(*status) == SIGSTOP ? 0 : WSTOPSIG(*status);
-        if (ptrace(PTRACE_CONT, child, NULL, (void *)(intptr_t)forward) != 0)
-            return STEP_REFUSED;
-    }
-}
-
 /* So many instructions of the section, then the end. */
-static enum step_end step_and_kill(pid_t child, uint64_t steps, int *status)
+static enum hf_trace_end step_and_kill(pid_t child, uint64_t steps, int *status)
 {
-    enum step_end end = run_to_section(child, status);
-    int forward = 0;
+    enum hf_trace_end end = hf_trace_first(child, status);
 
-    for (uint64_t i = 0; end == STEP_KILLED && i < steps; i++) {
-        if (ptrace(PTRACE_SINGLESTEP, child, NULL, (void *)(intptr_t)forward) != 0) {
-            end = STEP_REFUSED;
-            break;
-        }
-        HF_LAB_REQUIRE(waitpid(child, status, 0) == child);
-        if (!WIFSTOPPED(*status))
-            return STEP_ENDED;
-        if (WSTOPSIG(*status) == SIGUSR2)
-            end = STEP_LEFT;
-        forward = WSTOPSIG(*status) == SIGTRAP || WSTOPSIG(*status) == SIGUSR2 ? 0 : WSTOPSIG(*status);
-    }
-    if (end != STEP_ENDED) {
+    if (end == HF_TRACE_STOPPED)
+        end = hf_trace_steps(child, steps, status);
+    if (end != HF_TRACE_ENDED) {
         kill(child, SIGKILL);
         HF_LAB_REQUIRE(waitpid(child, status, 0) == child);
     }
     return end;
 }
 
-static enum step_end step_once(struct cycle *cycle, uint64_t steps)
+static enum hf_trace_end step_once(struct cycle *cycle, uint64_t steps)
 {
-    enum step_end end;
+    enum hf_trace_end end;
     pid_t child;
     int status;
 
@@ -204,16 +175,14 @@ static enum step_end step_once(struct cycle *cycle, uint64_t steps)
     child = fork();
     HF_LAB_REQUIRE(child >= 0);
     if (child == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-            _exit(NOT_PERMITTED);
-        raise(SIGSTOP);
+        hf_trace_me();
         worker(cycle, steps, true);
     }
     end = step_and_kill(child, steps, &status);
-    if (end == STEP_REFUSED || (WIFEXITED(status) && WEXITSTATUS(status) == NOT_PERMITTED))
-        return STEP_REFUSED;
+    if (end == HF_TRACE_REFUSED || (WIFEXITED(status) && WEXITSTATUS(status) == HF_TRACE_NOT_PERMITTED))
+        return HF_TRACE_REFUSED;
     if (!cycle_collect(cycle, status))
-        return STEP_ENDED;
+        return HF_TRACE_ENDED;
     cycle_check(cycle);
     return end;
 }
@@ -225,25 +194,29 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
                           .report = report,
                           .random = {options->seed},
                           .marks = hf_shared_marks_new()};
-    enum step_end end = STEP_KILLED;
+    enum hf_trace_end end = HF_TRACE_STOPPED;
+    unsigned left = 0; /* so often in a row */
 
-    for (uint64_t n = 1; end == STEP_KILLED && hf_report_more(report);) {
-        struct hf_run first = {.folder = cycle.folder, .seed = options->seed, .steps = 3};
+    for (uint64_t n = 1; end == HF_TRACE_STOPPED && hf_report_more(report);) {
+        struct hf_lab_run first = {.folder = cycle.folder, .seed = options->seed, .steps = 3};
 
         cycle_begin(&cycle);
         first.live = &cycle.expect;
         hf_run_session(subject, &first);
-        for (unsigned i = 0; i < options->fresh_every && end == STEP_KILLED && hf_report_more(report); i++) {
+        for (unsigned i = 0; i < options->fresh_every && end == HF_TRACE_STOPPED && hf_report_more(report); i++) {
             end = step_once(&cycle, n);
+            left = end == HF_TRACE_LEFT ? left + 1 : 0;
+            if (end == HF_TRACE_LEFT && left < HF_TRACE_LEFT_OFTEN)
+                end = HF_TRACE_STOPPED;
             n += options->stride <= 1 ? 1 : 1 + hf_random_below(&cycle.random, 2 * (uint64_t)options->stride - 1);
-            if (end == STEP_KILLED && n > options->most_steps) {
+            if (end == HF_TRACE_STOPPED && n > options->most_steps) {
                 hf_report_violation(report, "the section does not end");
-                end = STEP_ENDED;
+                end = HF_TRACE_ENDED;
             }
         }
         cycle_end(&cycle);
     }
-    if (end == STEP_REFUSED)
+    if (end == HF_TRACE_REFUSED)
         report->skipped = "ptrace is not permitted here, or cannot single-step";
     hf_shared_marks_free(cycle.marks);
 }

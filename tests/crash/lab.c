@@ -34,7 +34,7 @@ void hf_shared_marks_take(struct hf_shared_marks *marks, struct hf_expect *expec
     atomic_store(&marks->count, 0);
 }
 
-static void run_mark(struct hf_run *run, int mark, uint64_t digest)
+static void run_mark(struct hf_lab_run *run, int mark, uint64_t digest)
 {
     if (run->disk != NULL)
         hf_disk_mark(run->disk, mark, digest);
@@ -53,7 +53,7 @@ static void run_mark(struct hf_run *run, int mark, uint64_t digest)
 
 /* -- what a session says -- */
 
-void hf_run_violation(struct hf_run *run, const char *format, ...)
+void hf_run_violation(struct hf_lab_run *run, const char *format, ...)
 {
     va_list arguments;
 
@@ -69,7 +69,7 @@ void hf_run_violation(struct hf_run *run, const char *format, ...)
     }
 }
 
-void hf_run_refused(struct hf_run *run, int status, const char *why)
+void hf_run_refused(struct hf_lab_run *run, int status, const char *why)
 {
     run->refused = true;
     run->status = status;
@@ -77,7 +77,7 @@ void hf_run_refused(struct hf_run *run, int status, const char *why)
         hf_run_violation(run, "the store does not open: status %d, %s", status, why);
 }
 
-void hf_run_recovered(struct hf_run *run, uint64_t digest, bool stepped_back)
+void hf_run_recovered(struct hf_lab_run *run, uint64_t digest, bool stepped_back)
 {
     char allowed[256];
 
@@ -91,40 +91,40 @@ void hf_run_recovered(struct hf_run *run, uint64_t digest, bool stepped_back)
     run_mark(run, HF_MARK_RECOVERED, digest);
 }
 
-void hf_run_begin(struct hf_run *run, uint64_t digest)
+void hf_run_begin(struct hf_lab_run *run, uint64_t digest)
 {
     run_mark(run, HF_MARK_BEGIN, digest);
 }
 
-void hf_run_done(struct hf_run *run)
+void hf_run_done(struct hf_lab_run *run)
 {
     run_mark(run, HF_MARK_DONE, 0);
 }
 
-void hf_run_durable(struct hf_run *run)
+void hf_run_durable(struct hf_lab_run *run)
 {
     run_mark(run, HF_MARK_DURABLE, 0);
 }
 
-void hf_run_failed(struct hf_run *run)
+void hf_run_failed(struct hf_lab_run *run)
 {
     run_mark(run, HF_MARK_FAILED, 0);
 }
 
 /* A signal of its own kind, so that the tracer cannot take it for a step. */
-void hf_run_enter(struct hf_run *run)
+void hf_run_enter(struct hf_lab_run *run)
 {
     if (run->traced)
         raise(SIGUSR2);
 }
 
-void hf_run_leave(struct hf_run *run)
+void hf_run_leave(struct hf_lab_run *run)
 {
     if (run->traced)
         raise(SIGUSR2);
 }
 
-void hf_run_session(const struct hf_subject *subject, struct hf_run *run)
+void hf_run_session(const struct hf_subject *subject, struct hf_lab_run *run)
 {
     struct hf_expect own = {0};
     struct hf_disk *before = NULL;
@@ -191,7 +191,7 @@ void hf_report_violation(struct hf_report *report, const char *text)
         fprintf(stderr, "%s %s: VIOLATION: %s: %s\n", report->tool, report->subject, report->where, text);
 }
 
-void hf_report_run(struct hf_report *report, const struct hf_run *run)
+void hf_report_run(struct hf_report *report, const struct hf_lab_run *run)
 {
     report->count++;
     if (run->violated)

@@ -58,7 +58,7 @@ void hf_shared_marks_free(struct hf_shared_marks *marks);
 /* Add them to the expectation and forget them. */
 void hf_shared_marks_take(struct hf_shared_marks *marks, struct hf_expect *expect);
 
-struct hf_run {
+struct hf_lab_run {
     const char *folder;
     uint64_t seed;
     unsigned steps; /* commits to make; 0: only look */
@@ -79,7 +79,7 @@ struct hf_run {
     char text[512];
 };
 
-typedef void hf_session(struct hf_run *run);
+typedef void hf_session(struct hf_lab_run *run);
 
 struct hf_subject {
     const char *name;
@@ -88,21 +88,21 @@ struct hf_subject {
 
 /* -- for sessions -- */
 
-void hf_run_refused(struct hf_run *run, int status, const char *why);
-void hf_run_recovered(struct hf_run *run, uint64_t digest, bool stepped_back);
-void hf_run_begin(struct hf_run *run, uint64_t digest);
-void hf_run_done(struct hf_run *run);
-void hf_run_durable(struct hf_run *run);
-void hf_run_failed(struct hf_run *run);
+void hf_run_refused(struct hf_lab_run *run, int status, const char *why);
+void hf_run_recovered(struct hf_lab_run *run, uint64_t digest, bool stepped_back);
+void hf_run_begin(struct hf_lab_run *run, uint64_t digest);
+void hf_run_done(struct hf_lab_run *run);
+void hf_run_durable(struct hf_lab_run *run);
+void hf_run_failed(struct hf_lab_run *run);
 /* The section at each of whose instructions the process is killed. */
-void hf_run_enter(struct hf_run *run);
-void hf_run_leave(struct hf_run *run);
-__attribute__((format(printf, 2, 3))) void hf_run_violation(struct hf_run *run, const char *format, ...);
+void hf_run_enter(struct hf_lab_run *run);
+void hf_run_leave(struct hf_lab_run *run);
+__attribute__((format(printf, 2, 3))) void hf_run_violation(struct hf_lab_run *run, const char *format, ...);
 
 /* -- for tools -- */
 
 /* Run the session, on its disk if it has one. Saying nothing is a violation too, unless it was made to fail. */
-void hf_run_session(const struct hf_subject *subject, struct hf_run *run);
+void hf_run_session(const struct hf_subject *subject, struct hf_lab_run *run);
 
 struct hf_report {
     const char *tool, *subject, *unit;
@@ -122,7 +122,7 @@ bool hf_report_more(const struct hf_report *report);
 __attribute__((format(printf, 2, 3))) void hf_report_where(struct hf_report *report, const char *format, ...);
 void hf_report_violation(struct hf_report *report, const char *text);
 /* Count one try, and its violation if there is one. */
-void hf_report_run(struct hf_report *report, const struct hf_run *run);
+void hf_report_run(struct hf_report *report, const struct hf_lab_run *run);
 /*
  * "power toy: 10000 images, 0 violations"; the exit status: 1 where there is a violation, or nothing was tried, 77
  * (meson's 'skipped') where nothing could be.

@@ -54,10 +54,10 @@ static void try_image(struct power *power, struct hf_crash *crash, const struct 
 {
     const struct hf_power_options *options = power->options;
     char was[sizeof(power->report->where)], what[700];
-    struct hf_run run = {.disk = power->disk[depth],
-                         .expect = hf_crash_expect(crash),
-                         .seed = hf_seed_of(power->seed, depth * 0x100000000u + hf_crash_number(crash)),
-                         .steps = depth < options->depth ? options->reopened : 0};
+    struct hf_lab_run run = {.disk = power->disk[depth],
+                             .expect = hf_crash_expect(crash),
+                             .seed = hf_seed_of(power->seed, depth * 0x100000000u + hf_crash_number(crash)),
+                             .steps = depth < options->depth ? options->reopened : 0};
 
     /* The first commit after a recovery is the most telling: often only that. */
     if (run.steps > 1)
@@ -154,7 +154,8 @@ void hf_power_run(const struct hf_subject *subject, const struct hf_power_option
     hf_expect_init(&nothing);
     power_init(&power, subject, options, report);
     for (; hf_report_more(report); power.seed++) {
-        struct hf_run run = {.disk = power.disk[0], .expect = &nothing, .seed = power.seed, .steps = options->steps};
+        struct hf_lab_run run = {
+            .disk = power.disk[0], .expect = &nothing, .seed = power.seed, .steps = options->steps};
 
         load_empty(power.disk[0]);
         hf_report_where(report, "seed %llu", (unsigned long long)power.seed);
@@ -172,7 +173,8 @@ void hf_power_run(const struct hf_subject *subject, const struct hf_power_option
 /* What a process finds that comes after this one, in the same page cache; and then, of all that, power cuts. */
 static void try_after_fault(struct power *power, struct hf_expect *live, const struct hf_expect *nothing)
 {
-    struct hf_run again = {.disk = power->disk[0], .live = live, .expect = live, .seed = power->seed + 1, .steps = 1};
+    struct hf_lab_run again = {
+        .disk = power->disk[0], .live = live, .expect = live, .seed = power->seed + 1, .steps = 1};
 
     hf_expect_crash(live, false);
     hf_run_session(power->subject, &again);
@@ -186,12 +188,12 @@ static void try_after_fault(struct power *power, struct hf_expect *live, const s
 static bool try_fault(struct power *power, unsigned site, const struct hf_fault *plan)
 {
     struct hf_expect nothing, live;
-    struct hf_run run = {.disk = power->disk[0],
-                         .live = &live,
-                         .expect = &live,
-                         .seed = power->seed,
-                         .steps = power->options->steps,
-                         .faulty = true};
+    struct hf_lab_run run = {.disk = power->disk[0],
+                             .live = &live,
+                             .expect = &live,
+                             .seed = power->seed,
+                             .steps = power->options->steps,
+                             .faulty = true};
     bool hit;
 
     hf_expect_init(&nothing);

@@ -19,14 +19,19 @@ static const struct {
     const char *tool, *unit;
     uint64_t test, torture;
 } tools[] = {
-    {"power", "images", 10000, 10000000}, {"faults", "tries", 0, 1000000},    {"kills", "kills", 200, 100000},
-    {"steps", "kills", 200, 0},           {"damage", "files", 2000, 1000000}, {"clients", "kills", 100, 100000},
+    {"power", "images", 10000, 10000000},
+    {"faults", "tries", 0, 1000000},
+    {"kills", "kills", 200, 100000},
+    {"steps", "kills", 200, 0},
+    {"damage", "files", 2000, 1000000},
+    {"clients", "kills", 100, 100000},
+    {"weave", "stops", 0, 0},
 };
 
 static int usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s power|faults|kills|steps|damage|clients [--subject NAME] [--count N] [--seconds S] "
+            "usage: %s power|faults|kills|steps|damage|clients|weave [--subject NAME] [--count N] [--seconds S] "
             "[--seed N] [--stride N] [--steps N] [--reopened N]\n",
             program);
     return 2;
@@ -96,6 +101,14 @@ static const struct hf_clients_subject *find_clients(const struct hf_clients_sub
     return NULL;
 }
 
+static const struct hf_weave_subject *find_weave(const struct hf_weave_subject *const *weaves, const char *name)
+{
+    for (; *weaves != NULL; weaves++)
+        if (name == NULL || strcmp((*weaves)->name, name) == 0)
+            return *weaves;
+    return NULL;
+}
+
 static void run_power(const struct settings *settings, const struct hf_subject *subject, struct hf_report *report)
 {
     struct hf_power_options options = HF_POWER_DEFAULTS;
@@ -148,13 +161,29 @@ static void run_clients(const struct settings *settings, const struct hf_clients
     hf_clients_run(subject, &options, report);
 }
 
+static void run_weave(const struct settings *settings, const struct hf_weave_subject *subject,
+                      struct hf_report *report)
+{
+    struct hf_kill_options options = HF_KILL_DEFAULTS;
+
+    options.seed = settings->seed;
+    options.stride = settings->stride > 0 ? settings->stride : settings->torture ? 1 : 8;
+    do
+        hf_weave_run(subject, &options, report);
+    while (settings->torture && options.seed++ < UINT64_MAX && report->until > 0 && report->skipped == NULL &&
+           hf_report_more(report));
+}
+
 int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects,
-                 const struct hf_clients_subject *const *clients, const char *const *jobs)
+                 const struct hf_clients_subject *const *clients, const struct hf_weave_subject *const *weaves,
+                 const char *const *jobs)
 {
     struct settings settings = {0};
     struct hf_report report = {0};
     const struct hf_subject *subject;
     const struct hf_clients_subject *crowd;
+    const struct hf_weave_subject *weave;
+    const char *name = NULL;
 
     if (argc == 2 && strcmp(argv[1], "--jobs") == 0) {
         for (; *jobs != NULL; jobs++)
@@ -171,9 +200,16 @@ int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects
         }
     subject = find_subject(subjects, settings.subject);
     crowd = find_clients(clients, settings.subject);
-    if (report.tool == NULL || (strcmp(report.tool, "clients") == 0 ? crowd == NULL : subject == NULL))
+    weave = find_weave(weaves, settings.subject);
+    if (report.tool != NULL && strcmp(report.tool, "clients") == 0)
+        name = crowd != NULL ? crowd->name : NULL;
+    else if (report.tool != NULL && strcmp(report.tool, "weave") == 0)
+        name = weave != NULL ? weave->name : NULL;
+    else if (report.tool != NULL)
+        name = subject != NULL ? subject->name : NULL;
+    if (name == NULL)
         return usage(argv[0]);
-    report.subject = strcmp(report.tool, "clients") == 0 ? crowd->name : subject->name;
+    report.subject = name;
     report.until = settings.seconds > 0 ? hf_report_now() + settings.seconds : 0;
     if (settings.torture)
         printf("%s %s: seed %llu\n", report.tool, report.subject, (unsigned long long)settings.seed);
@@ -184,6 +220,8 @@ int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects
         run_damage(&settings, subject, &report);
     else if (strcmp(report.tool, "clients") == 0)
         run_clients(&settings, crowd, &report);
+    else if (strcmp(report.tool, "weave") == 0)
+        run_weave(&settings, weave, &report);
     else
         run_kills(&settings, subject, &report);
     return hf_report_close(&report);

@@ -5,7 +5,7 @@
  *     crash_toy TOOL [--subject NAME] [--count N] [--seconds S] [--seed N] [--stride N] [--steps N] [--reopened N]
  *     crash_toy --jobs
  *
- * TOOL is power, faults, kills, steps, damage or clients. The counts are small, for `make test`; with TORTURE=1 in the
+ * TOOL is power, faults, kills, steps, damage, clients or weave. The counts are small, for `make test`; with TORTURE=1 in the
  * environment large, and the seed is the clock's, and said. TIME=S in it is as --seconds S. --steps N sets how many
  * commits a first session makes, --reopened N how many one on a crash image makes at most.
  *
@@ -20,9 +20,11 @@
 #include "damage.h"
 #include "kill.h"
 #include "power.h"
+#include "weave.h"
 
 /* All lists end with NULL; the first subject of each is the one that is taken if none is named. */
 int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects,
-                 const struct hf_clients_subject *const *clients, const char *const *jobs);
+                 const struct hf_clients_subject *const *clients, const struct hf_weave_subject *const *weaves,
+                 const char *const *jobs);
 
 #endif

@@ -137,7 +137,7 @@ static uint64_t digest_of(const struct version *version)
     return hf_hash_bytes(version->value, sizeof(version->value), 2);
 }
 
-static void session(struct hf_run *run)
+static void session(struct hf_lab_run *run)
 {
     struct hf_random random = {run->seed};
     struct shared *shared = attach(run->folder, false);

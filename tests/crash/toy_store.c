@@ -24,7 +24,7 @@ static size_t pairs_of(uint64_t txid, struct hf_random *random, struct toy_pair 
 }
 
 /* What the store says it has; false if it does not open. */
-static bool reopen(struct hf_run *run, const struct paths *paths, struct toy *toy)
+static bool reopen(struct hf_lab_run *run, const struct paths *paths, struct toy *toy)
 {
     int status = toy_open(run->folder, paths->store, toy);
 
@@ -50,7 +50,7 @@ static bool reopen(struct hf_run *run, const struct paths *paths, struct toy *to
 }
 
 /* One commit; false if the session cannot go on. */
-static bool commit(struct hf_run *run, const struct paths *paths, struct toy *toy, struct hf_random *random)
+static bool commit(struct hf_lab_run *run, const struct paths *paths, struct toy *toy, struct hf_random *random)
 {
     struct toy_pair pairs[TOY_PAIRS];
     const size_t count = pairs_of(toy->root.txid + 1, random, pairs);
@@ -82,13 +82,13 @@ static bool commit(struct hf_run *run, const struct paths *paths, struct toy *to
     return reopen(run, paths, toy);
 }
 
-static void close_store(struct hf_run *run, struct toy *toy)
+static void close_store(struct hf_lab_run *run, struct toy *toy)
 {
     if (toy_close(toy) < 0 && !run->faulty)
         hf_run_violation(run, "it does not close");
 }
 
-static void session(struct hf_run *run)
+static void session(struct hf_lab_run *run)
 {
     struct hf_random random = {run->seed};
     struct paths paths;

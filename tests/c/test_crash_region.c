@@ -1,0 +1,102 @@
+/*
+ * The laboratory on the region as it is: it finds nothing. What it would find: test_crash_region_sabotage.c.
+ */
+#include "cm.h"
+
+#include "region_lab.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SLOW = 8 };
+#else
+enum { SLOW = 1 };
+#endif
+
+static struct hf_report report_of(const char *tool, const char *name, const char *unit, uint64_t most)
+{
+    return (struct hf_report){.tool = tool, .subject = name, .unit = unit, .most = most};
+}
+
+static void expect_nothing(const struct hf_report *report)
+{
+    if (hf_report_close(report) == 77)
+        skip();
+    assert_int_equal(report->violations, 0);
+    assert_true(report->count > 0 && (report->most == 0 || report->count == report->most));
+}
+
+static void kills(const struct hf_subject *subject)
+{
+    const struct hf_kill_options options = HF_KILL_DEFAULTS;
+    struct hf_report report = report_of("kills", subject->name, "kills", 200 / SLOW);
+
+    hf_kill_run(subject, &options, &report);
+    expect_nothing(&report);
+}
+
+static void steps(const struct hf_subject *subject, unsigned stride)
+{
+    struct hf_kill_options options = HF_KILL_DEFAULTS;
+    struct hf_report report = report_of("steps", subject->name, "kills", 0);
+
+    options.stride = stride * SLOW;
+    hf_steps_run(subject, &options, &report);
+    expect_nothing(&report);
+}
+
+static void clients(const struct hf_clients_subject *subject)
+{
+    struct hf_kill_options options = HF_KILL_DEFAULTS;
+    struct hf_report report = report_of("clients", subject->name, "kills", 200 / SLOW);
+
+    options.longest = 3000;
+    hf_clients_run(subject, &options, &report);
+    expect_nothing(&report);
+}
+
+static void weave(const struct hf_weave_subject *subject, unsigned stride)
+{
+    struct hf_kill_options options = HF_KILL_DEFAULTS;
+    struct hf_report report = report_of("weave", subject->name, "stops", 0);
+
+    options.stride = stride * SLOW;
+    hf_weave_run(subject, &options, &report);
+    expect_nothing(&report);
+}
+
+static void shared_memory_is_whole_after_kills(void **state)
+{
+    kills(&region_shared);
+}
+
+static void shared_memory_is_whole_after_a_kill_at_any_instruction(void **state)
+{
+    steps(&region_shared, 60);
+}
+
+static void histories_of_clients_in_shared_memory_are_linearizable(void **state)
+{
+    clients(&region_shared_clients);
+}
+
+static void a_slow_reader_has_one_version(void **state)
+{
+    weave(&region_shared_reader, 6);
+}
+
+static void a_slow_writer_does_a_reader_no_harm(void **state)
+{
+    weave(&region_shared_writer, 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shared_memory_is_whole_after_kills),
+        cmocka_unit_test(shared_memory_is_whole_after_a_kill_at_any_instruction),
+        cmocka_unit_test(histories_of_clients_in_shared_memory_are_linearizable),
+        cmocka_unit_test(a_slow_reader_has_one_version),
+        cmocka_unit_test(a_slow_writer_does_a_reader_no_harm),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
