@@ -356,8 +356,9 @@ static int map(struct hf_control *control, uint64_t length)
     uint64_t size = length > HF_REGION_HEAP_AT ? length : HF_REGION_HEAP_AT;
     void *base;
     int protection = control->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    int result = hf_os_mmap(NULL, size, protection, MAP_SHARED, control->fd, 0, &base);
+    int result;
 
+    HF_OS_RETRY(result, hf_os_mmap(NULL, size, protection, MAP_SHARED, control->fd, 0, &base));
     if (result == -ENOMEM)
         return HF_LIMIT;
     if (result < 0)

@@ -10,7 +10,7 @@
  *      OPENERS    exclusive: who opens for writing, until hf_control_ready; who closes, while it looks whether it is
  *                 the last. Shared: who opens for reading
  *      PRESENCE   2^60 bytes. All who use FILE-lock hold a shared lock on one, the byte at its `mark`: a random
- *                 number, which each lock file gets when it is made. Exclusive on all of them: nobody uses any lock file
+ *                 number, which each lock file gets when it is made. Exclusive, on all: nobody uses any lock file
  *      WRITERS    shared: who may write. Exclusive: the last of them, while it closes
  *      READERS    shared: who reads without a slot, since it cannot write to FILE-lock
  *
