@@ -419,18 +419,29 @@ static int fill(struct opening *o)
     return result < 0 ? hf_region_status(result) : map(&o->control, o->size);
 }
 
+/* Takes the name from what has it, and makes a new file of that name. */
+static int create(const struct place *place)
+{
+    int result = -EEXIST;
+
+    /* Again, where somebody puts something there between the two. */
+    for (int tries = 0; tries < 10 && result == -EEXIST; tries++) {
+        HF_OS_RETRY(result, hf_os_unlinkat(place->dir, place->name, 0));
+        if (result < 0 && result != -ENOENT)
+            break;
+        HF_OS_RETRY(result, hf_os_openat(place->dir, place->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    }
+    return result == -EEXIST ? HF_BUSY : result < 0 ? open_status(result) : result;
+}
+
 /* Makes FILE-lock. PRESENCE is held exclusively. */
 static int make(struct opening *o)
 {
-    int result;
+    int fd = create(&o->place);
 
-    HF_OS_RETRY(result, hf_os_unlinkat(o->place.dir, o->place.name, 0));
-    if (result < 0 && result != -ENOENT)
-        return open_status(result);
-    HF_OS_RETRY(result, hf_os_openat(o->place.dir, o->place.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    if (result < 0)
-        return open_status(result);
-    o->control.fd = result;
+    if (fd < 0)
+        return fd;
+    o->control.fd = fd;
     o->control.state = HF_CONTROL_FRESH;
     o->control.writable = true;
     int status = fill(o);
