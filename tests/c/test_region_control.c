@@ -536,10 +536,15 @@ static void a_reader_uses_what_is_there(void **state)
     open_ready(&a, HF_CONTROL_JOINED);
     close_opener(&a);
     close_opener(&b);
+    /* It is not known to be of this boot: the reader is not among those who use it. */
     use_boot(NULL, ENOENT);
     ok(try_read(&b));
     assert_null(b.control.base);
-    abandon(&b);
+    ok(hf_control_ready(b.fd, &b.control));
+    open_ready(&a, HF_CONTROL_FRESH);
+    assert_int_equal(hf_control_readers(a.fd), 1);
+    close_opener(&a);
+    close_opener(&b);
 }
 
 static void a_reader_that_does_not_believe(void **state)

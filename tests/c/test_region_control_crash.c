@@ -227,9 +227,107 @@ static void making_it_afresh_fails(void **state)
         failed = hf_fault_failed(HF_FAULT_ANY);
         hf_fault_disarm();
         assert_true(status == 0 || (status == HF_IO && failed > 0));
-        abandon(&o);
+        if (n % 2 == 0)
+            abandon(&o);
+        else
+            close_opener(&o); /* as if it were killed */
         assert_int_equal(count_descriptors(), descriptors);
         expect_next(HF_CONTROL_FRESH); /* never again what did not hold */
+    }
+}
+
+/* Who cannot say that it is ready leaves what is to be made again; unless others may have come already. */
+static void becoming_ready_fails(void **state)
+{
+    for (uint64_t n = 1; n <= 4; n++) {
+        unlink(lock_file);
+        open_as(&a, HF_CONTROL_FRESH);
+        *word(&a) = WRITTEN;
+        hf_fault_arm(HF_OS_SITE_lock, n, ENOLCK);
+        assert_int_equal(hf_control_ready(a.fd, &a.control), HF_IO);
+        hf_fault_disarm();
+        assert_int_equal(a.control.exclusive, n < 4);
+        abandon(&a);
+        expect_next(n < 4 ? HF_CONTROL_FRESH : HF_CONTROL_TRUSTED);
+    }
+}
+
+/* The caller may keep its descriptor: no lock is left on it. */
+static void a_failed_opening_gives_its_locks_back(void **state)
+{
+    static const unsigned sites[] = {HF_OS_SITE_fstat, HF_OS_SITE_mmap, HF_OS_SITE_pread};
+    for (size_t i = 0; i < LENGTH(sites) * 2; i++) {
+        int fd = open(file, O_RDWR | O_CLOEXEC);
+        bool read_only = i % 2;
+        unlink(lock_file);
+        open_ready(&a, HF_CONTROL_FRESH);
+        hf_fault_arm(sites[i / 2], 1, EIO);
+        assert_int_equal(hf_control_open(fd, file, SIZE, read_only, 0, &b.control), HF_IO);
+        hf_fault_disarm();
+        struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        close_opener(&a);
+        a.fd = open(file, O_RDWR | O_CLOEXEC);
+        ok(fcntl(a.fd, F_OFD_GETLK, &all));
+        assert_int_equal(all.l_type, F_UNLCK);
+        close(a.fd);
+        close(fd);
+    }
+}
+
+/* Somebody puts a file there each time that the name has just become free. */
+
+static int put_back;
+
+static int contested_unlinkat(int dir, const char *path, int flags)
+{
+    int done = hf_os_native.unlinkat(dir, path, flags);
+    if (put_back-- > 0)
+        write_file(lock_file, "what is this", 12, 0600);
+    return done;
+}
+
+static void a_name_that_is_taken_again_and_again(void **state)
+{
+    struct hf_os table = hf_os_native;
+    table.unlinkat = contested_unlinkat;
+    hf_os_replace(&table);
+    put_back = 3;
+    open_as(&a, HF_CONTROL_FRESH);
+    assert_true(is_zero(&a));
+    abandon(&a);
+    put_back = 1000;
+    assert_int_equal(try_open(&a), HF_BUSY);
+    hf_os_replace(NULL);
+    expect_next(HF_CONTROL_FRESH);
+}
+
+/* The last of the others goes just after the opener has seen that somebody is there. */
+
+static opener leaving;
+
+static int lock_while_leaving(int fd, int command, struct flock *how)
+{
+    if (command == F_OFD_GETLK && leaving.fd >= 0) {
+        close_opener(&leaving);
+        leaving.fd = -1;
+    }
+    return hf_os_native.lock(fd, command, how);
+}
+
+static void others_who_are_gone_are_not_in_the_way(void **state)
+{
+    struct hf_os table = hf_os_native;
+    table.lock = lock_while_leaving;
+    for (int deleted = 0; deleted < 2; deleted++) {
+        open_ready(&leaving, HF_CONTROL_FRESH);
+        if (deleted)
+            ok(unlink(lock_file));
+        hf_os_replace(&table);
+        open_as(&a, deleted ? HF_CONTROL_FRESH : HF_CONTROL_TRUSTED);
+        hf_os_replace(NULL);
+        assert_int_equal(leaving.fd, -1);
+        abandon(&a);
+        unlink(lock_file);
     }
 }
 
@@ -431,6 +529,10 @@ int main(void)
         TEST(every_call_fails),
         TEST(failures_have_their_status),
         TEST(making_it_afresh_fails),
+        TEST(becoming_ready_fails),
+        TEST(a_failed_opening_gives_its_locks_back),
+        TEST(a_name_that_is_taken_again_and_again),
+        TEST(others_who_are_gone_are_not_in_the_way),
         TEST(waiting_fails),
         TEST_OF_MANY(of_those_who_leave_at_once_one_is_the_last),
         TEST_OF_MANY(a_crowd_with_deaths_and_tampering),
