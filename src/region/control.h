@@ -65,12 +65,6 @@ struct hf_control {
 };
 
 /*
- * HF_NETWORK where FILE is on a file system that other machines share, or that is served by a process: neither locks
- * nor mappings can be relied on there. hf_control_open asks, too.
- */
-int hf_control_refuse_network(int fd);
-
-/*
  * Opens the lock file of FILE. `fd`: FILE, open for reading, and for writing unless read_only, a description of its
  * own on which this is called once; it stays the caller's and must stay open as long as the region. `path`: FILE's,
  * by which FILE-lock is found: where it is a symbolic link, beside the file that it leads to. `size`: how many bytes

@@ -373,6 +373,18 @@ static void by_way_of_links(void **state)
         assert_int_equal(b.control.state, HF_CONTROL_JOINED);
         abandon(&b);
     }
+    /* A link's own name may be as long as names can be: nothing is put behind it. */
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = open(file, O_RDWR | O_CLOEXEC);
+    char longest[64 + 256];
+    snprintf(longest, sizeof longest, "%s/", folder);
+    size_t length = strlen(longest);
+    memset(longest + length, 'l', 255);
+    longest[length + 255] = '\0';
+    ok(symlinkat("file", dir, longest + length));
+    ok(hf_control_open(fd, longest, SIZE, false, 0, &b.control));
+    hf_control_abandon(fd, &b.control);
+    close(dir);
+    close(fd);
     close_opener(&a);
 }
 

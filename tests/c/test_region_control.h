@@ -50,7 +50,7 @@ static inline void write_file(const char *path, const void *bytes, size_t size, 
 
 static inline int a_folder(void **state)
 {
-    strcpy(folder, "/tmp/hf-control-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/hf-control-XXXXXX");
     if (mkdtemp(folder) == NULL)
         return -1;
     snprintf(file, sizeof file, "%s/file", folder);
