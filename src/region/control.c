@@ -313,7 +313,7 @@ static int provide(int fd, uint64_t size)
 static int fill(struct opening *o)
 {
     struct stat own;
-    uint64_t mark;
+    uint64_t mark = 0;
     int result;
 
     HF_OS_RETRY(result, hf_os_fstat(o->control.fd, &own));

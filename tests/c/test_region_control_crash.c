@@ -339,7 +339,7 @@ static void waiting_fails(void **state)
     open_as(&a, HF_CONTROL_FRESH);
     for (uint64_t n = 1; n <= 8; n++) {
         hf_fault_arm(HF_FAULT_ANY_OS, n, EIO);
-        int status = try_path(&b, file, O_RDWR, false, 3 * 1000 * 1000);
+        int status = try_path(&b, file, O_RDWR, false, SECOND);
         assert_true(hf_fault_failed(HF_FAULT_ANY_OS) == 1 && status == HF_IO);
         hf_fault_disarm();
     }
