@@ -3,6 +3,8 @@
  */
 #include "test_region_control.h"
 
+#include "base/hash.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -194,6 +196,21 @@ static void a_lock_file_of_another_byte_order(void **state)
     assert_int_equal(try_open(&b), HF_FORMAT);
     close_opener(&a);
     expect_next(HF_CONTROL_FRESH);
+}
+
+/* Nobody makes such a page, but who does shall get nothing by it. */
+static void a_mark_that_is_none(void **state)
+{
+    static const uint64_t marks[] = {HF_CONTROL_LOCK_PRESENCES, UINT64_C(1) << 63, UINT64_MAX};
+    for (size_t i = 0; i < LENGTH(marks); i++) {
+        open_ready(&a, HF_CONTROL_FRESH);
+        struct hf_control_page *page = (struct hf_control_page *)(void *)a.control.base;
+        page->mark = marks[i];
+        page->checksum = hf_checksum64(page, offsetof(struct hf_control_page, checksum), HF_CONTROL_MAGIC);
+        assert_int_equal(try_open(&b), HF_BUSY);
+        close_opener(&a);
+        expect_next(HF_CONTROL_FRESH);
+    }
 }
 
 /* -- whatever is done to the lock file, there are never two -- */
@@ -832,6 +849,7 @@ int main(void)
         TEST(without_a_boot_id_only_the_living_are_trusted),
         TEST(a_damaged_lock_file),
         TEST(a_lock_file_of_another_byte_order),
+        TEST(a_mark_that_is_none),
         TEST(deleted_while_it_is_used),
         TEST(replaced_while_it_is_used),
         TEST(an_older_one_put_back_while_it_is_used),

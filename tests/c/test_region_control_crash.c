@@ -256,7 +256,16 @@ static void becoming_ready_fails(void **state)
 }
 
 /* The caller may keep its descriptor: no lock is left on it. */
-static void a_failed_opening_gives_its_locks_back(void **state)
+static void expect_no_locks(void)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    ok(fcntl(fd, F_OFD_GETLK, &all));
+    assert_int_equal(all.l_type, F_UNLCK);
+    close(fd);
+}
+
+static void who_gives_up_gives_its_locks_back(void **state)
 {
     static const unsigned sites[] = {HF_OS_SITE_fstat, HF_OS_SITE_mmap, HF_OS_SITE_pread};
     for (size_t i = 0; i < LENGTH(sites) * 2; i++) {
@@ -267,12 +276,16 @@ static void a_failed_opening_gives_its_locks_back(void **state)
         hf_fault_arm(sites[i / 2], 1, EIO);
         assert_int_equal(hf_control_open(fd, file, SIZE, read_only, 0, &b.control), HF_IO);
         hf_fault_disarm();
-        struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
         close_opener(&a);
-        a.fd = open(file, O_RDWR | O_CLOEXEC);
-        ok(fcntl(a.fd, F_OFD_GETLK, &all));
-        assert_int_equal(all.l_type, F_UNLCK);
-        close(a.fd);
+        expect_no_locks();
+        /* A reader with a lock file, one without, a writer. */
+        for (int role = 0; role < 3; role++) {
+            if (role == 1)
+                unlink(lock_file);
+            ok(hf_control_open(fd, file, SIZE, role < 2, 0, &b.control));
+            hf_control_abandon(fd, &b.control);
+            expect_no_locks();
+        }
         close(fd);
     }
 }
@@ -533,7 +546,7 @@ int main(void)
         TEST(failures_have_their_status),
         TEST(making_it_afresh_fails),
         TEST(becoming_ready_fails),
-        TEST(a_failed_opening_gives_its_locks_back),
+        TEST(who_gives_up_gives_its_locks_back),
         TEST(a_name_that_is_taken_again_and_again),
         TEST(others_who_are_gone_are_not_in_the_way),
         TEST(waiting_fails),
