@@ -261,22 +261,50 @@ static int open_lock_file(const struct hf_place *place, int flags, int *out, str
     return 0;
 }
 
-/* Maps the lock file that is open. All slots there can be have their place; what is not there yet is not touched. */
-static int map(struct hf_control *control, uint64_t length)
+/* A second description of the lock file that is open. HF_BUSY where its name leads elsewhere by now. */
+static int open_again(const struct opening *o)
+{
+    struct stat own, again;
+    int flags = (o->control.writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int fd, result;
+
+    HF_OS_RETRY(fd, hf_os_openat(o->place.dir, o->place.name, flags, 0));
+    if (fd == -ENOENT || fd == -ELOOP)
+        return HF_BUSY;
+    if (fd < 0)
+        return open_status(fd);
+    HF_OS_RETRY(result, hf_os_fstat(o->control.fd, &own));
+    if (result == 0)
+        HF_OS_RETRY(result, hf_os_fstat(fd, &again));
+    if (result == 0 && own.st_dev == again.st_dev && own.st_ino == again.st_ino)
+        return fd;
+    hf_os_close(fd);
+    return result < 0 ? hf_region_status(result) : HF_BUSY;
+}
+
+/*
+ * Maps the lock file that is open. All slots there can be have their place; what is not there yet is not touched. A
+ * mapping holds the description that it was made with, in the children of a fork too, and on control.fd are the locks
+ * of slots, which must end with the process: so it gets one of its own.
+ */
+static int map(struct opening *o, uint64_t length)
 {
     uint64_t size = length > HF_REGION_HEAP_AT ? length : HF_REGION_HEAP_AT;
+    int protection = o->control.writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *base;
-    int protection = control->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    int result;
+    int fd = open_again(o), result;
 
-    HF_OS_RETRY(result, hf_os_mmap(NULL, size, protection, MAP_SHARED, control->fd, 0, &base));
+    if (fd < 0)
+        return fd;
+    HF_OS_RETRY(result, hf_os_mmap(NULL, size, protection, MAP_SHARED, fd, 0, &base));
+    hf_os_close(fd);
     if (result == -ENOMEM)
         return HF_LIMIT;
     if (result < 0)
         return hf_region_status(result);
-    control->base = base;
-    control->size = size;
-    control->length = length;
+    o->control.base = base;
+    o->control.size = size;
+    o->control.length = length;
     return 0;
 }
 
@@ -327,7 +355,7 @@ static int fill(struct opening *o)
     o->control.mark = mark % (uint64_t)HF_CONTROL_LOCK_PRESENCES;
     struct hf_control_page page = make_page(o, &own, o->control.mark);
     result = hf_os_pwrite_all(o->control.fd, &page, sizeof page, 0);
-    return result < 0 ? hf_region_status(result) : map(&o->control, o->size);
+    return result < 0 ? hf_region_status(result) : map(o, o->size);
 }
 
 /* Takes the name from what has it, and makes a new file of that name. */
@@ -388,7 +416,7 @@ static int start(struct opening *o)
         o->control.mark = page.mark;
         o->control.state = HF_CONTROL_TRUSTED;
         o->control.writable = true;
-        return map(&o->control, (uint64_t)own.st_size);
+        return map(o, (uint64_t)own.st_size);
     }
     hf_control_close(&o->control);
     /* What is not a lock file of ours, but of a name like it, is left alone. */
@@ -410,7 +438,7 @@ static int join(struct opening *o)
         o->control.state = HF_CONTROL_JOINED;
         o->control.writable = true;
         int status = lock_status(lock_mark(o->fd, F_RDLCK, page.mark));
-        return status < 0 ? status : map(&o->control, (uint64_t)own.st_size);
+        return status < 0 ? status : map(o, (uint64_t)own.st_size);
     }
     hf_control_close(&o->control);
     int there = is_locked(o->fd, HF_CONTROL_LOCK_PRESENCE, HF_CONTROL_LOCK_PRESENCES);
@@ -468,7 +496,7 @@ static int use(struct opening *o, const struct hf_control_page *page, const stru
         return status;
     }
     o->control.mark = page->mark;
-    status = map(&o->control, (uint64_t)own->st_size);
+    status = map(o, (uint64_t)own->st_size);
     return status < 0 ? status : 1;
 }
 
@@ -482,8 +510,10 @@ static int open_reader(struct opening *o)
     if (whole == HF_DENIED)
         whole = look(o, O_RDONLY, &page, &own);
     int used = whole == 1 ? use(o, &page, &own) : whole;
-    if (used == 0 || used == HF_ABSENT || used == HF_DENIED || used == HF_NOT_REGION || used == HF_FORMAT) {
+    if (used == 0 || used == HF_ABSENT || used == HF_DENIED || used == HF_NOT_REGION || used == HF_FORMAT ||
+        used == HF_BUSY) {
         hf_control_close(&o->control);
+        lock_all_presence(o->fd, F_UNLCK);
         o->control.state = HF_CONTROL_FRESH;
         o->control.writable = false;
         used = 0;

@@ -53,7 +53,7 @@ enum hf_control_state {
 };
 
 struct hf_control {
-    int fd;          /* of FILE-lock, or -1 */
+    int fd;          /* of FILE-lock, or -1; not the description that is mapped, so it can have the locks of slots */
     char *base;      /* its mapping, or NULL */
     uint64_t size;   /* of the mapping: with room for all slots there can be */
     uint64_t length; /* of FILE-lock, when it was opened: what is behind must not be touched */
@@ -66,8 +66,9 @@ struct hf_control {
 
 /*
  * Opens the lock file of FILE. `fd`: FILE, open for reading, and for writing unless read_only, a description of its
- * own on which this is called once; it stays the caller's and must stay open as long as the region. `path`: FILE's,
- * by which FILE-lock is found: where it is a symbolic link, beside the file that it leads to. `size`: how many bytes
+ * own on which this is called once; it stays the caller's and must stay open as long as the region, and nothing may
+ * be mapped with it: a mapping holds its description, and so its locks, in children of a fork too. `path`: FILE's, by
+ * which FILE-lock is found: where it is a symbolic link, beside the file that it leads to. `size`: how many bytes
  * FILE-lock must have, which are there (fallocated) before anything is touched. `timeout`: how long to wait for
  * OPENERS.
  *

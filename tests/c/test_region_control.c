@@ -753,6 +753,30 @@ static void a_second_description(void **state)
     close_opener(&a);
 }
 
+/* A mapping, which a child of a fork has too, does not keep the locks of slots. */
+static void locks_of_slots_end_with_their_descriptor(void **state)
+{
+    struct flock slot = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_SLOTS, .l_len = 1};
+    for (int turn = 0; turn < 3; turn++) {
+        bool read_only = turn == 2;
+        if (turn > 0)
+            open_ready(&b, HF_CONTROL_TRUSTED);
+        ok(try_path(&a, file, O_RDWR, read_only, 0));
+        ok(hf_control_ready(a.fd, &a.control));
+        ok(fcntl(a.control.fd, F_OFD_SETLK, &slot));
+        int fd = open(lock_file, O_RDWR | O_CLOEXEC);
+        assert_int_equal(fcntl(fd, F_OFD_SETLK, &slot), -1);
+        close(a.control.fd);
+        a.control.fd = -1;
+        assert_int_equal(*word(&a), 0);
+        ok(fcntl(fd, F_OFD_SETLK, &slot));
+        close(fd);
+        close_opener(&a);
+        if (turn > 0)
+            close_opener(&b);
+    }
+}
+
 /* -- file systems -- */
 
 static long system_type;
@@ -873,6 +897,7 @@ int main(void)
         TEST(alone_or_not),
         TEST(the_last_writer_leaves),
         TEST(a_second_description),
+        TEST(locks_of_slots_end_with_their_descriptor),
         TEST(network_file_systems_are_refused),
         TEST(on_a_full_tmpfs),
         TEST(without_fallocate),

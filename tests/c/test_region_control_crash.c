@@ -42,9 +42,9 @@ static int run(opener *o, bool read_only, bool leaves)
 }
 
 /* What it finds. */
-typedef enum before { NOTHING, LEFT, DAMAGED, OTHERS, ONLY_READERS, BEFORES } before;
+typedef enum before_kind { NOTHING, LEFT, DAMAGED, OTHERS, ONLY_READERS, BEFORES } before_kind;
 
-static void prepare(before what)
+static void prepare(before_kind what)
 {
     unlink(lock_file);
     if (what == NOTHING)
@@ -64,7 +64,7 @@ static void prepare(before what)
 }
 
 /* Whatever became of the opener: the next one finds what is whole. Then those who were there go. */
-static void expect_whole(before what)
+static void expect_whole(before_kind what)
 {
     opener next;
     ok(try_path(&next, file, O_RDWR, false, SECOND));
@@ -141,9 +141,9 @@ static void killed_at_every_call(void **state)
             if (read_only && leaves)
                 continue;
             for (unsigned call = 1 + (unsigned)(what + how) % step; !lived; call += step) {
-                prepare((before)what);
+                prepare((before_kind)what);
                 lived = run_to_death(call, after, read_only, leaves);
-                expect_whole((before)what);
+                expect_whole((before_kind)what);
                 kills += !lived;
             }
         }
@@ -153,7 +153,7 @@ static void killed_at_every_call(void **state)
 
 /* -- calls that fail -- */
 
-static void expect_failures(before what, bool read_only, bool leaves, const struct hf_fault *how)
+static void expect_failures(before_kind what, bool read_only, bool leaves, const struct hf_fault *how)
 {
     uint64_t failed = 1;
     for (uint64_t n = 1; failed > 0; n++) {
@@ -188,7 +188,7 @@ static void every_call_fails(void **state)
     for (size_t how = 0; how < LENGTH(hows); how++)
         for (int what = 0; what < BEFORES; what++)
             for (int role = 0; role < 3; role++)
-                expect_failures((before)what, role == 2, role == 1, &hows[how]);
+                expect_failures((before_kind)what, role == 2, role == 1, &hows[how]);
 }
 
 /* Where the failure is that of the call under test, it is said as such. */
@@ -315,6 +315,49 @@ static void a_name_that_is_taken_again_and_again(void **state)
     assert_int_equal(try_open(&a), HF_BUSY);
     hf_os_replace(NULL);
     expect_next(HF_CONTROL_FRESH);
+}
+
+/* The name is lost between the two times that the lock file is opened. */
+
+static int openings, lost_at;
+
+static int losing_openat(int dir, const char *path, int flags, mode_t mode)
+{
+    if (strcmp(path, "file-lock") == 0 && ++openings == lost_at)
+        unlink(lock_file);
+    return hf_os_native.openat(dir, path, flags, mode);
+}
+
+static void a_name_lost_while_it_is_opened(void **state)
+{
+    struct hf_os table = hf_os_native;
+    table.openat = losing_openat;
+    for (int what = 0; what < BEFORES; what++) {
+        for (int role = 0; role < 2; role++) {
+            /* Whether it is opened once or twice before that, or made. */
+            for (lost_at = 1; lost_at <= 3; lost_at++) {
+                int before = count_descriptors();
+                opener o;
+                prepare((before_kind)what);
+                openings = 0;
+                hf_os_replace(&table);
+                int status = role == 0 ? try_open(&o) : try_read(&o);
+                hf_os_replace(NULL);
+                assert_true(status == 0 || (status == HF_BUSY && role == 0));
+                if (status == 0) {
+                    assert_true(role == 0 || o.control.base == NULL || access(lock_file, F_OK) == 0);
+                    abandon(&o);
+                }
+                if (what == OTHERS || what == ONLY_READERS)
+                    close_opener(&a);
+                assert_int_equal(count_descriptors(), before);
+                ok(try_open(&o));
+                assert_true(o.control.exclusive);
+                assert_true(o.control.state == HF_CONTROL_TRUSTED || is_zero(&o));
+                abandon(&o);
+            }
+        }
+    }
 }
 
 /* The last of the others goes just after the opener has seen that somebody is there. */
@@ -548,6 +591,7 @@ int main(void)
         TEST(becoming_ready_fails),
         TEST(who_gives_up_gives_its_locks_back),
         TEST(a_name_that_is_taken_again_and_again),
+        TEST(a_name_lost_while_it_is_opened),
         TEST(others_who_are_gone_are_not_in_the_way),
         TEST(waiting_fails),
         TEST_OF_MANY(of_those_who_leave_at_once_one_is_the_last),
