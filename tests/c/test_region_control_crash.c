@@ -320,12 +320,28 @@ static void a_name_that_is_taken_again_and_again(void **state)
 /* The name is lost between the two times that the lock file is opened. */
 
 static int openings, lost_at;
+static bool replaced;
 
 static int losing_openat(int dir, const char *path, int flags, mode_t mode)
 {
-    if (strcmp(path, "file-lock") == 0 && ++openings == lost_at)
+    if (strcmp(path, "file-lock") == 0 && ++openings == lost_at) {
         unlink(lock_file);
+        if (replaced)
+            write_file(lock_file, "something else", 14, 0600);
+    }
     return hf_os_native.openat(dir, path, flags, mode);
+}
+
+/* What is mapped is what is open. */
+static void expect_usable(opener *o)
+{
+    if (o->control.writable) {
+        unsigned through = 0;
+        *word(o) = WRITTEN;
+        assert_int_equal(pread(o->control.fd, &through, sizeof through, HF_REGION_LOCK_AT), sizeof through);
+        assert_int_equal(through, WRITTEN);
+    }
+    ok(hf_control_ready(o->fd, &o->control));
 }
 
 static void a_name_lost_while_it_is_opened(void **state)
@@ -335,7 +351,9 @@ static void a_name_lost_while_it_is_opened(void **state)
     for (int what = 0; what < BEFORES; what++) {
         for (int role = 0; role < 2; role++) {
             /* Whether it is opened once or twice before that, or made. */
-            for (lost_at = 1; lost_at <= 3; lost_at++) {
+            for (int turn = 0; turn < 6; turn++) {
+                lost_at = turn / 2 + 1;
+                replaced = turn % 2;
                 int before = count_descriptors();
                 opener o;
                 prepare((before_kind)what);
@@ -344,12 +362,16 @@ static void a_name_lost_while_it_is_opened(void **state)
                 int status = role == 0 ? try_open(&o) : try_read(&o);
                 hf_os_replace(NULL);
                 assert_true(status == 0 || (status == HF_BUSY && role == 0));
-                if (status == 0) {
-                    assert_true(role == 0 || o.control.base == NULL || access(lock_file, F_OK) == 0);
-                    abandon(&o);
-                }
+                if (status == 0)
+                    expect_usable(&o);
                 if (what == OTHERS || what == ONLY_READERS)
                     close_opener(&a);
+                opener next;
+                ok(try_open(&next)); /* a reader without a lock file is not in the way */
+                assert_true(next.control.exclusive || (status == 0 && o.control.writable));
+                abandon(&next);
+                if (status == 0)
+                    close_opener(&o);
                 assert_int_equal(count_descriptors(), before);
                 ok(try_open(&o));
                 assert_true(o.control.exclusive);
