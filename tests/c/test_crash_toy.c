@@ -231,7 +231,7 @@ static void crashing_session(struct hf_lab_run *run)
 
 static void a_store_that_crashes_on_damage_is_found(void **state)
 {
-    static const struct hf_subject crashing = {"crashing", crashing_session};
+    static const struct hf_subject crashing = {.name = "crashing", .session = crashing_session};
     const struct hf_damage_options options = HF_DAMAGE_DEFAULTS;
     struct hf_report report = report_of("damage", "crashing", 5, false);
 
@@ -252,7 +252,8 @@ static void silent_session(struct hf_lab_run *run)
 
 static void stores_that_do_not_open_or_say_nothing_are_found(void **state)
 {
-    static const struct hf_subject refusing = {"refusing", refusing_session}, silent = {"silent", silent_session};
+    static const struct hf_subject refusing = {.name = "refusing", .session = refusing_session},
+                                   silent = {.name = "silent", .session = silent_session};
 
     kills(&refusing, 3, true);
     kills(&silent, 3, true);
@@ -270,7 +271,7 @@ static void forgetful_session(struct hf_lab_run *run)
 
 static void a_store_that_writes_nothing_is_found(void **state)
 {
-    static const struct hf_subject forgetful = {"forgetful", forgetful_session};
+    static const struct hf_subject forgetful = {.name = "forgetful", .session = forgetful_session};
 
     power(&forgetful, 50, true);
     kills(&forgetful, 5, true);
@@ -290,7 +291,7 @@ static void endless_session(struct hf_lab_run *run)
 
 static void a_section_that_does_not_end_is_found(void **state)
 {
-    static const struct hf_subject endless = {"endless", endless_session};
+    static const struct hf_subject endless = {.name = "endless", .session = endless_session};
     struct hf_kill_options options = HF_KILL_DEFAULTS;
     struct hf_report report = report_of("steps", "endless", 0, true);
 
