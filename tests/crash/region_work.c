@@ -264,7 +264,7 @@ static int keep_one(struct work *work, hf_txn *txn, struct work_state *next)
     if (next->kept[i] == keep)
         hf_run_violation(work->run, "%s is %s twice", name, keep ? "kept" : "forgotten");
     next->kept[i] = keep;
-    next->kept_sum[i] = 0; /* to come */
+    next->fresh[i] = keep;
     return 0;
 }
 
@@ -300,8 +300,9 @@ static int changes(struct work *work, hf_txn *txn, struct work_state *next)
     for (uint64_t count = 1 + hf_random_below(&work->random, 8); status >= 0 && count > 0; count--)
         status = hf_random_chance(&work->random, 1, 6) ? change_some(work, txn, next) : change_one(work, txn, next);
     for (unsigned i = 0; i < WORK_KEPT; i++)
-        if (next->kept[i] && next->kept_sum[i] == 0)
+        if (next->fresh[i])
             next->kept_sum[i] = next->sum;
+    memset(next->fresh, 0, sizeof(next->fresh));
     return status;
 }
 
