@@ -4,6 +4,7 @@
  */
 #include "cm.h"
 
+#include "power.h"
 #include "region_lab.h"
 
 #include "region/sabotage.h"
@@ -94,6 +95,26 @@ static void by_weave(const struct hf_weave_subject *subject, unsigned stride, un
     expect_found(&report);
 }
 
+static void by_power(const struct hf_subject *subject, uint64_t images)
+{
+    struct hf_power_options options = HF_POWER_DEFAULTS;
+    struct hf_report report = report_of("power", images);
+
+    hf_power_run(subject, &options, &report);
+    expect_found(&report);
+}
+
+static void by_faults(const struct hf_subject *subject)
+{
+    struct hf_power_options options = HF_POWER_DEFAULTS;
+    struct hf_report report = report_of("faults", 0);
+
+    /* More than one seed: not each flushes and closes at the same places. */
+    for (options.seed = 1; options.seed <= 3 && report.violations == 0; options.seed++)
+        hf_faults_run(subject, &options, &report);
+    expect_found(&report);
+}
+
 static void the_fault_is_found(void **state)
 {
     switch ((enum hf_sabotage)HF_REGION_SABOTAGE) {
@@ -110,6 +131,17 @@ static void the_fault_is_found(void **state)
         break;
     case HF_SABOTAGE_no_reread:
         by_weave(&region_shared_reader, 1, 4);
+        break;
+    case HF_SABOTAGE_missing_flush:
+    case HF_SABOTAGE_root_early:
+    case HF_SABOTAGE_same_slot:
+    case HF_SABOTAGE_recycled_durable:
+    case HF_SABOTAGE_no_invalidate:
+    case HF_SABOTAGE_clean_late:
+        by_power(&region_file, 20000);
+        break;
+    case HF_SABOTAGE_flush_again:
+        by_faults(&region_file);
         break;
     default:
         fail_msg("no tool is named for this fault");

@@ -12,9 +12,9 @@
 #define RESERVE (UINT64_C(64) << 20)
 #define INTERVAL (INT64_C(20) * 1000 * 1000)
 
-static hf_region_level level_of(uint64_t how)
+static enum hf_region_level level_of(uint64_t how)
 {
-    static const hf_region_level levels[] = {HF_REGION_FULL, HF_REGION_FULL, HF_REGION_INTERVAL, HF_REGION_OFF};
+    static const enum hf_region_level levels[] = {HF_REGION_FULL, HF_REGION_FULL, HF_REGION_INTERVAL, HF_REGION_OFF};
 
     return levels[how % 4];
 }
@@ -39,15 +39,20 @@ static bool durable(uint64_t how)
     return level_of(how) == HF_REGION_FULL;
 }
 
+static int flush(hf_region *region)
+{
+    return hf_region_flush(region, -1);
+}
+
 static bool stepped_back(hf_region *region)
 {
     hf_region_stats stats;
 
-    return hf_region_stats_get(region, &stats) == 0 && stats.stepped_back != 0;
+    return hf_region_stats_get(region, &stats) == 0 && stats.stepped_back;
 }
 
 static const struct region_home file = {
-    .open = open_file, .durable = durable, .flush = hf_region_flush, .stepped_back = stepped_back};
+    .open = open_file, .durable = durable, .flush = flush, .stepped_back = stepped_back};
 
 static void session(struct hf_lab_run *run)
 {
