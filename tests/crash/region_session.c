@@ -91,7 +91,8 @@ static bool recommence(struct session *session, hf_txn *txn, int status)
     if (!work->run->faulty && !work->run->damaged)
         hf_run_violation(work->run, "a commit fails: %s", hf_status_message(status));
     hf_txn_abort(txn);
-    if (session->home->durable == NULL)
+    /* Of a broken store nothing is known until it is opened again. */
+    if (status != HF_BROKEN)
         hf_run_failed(work->run);
     close_region(session);
     return reopen(session);
