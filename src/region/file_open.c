@@ -185,7 +185,8 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
-        result = hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
+        result =
+            hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
@@ -281,11 +282,10 @@ static int write_again(hf_region *region, const struct hf_root *root)
                                   (off_t)(hf_link_units(piece) * HF_UNIT));
     }
     if (result == 0 && more > 0)
-        result = hf_os_pwrite_all(region->fd, entries, more * sizeof *entries,
-                                  (off_t)(root->state.manifest * HF_UNIT));
+        result =
+            hf_os_pwrite_all(region->fd, entries, more * sizeof *entries, (off_t)(root->state.manifest * HF_UNIT));
     if (result == 0)
-        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE,
-                                  (off_t)((const char *)root - region->base));
+        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)((const char *)root - region->base));
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -297,7 +297,8 @@ static int settle_on(hf_region *region, const struct found *found)
 
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (found->passed_over && !HF_SABOTAGE(no_invalidate)) {
-        result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
+        result =
+            hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
         if (result == 0)
             result = hf_os_fdatasync(region->fd);
     }
@@ -357,20 +358,31 @@ static int recover(hf_region *region)
 
     if (status == 0 && !found.clean && !region->file->read_only)
         status = settle_on(region, &found);
+    /* Whoever made it may have died, or failed, before its name was durable. */
+    else if (status == 0 && !region->file->read_only)
+        status = flush_folder(region->file->path);
     return status == 0 ? publish_found(region, &found) : status;
 }
 
-/* Does FILE have the root of which the lock file says that it is the last durable one? */
-static bool agrees(const hf_region *region)
+/* Does FILE have the root of which the lock file says that it is the last durable one? Others may commit meanwhile: the
+ * slot is written over for the version after next, when the next is published already; so it is asked again then. */
+static bool agrees(hf_region *region)
 {
-    uint64_t published = atomic_load(&region->lock->published);
-    const struct hf_file_commit *record =
-        (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
-    const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
+    uint64_t published = atomic_load(&region->lock->published), before;
+    bool whole;
 
-    return published != 0 && record->seen.txid == published && record->txid_again == published &&
-           is_root(region, root) && root->state.flushes == record->state.flushes &&
-           record->seen.top <= atomic_load(&region->size) - HF_REGION_PAGE;
+    do {
+        const struct hf_file_commit *record =
+            (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
+        const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
+
+        before = published;
+        whole = published != 0 && record->seen.txid == published && record->txid_again == published &&
+                is_root(region, root) && root->state.flushes == record->state.flushes &&
+                hf_pages_seen(region, record->seen.top) == 0;
+        published = atomic_load(&region->lock->published);
+    } while (!whole && published != before);
+    return whole;
 }
 
 /* Instead of a lock file, or of one that may only be looked at. */
@@ -585,7 +597,8 @@ static int write_mark(hf_region *region)
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record = (const struct hf_file_commit *)(void *)hf_region_seen(region, published);
     const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
-    struct hf_clean clean = {.magic = HF_FILE_CLEAN_MAGIC, .txid = root->version.txid, .root_checksum = root->checksum};
+    struct hf_clean clean = {
+        .magic = HF_FILE_CLEAN_MAGIC, .txid = root->version.txid, .root_checksum = root->checksum};
 
     if (!is_root(region, root) || record->state.durable != published)
         return HF_CORRUPT;
@@ -625,7 +638,8 @@ int hf_file_finish(hf_region *region)
 
 void hf_file_close(hf_region *region)
 {
-    hf_control_close(&region->file->control);
+    /* Its locks too: they would stay with the description if a mapping of it did. */
+    hf_control_abandon(region->fd, &region->file->control);
     free_file(region);
 }
 
