@@ -234,34 +234,36 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
     }
 }
 
+/* Straight into *out: to copy what was just stored word by word would cost more than the pin does. */
 int hf_view_pin(hf_region *region, hf_view *out)
 {
-    hf_view view = {.region = region, .generation = region->generation};
+    struct hf_slot *slot;
 
     for (;;) {
         uint64_t idle = 0, open = HF_PIN_OPEN | (atomic_load(&region->lock->published) & HF_TXID_MAX);
-        struct hf_slot *slot = last.slot;
+        slot = last.slot;
         if (__builtin_expect(last.serial != region->serial, 0) ||
-            !atomic_compare_exchange_strong(&slot->pin, &idle, open)) {
+            __builtin_expect(!atomic_compare_exchange_strong(&slot->pin, &idle, open), 0)) {
             int status = take_slot(region, open, &slot);
             if (status < 0)
                 return status;
         }
-        uint64_t txid = read_version(region, slot, &view.version), expected = open;
+        uint64_t txid = read_version(region, slot, &out->version), expected = open;
         if (__builtin_expect(
-                atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | (txid & HF_TXID_MAX)), 1)) {
-            view.slot = slot;
+                atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | (txid & HF_TXID_MAX)), 1))
             break;
-        }
         atomic_store(&slot->pin, 0);
         atomic_fetch_add_explicit(&slot->retries, 1, memory_order_relaxed);
     }
-    int status = view.version.txid > HF_TXID_MAX ? HF_CORRUPT : hf_pages_seen(region, view.version.top);
+    int status = out->version.txid > HF_TXID_MAX ? HF_CORRUPT : hf_pages_seen(region, out->version.top);
     if (__builtin_expect(status < 0, 0)) {
-        atomic_store_explicit(&view.slot->pin, 0, memory_order_release);
+        atomic_store_explicit(&slot->pin, 0, memory_order_release);
         return status;
     }
-    *out = view;
+    out->region = region;
+    out->version.used = out->version.parked = 0; /* only writers ask */
+    out->slot = slot;
+    out->generation = region->generation;
     return 0;
 }
 
