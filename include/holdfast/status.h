@@ -39,7 +39,8 @@ HF_BEGIN_DECLS
     X(HF_FORMAT, -17, "the region is in a format of another version or machine") \
     X(HF_SLOTS, -18, "all reader slots are taken")                               \
     X(HF_LOST, -19, "it did not survive a fork")                                 \
-    X(HF_NETWORK, -20, "it is on a network file system")
+    X(HF_NETWORK, -20, "it is on a network file system")                         \
+    X(HF_BROKEN, -21, "a flush of the file has failed: close it everywhere, then open it again")
 
 enum hf_status {
     HF_OK = 0,

@@ -15,8 +15,8 @@
  *                +------+------+--------------------------------------------+
  *
  *      head      [ kind: 2 | birth txid: 48 | 6: zeros | 8: of the block's own place, in units, above 32 bits ]
- *      mark      [ 32: the lower part of it | 32: checksum of all the block but these 32 bits ]
- *      link      [ 24: of that checksum | 40: place in units ]       of a node, of a record (an entry), of a table
+ *      mark      [ checksum of all of the block but these bits: 32 | the rest of its place: 32 ]
+ *      link      [ the checksum's upper bits: 24 | place, in units: 40 ]       of a node, of a record (an entry), of a table
  *
  * So a block that is read is the one that was linked to, as it was written, for this place: what is stale, misdirected or
  * rotten does not match. All integers are little-endian.
@@ -51,7 +51,7 @@ enum {
     HF_FILE_OPEN = 16,    /* pages being filled */
     HF_FILE_RECENT = 48,  /* cells that the record holds itself */
     HF_FILE_EXTENTS = 96, /* classes of extents */
-    HF_FILE_QUEUES = 3,
+    HF_FILE_QUEUES = 4,
     HF_FILE_STEP_BITS = 24, /* recovery begins at the next multiple of 2^24 */
 };
 
@@ -77,6 +77,7 @@ struct hf_file_control {
     _Atomic uint32_t clean;        /* the file has a clean mark */
     _Atomic uint32_t stepped_back; /* recovery did not find the newest root whole */
     _Atomic uint32_t recovered;    /* and it had to be, at all */
+    _Atomic int64_t flushed_at;    /* when, by the clock that only goes forward */
 };
 
 /* -- blocks -- */
@@ -111,7 +112,7 @@ _Static_assert(offsetof(struct hf_file_table, count) == offsetof(struct hf_kept_
 
 static inline uint64_t hf_link(uint64_t units, uint64_t mark)
 {
-    return mark >> 8 << 40 | units;
+    return mark >> 40 << 40 | units;
 }
 
 static inline uint64_t hf_link_units(uint64_t link)
@@ -128,12 +129,14 @@ static inline uint64_t hf_units(uint64_t size)
 
 /* A free piece, and the versions [birth, unlink) that had it. */
 struct hf_file_cell {
-    uint64_t piece;  /* place in units; above 40 bits its length in units, or HF_PIECE_EXTENT and a class */
+    uint64_t piece;  /* place in units; above 40 bits its length in units, or one of the below */
     uint64_t birth;  /* HF_CELL_INTERNAL: of the space tree, which no reader reads */
     uint64_t unlink; /* 0: free for all */
 };
 
-#define HF_PIECE_EXTENT UINT64_C(0x800000)
+#define HF_PIECE_EXTENT UINT64_C(0x800000) /* and a class */
+#define HF_PIECE_BITS UINT64_C(0x400000)   /* of 128 units from there on those are free for all whose bits are set: the
+                                              lower ones in `birth`, the upper ones in `unlink` */
 #define HF_CELL_INTERNAL (UINT64_C(1) << 63)
 
 /* Units of a page that are free and taken by nobody but the record that has this. */
@@ -151,15 +154,16 @@ struct hf_file_queue {
 enum hf_file_queue_name {
     HF_QUEUE_WAITING, /* cells: not looked at yet, or held by the last durable version */
     HF_QUEUE_PARKED,  /* cells: held by a pin */
-    HF_QUEUE_OFFERS,  /* pages with room */
+    HF_QUEUE_OFFERS,  /* pages with room, in pieces, */
+    HF_QUEUE_ROOMY,   /* and such with a piece for the larger blocks */
 };
 
 /* What only writers look at. */
 struct hf_file_state {
     struct hf_tree space;
     struct hf_file_queue queues[HF_FILE_QUEUES];
-    uint64_t offer_index;              /* entries taken of the first of the offers */
-    uint64_t offers;                   /* pages in them */
+    uint64_t offer_index[2]; /* pages taken of the first entry of either queue of them */
+    uint64_t offers[2];      /* pages in them */
     uint64_t waiting;                  /* cells in the queue of those */
     uint64_t fold_at;                  /* so many of them make it time to look at them */
     uint64_t parked_pins;              /* a digest of the pins that the parked ones were last held against */
@@ -170,7 +174,7 @@ struct hf_file_state {
     uint64_t extent_at, extent_end;    /* room for extents, in units */
     uint64_t manifest, manifest_units; /* what of the last durable one's manifest did not go into its page */
     uint64_t spill, spill_count;       /* a table of cells, to be looked at by the next commit */
-    uint64_t spill_link;
+    uint64_t spill_checksum;
     uint32_t open_count;
     uint32_t recent_count;
     uint32_t extents[HF_FILE_EXTENTS]; /* free ones, of each class */
@@ -180,12 +184,12 @@ struct hf_file_state {
 
 _Static_assert(sizeof(struct hf_file_cell) == 24 && sizeof(struct hf_file_offer) == 40, "layout");
 _Static_assert(offsetof(struct hf_file_state, queues) == 16, "layout");
-_Static_assert(offsetof(struct hf_file_state, offer_index) == 64, "layout");
-_Static_assert(offsetof(struct hf_file_state, open_count) == 192, "layout");
-_Static_assert(offsetof(struct hf_file_state, extents) == 200, "layout");
-_Static_assert(offsetof(struct hf_file_state, open) == 584, "layout");
-_Static_assert(offsetof(struct hf_file_state, recent) == 1224, "layout");
-_Static_assert(sizeof(struct hf_file_state) == 2376, "layout");
+_Static_assert(offsetof(struct hf_file_state, offer_index) == 80, "layout");
+_Static_assert(offsetof(struct hf_file_state, open_count) == 224, "layout");
+_Static_assert(offsetof(struct hf_file_state, extents) == 232, "layout");
+_Static_assert(offsetof(struct hf_file_state, open) == 616, "layout");
+_Static_assert(offsetof(struct hf_file_state, recent) == 1256, "layout");
+_Static_assert(sizeof(struct hf_file_state) == 2408, "layout");
 
 /* A commit record: in the ring of the lock file, and without atomics in a root slot. */
 struct hf_file_commit {
@@ -194,7 +198,7 @@ struct hf_file_commit {
     uint64_t txid_again;
 };
 
-#define HF_FILE_RECORD_SIZE 2496 /* whole cache lines */
+#define HF_FILE_RECORD_SIZE 2560 /* whole cache lines */
 _Static_assert(HF_FILE_CONTROL_SLOTS_AT + HF_REGION_SLOTS_MAX * sizeof(struct hf_slot) <= HF_FILE_CONTROL_LOG_AT,
                "layout");
 _Static_assert(sizeof(struct hf_lock_area) <= 512, "layout");
@@ -227,9 +231,9 @@ enum { HF_ROOT_PIECES = (HF_REGION_PAGE - sizeof(struct hf_root)) / sizeof(struc
 
 _Static_assert(offsetof(struct hf_root, version) == 56, "layout");
 _Static_assert(offsetof(struct hf_root, state) == 160, "layout");
-_Static_assert(offsetof(struct hf_root, checksum) == 2536, "layout");
-_Static_assert(offsetof(struct hf_root, manifest) == 2544, "layout");
-_Static_assert(HF_ROOT_PIECES == 97, "layout");
+_Static_assert(offsetof(struct hf_root, checksum) == 2568, "layout");
+_Static_assert(offsetof(struct hf_root, manifest) == 2576, "layout");
+_Static_assert(HF_ROOT_PIECES == 95, "layout");
 
 struct hf_clean {
     uint64_t magic;

@@ -125,7 +125,9 @@ static void inherit(hf_region *region)
     memset(region->owned, 0, sizeof region->owned);
     region->idle_count = 0;
     for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next) {
-        pin->slot = kept ? pin->twin : NULL;
+        /* Slots that nobody sees are in memory that the child has a copy of. */
+        if (region->control_fd >= 0)
+            pin->slot = kept ? pin->twin : NULL;
         pin->twin = NULL;
         if (pin->slot != NULL) {
             hf_slots_own_mark(region, (uint32_t)(pin->slot - region->slots), true);
@@ -133,7 +135,7 @@ static void inherit(hf_region *region)
         }
     }
     for (hf_snapshot *snapshot = region->snapshots; snapshot != NULL; snapshot = snapshot->next)
-        if (kept)
+        if (kept || region->control_fd < 0)
             snapshot->view.generation = region->generation;
     hf_txn_forget_all(region);
 }

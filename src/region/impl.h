@@ -126,7 +126,8 @@ struct hf_region {
     struct hf_file *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved;
+    uint64_t reserved; /* addresses for the file */
+    uint64_t mapped;   /* and for what lies behind it */
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
@@ -204,6 +205,7 @@ struct hf_home {
     int (*table_new)(struct hf_txn *txn, uint64_t size, uint64_t *link, void **out);
     void (*table_free)(struct hf_txn *txn, uint64_t link, uint64_t size, uint64_t head);
     int (*kept_at)(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
+    int (*flush)(hf_region *region, int64_t timeout);
     int (*check)(struct hf_txn *txn, hf_region_fault *fault);
     void (*stats)(hf_region *region, hf_region_stats *stats);
 };
@@ -373,6 +375,19 @@ static inline struct hf_tree *hf_txn_tree(struct hf_txn *txn, unsigned tree)
 }
 
 /* -- open.c -- */
+
+/* A region of this process, with nothing mapped yet. Takes over `fd`. HF_NOMEM. */
+int hf_region_new(int fd, const struct stat *found, hf_region **out);
+void hf_region_free(hf_region *region);
+/* Makes it known to forks, and to hf_region_held_by_me. */
+void hf_region_link(hf_region *region);
+uint64_t hf_super_checksum(const struct hf_superblock *super);
+
+/* -- file_open.c -- */
+
+/* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
+int hf_file_finish(hf_region *region);
+void hf_file_close(hf_region *region);
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;

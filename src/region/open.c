@@ -93,7 +93,7 @@ static void unlock_creation(int fd)
 
 /* -- making -- */
 
-static uint64_t super_checksum(const struct hf_superblock *super)
+uint64_t hf_super_checksum(const struct hf_superblock *super)
 {
     return hf_checksum64(super, offsetof(struct hf_superblock, checksum), HF_REGION_MAGIC);
 }
@@ -120,7 +120,7 @@ static int make_super(struct hf_superblock *out)
         .slots_at = HF_REGION_SLOTS_AT,
         .heap_at = HF_REGION_HEAP_AT,
     };
-    out->checksum = super_checksum(out);
+    out->checksum = hf_super_checksum(out);
     return 0;
 }
 
@@ -176,7 +176,7 @@ static int check_super(const struct hf_superblock *super)
     if (super->endian != HF_REGION_ENDIAN || super->format != HF_REGION_FORMAT ||
         (super->incompatible & ~HF_REGION_INCOMPATIBLE) != 0)
         return HF_FORMAT;
-    if (super->checksum != super_checksum(super))
+    if (super->checksum != hf_super_checksum(super))
         return HF_CORRUPT;
     if (super->page_size != HF_REGION_PAGE || super->mutex_size != sizeof(pthread_mutex_t) ||
         super->record_size != HF_REGION_RECORD_SIZE || super->ring_at != HF_REGION_RING_AT ||
@@ -210,7 +210,7 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
-static void link_region(hf_region *region)
+void hf_region_link(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
@@ -219,7 +219,7 @@ static void link_region(hf_region *region)
     hf_region_registry_unlock();
 }
 
-static void free_region(hf_region *region)
+void hf_region_free(hf_region *region)
 {
     hf_free(region->own);
     hf_free(region->idle);
@@ -229,8 +229,7 @@ static void free_region(hf_region *region)
     hf_free(region);
 }
 
-/* A region of this process, with nothing mapped yet. Takes over `fd` unless it fails. */
-static int new_region(int fd, const struct stat *found, hf_region **out)
+int hf_region_new(int fd, const struct stat *found, hf_region **out)
 {
     enum { PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX };
     hf_region *region = hf_alloc(sizeof *region);
@@ -245,7 +244,7 @@ static int new_region(int fd, const struct stat *found, hf_region **out)
     region->txn.scan.previous = hf_alloc(PINS * sizeof(uint64_t));
     if (region->own == NULL || region->idle == NULL || region->txn.scan.pins == NULL ||
         region->txn.scan.previous == NULL) {
-        free_region(region);
+        hf_region_free(region);
         return HF_NOMEM;
     }
     region->fd = fd;
@@ -281,7 +280,7 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     if (status == 0 && found.st_size < HF_REGION_HEAP_AT + HF_REGION_PAGE)
         status = HF_CORRUPT;
     if (status == 0)
-        status = new_region(fd, &found, &region);
+        status = hf_region_new(fd, &found, &region);
     if (status < 0)
         return status;
     status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
@@ -301,12 +300,12 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         hf_pages_unmap(region);
         goto fail;
     }
-    link_region(region);
+    hf_region_link(region);
     *out = region;
     return 0;
 
 fail:
-    free_region(region);
+    hf_region_free(region);
     return status;
 }
 
@@ -396,15 +395,18 @@ int hf_region_close(hf_region *region)
     hf_region_registry_unlock();
     if (busy)
         return HF_BUSY;
+    int status = region->file != NULL ? hf_file_finish(region) : 0;
     for (uint32_t i = 0; i < HF_REGION_SLOTS_MAX; i++)
         if (region->owned[i / 8] >> i % 8 & 1)
             hf_slots_release(region, region->control_fd, i);
     /* Nothing can be done about failures here, and nothing is lost by them. */
     hf_pages_unmap(region);
+    if (region->file != NULL)
+        hf_file_close(region);
     if (region->fd >= 0)
         hf_os_close(region->fd);
-    free_region(region);
-    return 0;
+    hf_region_free(region);
+    return status;
 }
 
 int hf_region_unlink(const char *name)
@@ -412,6 +414,11 @@ int hf_region_unlink(const char *name)
     int result = hf_os_shm_unlink(name);
 
     return result < 0 ? hf_region_status(result) : 0;
+}
+
+int hf_region_flush(hf_region *region, int64_t timeout)
+{
+    return region->home->flush(region, timeout);
 }
 
 uint64_t hf_region_seed(const hf_region *region)

@@ -64,14 +64,14 @@ int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
     if (result < 0)
         return hf_region_status(result);
     region->base = base;
-    region->reserved = reserve;
+    region->reserved = region->mapped = reserve;
     note_size(region, size);
     return 0;
 }
 
 int hf_pages_unmap(hf_region *region)
 {
-    int result = hf_os_munmap(region->base, region->reserved);
+    int result = hf_os_munmap(region->base, region->mapped);
 
     return result < 0 ? hf_region_status(result) : 0;
 }

@@ -53,20 +53,48 @@ typedef enum hf_region_mode {
     HF_REGION_EITHER,
 } hf_region_mode;
 
+/* When a commit to a file is durable: when it survives a power cut. (The death of a process it survives at once.) */
+enum hf_region_level {
+    HF_REGION_FULL,     /* before it is visible to anybody */
+    HF_REGION_INTERVAL, /* at the latest `interval` after it */
+    HF_REGION_OFF,      /* at a flush, at a close, and whenever 64 MiB have come together */
+};
+
 typedef struct hf_region_options {
     hf_region_mode mode;
     uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
     int64_t timeout;  /* how long to wait for a creator who is not done yet */
+    /* Of a file: */
+    enum hf_region_level level;
+    int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
+    bool read_only;   /* nothing is written, not to the lock file either where that cannot be */
 } hf_region_options;
 
 /* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
  * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space). `options` may be NULL: attach. */
 int hf_region_open(const char *name, const hf_region_options *options, hf_region **out);
 
+/*
+ * A file, and its lock file beside it ("FILE-lock"), both of mode 0600. All processes of one machine may use it at once.
+ * Recovers it first, if those who had it open did not close it: then the newest version that was durable is there, or,
+ * if they died without a power cut, the newest that was committed. A reader (read_only) recovers for itself alone.
+ *
+ * Beyond what hf_region_open says: HF_CORRUPT, where the file was closed and its newest version is not what was
+ * written, or no version is; HF_BUSY, others have it open and its lock file was taken away; HF_BROKEN; HF_NETWORK.
+ */
+int hf_region_open_file(const char *path, const hf_region_options *options, hf_region **out);
+
+/* Makes all that is published durable, at any level. HF_BROKEN, HF_NOSPACE, HF_TIMEOUT. Nothing in shared memory. */
+int hf_region_flush(hf_region *region, int64_t timeout);
+
 /* The same for a segment that the caller has open for reading and writing; the descriptor stays the caller's. */
 int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out);
 
-/* HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. */
+/*
+ * HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. A file is flushed
+ * before it is closed, and marked as clean by the last who writes to it; where that fails it is closed all the same, and
+ * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO.
+ */
 int hf_region_close(hf_region *region);
 
 /* Removes the name. Who has it open goes on. HF_ABSENT. */
@@ -158,6 +186,13 @@ typedef struct hf_region_stats {
     uint64_t retries; /* of pins, by those who still have their slots */
     uint32_t owner_died, adopted, revoked;
     uint64_t counts[HF_REGION_TREES];
+    /* Of a file: */
+    uint64_t durable; /* the last version that survives a power cut */
+    uint64_t waiting; /* free pieces that were not looked at yet */
+    uint64_t offers;  /* pages with room for more */
+    bool recovered;   /* it had not been closed, */
+    bool stepped_back; /* and the newest root was not whole: a commit that nobody was told of, or damage */
+    bool broken;
 } hf_region_stats;
 
 int hf_region_stats_get(hf_region *region, hf_region_stats *out);

@@ -91,7 +91,13 @@ static int shared_kept_at(const hf_region *region, const struct hf_version *vers
     return 0;
 }
 
-/* There is nothing but what both homes have. */
+/* There is nothing to flush it to, */
+static int shared_flush(hf_region *region, int64_t timeout)
+{
+    return 0;
+}
+
+/* and nothing but what both homes have. */
 static void shared_stats(hf_region *region, hf_region_stats *stats)
 {
 }
@@ -108,6 +114,7 @@ const struct hf_home hf_home_shared = {
     .table_new = shared_table_new,
     .table_free = hf_heap_free,
     .kept_at = shared_kept_at,
+    .flush = shared_flush,
     .check = hf_shared_check,
     .stats = shared_stats,
 };

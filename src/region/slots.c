@@ -64,6 +64,9 @@ int hf_slots_lock(int fd, uint32_t slot, bool lock)
     };
     int result;
 
+    /* A reader that may not write has slots of its own, which nobody sees. */
+    if (fd < 0)
+        return 0;
     HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_SETLK, &how));
     return result;
 }
@@ -94,7 +97,7 @@ static int grow(hf_region *region, uint32_t count)
 {
     int result;
 
-    if (count + HF_REGION_SLOTS_STEP > HF_REGION_SLOTS_MAX)
+    if (count + HF_REGION_SLOTS_STEP > HF_REGION_SLOTS_MAX || region->control_fd < 0)
         return HF_SLOTS;
     off_t at = (off_t)(region->slots_at + count * sizeof(struct hf_slot));
     HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));

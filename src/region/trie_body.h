@@ -285,7 +285,7 @@ static int region_get(const hf_region *region, const struct hf_version *version,
 
 static int region_txn_get(struct hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value)
 {
-    trie_ctx ctx = reading(txn->region, txn->state.version.top);
+    trie_ctx ctx = writing(txn);
     return find(&ctx, hf_txn_tree(txn, tree)->root, key, value);
 }
 

@@ -1,0 +1,282 @@
+/*
+ * file.h: what the files of a region in a file know of each other.
+ *
+ *      file_stage.c    the staging area: what a transaction makes, before it has a place
+ *      file_trie.c     the trie over both, staged blocks and those of the file (compiled once for each CPU level)
+ *      file_verify.c   is a block of the file what it should be?
+ *      file_place.c    where blocks go: pages with room, fresh pages, extents
+ *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
+ *      file_commit.c   a commit: settle, place, seal, write, flush, publish
+ *      file_manifest.c what a durable commit has written, and recovery's look at it
+ *      file_open.c     create, recover, close
+ *      file_check.c    is all this true?
+ *
+ *      hf_region.base ---> [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
+ *                            units from 0                             units from file->stage_at
+ *
+ * A link to a staged block is its place in units, as if the area were behind the file; so one address computation does
+ * for both. No such link is left when a block is sealed.
+ */
+#ifndef HF_REGION_FILE_H
+#define HF_REGION_FILE_H
+
+#include "region/control.h"
+#include "region/impl.h"
+
+#include "base/hash.h"
+
+enum {
+    HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
+    HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
+    HF_OFFER_LEAST = HF_PAGE_UNITS / 2, /* free units that make a page worth writing: docs/adr/0004 */
+    HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
+    HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
+    HF_OFFERS_LARGE = 126,
+    HF_ZONE_PAGES = 4096,
+    HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
+};
+
+/* Bytes that are written between two flushes, at most. */
+#define HF_FILE_UNFLUSHED (UINT64_C(64) << 20)
+
+/* The staging area. */
+struct hf_stage {
+    uint64_t at;    /* its first unit */
+    uint64_t limit; /* units in it */
+    uint64_t top;   /* of them, in use once or still */
+    uint64_t units; /* of blocks that are in use */
+    uint64_t bins[HF_STAGE_BINS]; /* blocks that are not, by size: the first of a list */
+    struct hf_file_cell *freed;   /* pieces of the file that the version being made does without */
+    size_t freed_count, freed_room;
+    bool internal; /* what is made and freed is the space tree's: */
+    uint64_t internal_units; /* so much of it, */
+    uint64_t entries;        /* and so many large entries */
+};
+
+struct hf_flusher;
+
+struct hf_file {
+    struct hf_control control;
+    struct hf_file_control *shared; /* NULL: read-only, without a lock file */
+    uint64_t *log;
+    enum hf_region_level level;
+    bool read_only;
+    int64_t interval;
+    bool flush_wanted; /* by the transaction under way, whatever the level */
+    struct hf_stage stage;
+    _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
+    uint64_t verified_room;
+    _Atomic uint64_t verified_mask;
+    struct hf_flusher *flusher;
+    char *path; /* of FILE, as it was opened */
+    void *alone; /* what stands for a lock file where there is none, or none to write to */
+};
+
+/* -- file_stage.c -- */
+
+/* The bin of a block, and what it takes up in units: more than its size where it is an extent. HF_LIMIT. */
+int hf_stage_bin(uint64_t size);
+uint64_t hf_extent_units(unsigned class);
+
+static inline bool hf_is_staged(const struct hf_file *file, uint64_t link)
+{
+    return hf_link_units(link) >= file->stage.at;
+}
+
+static inline void *hf_unit_at(const hf_region *region, uint64_t units)
+{
+    return region->base + units * HF_UNIT;
+}
+
+int hf_stage_alloc(hf_txn *txn, uint64_t size, uint64_t *link);
+void hf_stage_free(hf_txn *txn, uint64_t link, uint64_t size, uint64_t head);
+int hf_stage_prepare(hf_txn *txn);
+void hf_stage_undo(hf_txn *txn);
+int hf_stage_settle(hf_txn *txn);
+void hf_stage_mark(hf_txn *txn, struct hf_stage_mark *mark);
+void hf_stage_rollback(hf_txn *txn, const struct hf_stage_mark *mark);
+void hf_stage_forget(hf_txn *txn);
+
+/* A piece is free. HF_NOMEM. */
+int hf_stage_freed(hf_txn *txn, uint64_t piece, uint64_t birth, uint64_t unlink);
+
+static inline uint64_t hf_piece(uint64_t units, uint64_t count)
+{
+    return units | count << 40;
+}
+
+/* -- file_verify.c -- */
+
+int hf_verify_map(struct hf_file *file);
+void hf_verify_unmap(struct hf_file *file);
+void hf_verify_room(struct hf_file *file, uint64_t top);
+
+/* The checksum and the place of a block, as it is to be written. */
+void hf_block_seal(void *block, uint64_t size, uint64_t units);
+
+/* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
+int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
+
+static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
+{
+    return units << 24 | (hf_head_txid(head) & 0xffffff);
+}
+
+static inline _Atomic uint64_t *hf_verified_at(const struct hf_file *file, uint64_t units)
+{
+    uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
+    return &file->verified[units / 2 & mask];
+}
+
+static inline bool hf_is_verified(const struct hf_file *file, uint64_t units, uint64_t head)
+{
+    return atomic_load_explicit(hf_verified_at(file, units), memory_order_relaxed) == hf_verified_key(units, head);
+}
+
+static inline void hf_set_verified(const struct hf_file *file, uint64_t units, uint64_t head)
+{
+    atomic_store_explicit(hf_verified_at(file, units), hf_verified_key(units, head), memory_order_relaxed);
+}
+
+/* -- file_place.c -- */
+
+/* A staged block on its way into the file. */
+struct hf_block {
+    uint64_t staged; /* its unit in the staging area */
+    uint64_t place;  /* its unit in the file, once it has one */
+    uint32_t size;   /* bytes */
+    int bin;
+};
+
+struct hf_blocks {
+    struct hf_block *block;
+    size_t count, room;
+};
+
+struct hf_placer {
+    hf_txn *txn;
+    struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
+    size_t placed;            /* so many of them have a place */
+    struct hf_file_offer *open; /* pages that are being filled */
+    size_t open_count, open_room;
+    uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
+    uint64_t *extents; /* for the space tree's large entries */
+    size_t extent_count, extent_room;
+    struct hf_file_cell *spill; /* what is left over at the end */
+    size_t spill_count, spill_room;
+};
+
+int hf_placer_begin(struct hf_placer *placer, hf_txn *txn);
+void hf_placer_end(struct hf_placer *placer);
+
+/* Adds a trie's (or a table's) staged blocks. HF_NOMEM, HF_CORRUPT. */
+int hf_placer_collect(struct hf_placer *placer, uint64_t link);
+int hf_placer_add(struct hf_placer *placer, uint64_t link, uint64_t size);
+
+/* Gives places to the blocks that have none. `offers`: taking all that it needs of them, whatever that changes. */
+int hf_placer_place(struct hf_placer *placer, bool last);
+
+/* Leaves pages that are nearly full, or too many. */
+int hf_placer_trim(struct hf_placer *placer);
+
+/* Pieces of pages that nobody fills any more, and the record's list of those that somebody does. */
+int hf_placer_finish(struct hf_placer *placer);
+
+int hf_placer_add_open(struct hf_placer *placer, const struct hf_file_offer *offer);
+unsigned hf_offer_free(const struct hf_file_offer *offer);
+
+/* What is free of a page, as cells: how many. */
+unsigned hf_offer_cells(const struct hf_file_offer *offer, struct hf_file_cell out[2]);
+
+/* Free units in runs that take any block of the space tree. */
+unsigned hf_offer_room(const struct hf_file_offer *offer);
+
+/* Whole pages behind the top, in units. HF_NOSPACE, HF_LIMIT. */
+int hf_file_fresh(hf_txn *txn, uint64_t units, uint64_t *out);
+int hf_file_grow(hf_region *region, uint64_t top);
+
+/* -- file_space.c -- */
+
+int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);
+/* A page of one queue: 1, or 0: there is none. */
+int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out);
+int hf_space_settle(struct hf_placer *placer);
+
+/* Everything that the record of the last commit left to this one. */
+int hf_space_begin(hf_txn *txn);
+
+/* For hf_region_check: an entry of the space tree. */
+enum hf_space_kind {
+    HF_SPACE_WAITING = HF_QUEUE_WAITING,
+    HF_SPACE_PARKED = HF_QUEUE_PARKED,
+    HF_SPACE_OFFERS = HF_QUEUE_OFFERS,
+    HF_SPACE_ROOMY = HF_QUEUE_ROOMY,
+    HF_SPACE_ZONE,
+    HF_SPACE_CELLS,
+    HF_SPACE_EXTENT,
+};
+
+/* An entry of a queue, or of a zone. */
+union hf_space_entry {
+    struct hf_file_cell cells[HF_CELLS_LARGE];
+    struct hf_file_offer pages[HF_OFFERS_LARGE];
+    unsigned char bytes[HF_CELLS_LARGE * sizeof(struct hf_file_cell)];
+};
+
+_Static_assert(sizeof(union hf_space_entry) == 5040, "with head and key, the smallest extent");
+
+struct hf_zone {
+    uint64_t head, tail; /* its entries of cells */
+    uint64_t fresh;      /* cells in them that came since the last fold */
+};
+
+static inline uint64_t hf_space_key(enum hf_space_kind kind, uint64_t number)
+{
+    return (uint64_t)kind << 56 | number;
+}
+
+/* -- file_manifest.c -- */
+
+struct hf_pieces {
+    uint64_t *piece;
+    size_t count, room;
+};
+
+int hf_pieces_add(struct hf_pieces *pieces, uint64_t units, uint64_t count);
+void hf_pieces_merge(struct hf_pieces *pieces);
+
+/* What of the log is part of the version being made. */
+int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out);
+
+/* The checksum of the pieces, each in what it will be, and in all. */
+uint64_t hf_piece_checksum(const hf_region *region, uint64_t piece);
+uint64_t hf_root_checksum(const struct hf_root *root);
+
+/* Is this a root of this file, and all that it says was written there? 0, HF_CORRUPT, HF_NOMEM, HF_IO. */
+int hf_root_verify(const hf_region *region, const struct hf_root *root);
+
+/* -- file_commit.c -- */
+
+int hf_file_commit(hf_txn *txn);
+int hf_file_load(hf_txn *txn, uint64_t txid);
+int hf_file_flush(hf_region *region, int64_t timeout);
+void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+
+/* Removes a root from its slot, and flushes. */
+int hf_file_invalidate(hf_region *region, unsigned slot);
+
+/* -- file_check.c -- */
+
+int hf_file_check(hf_txn *txn, hf_region_fault *fault);
+void hf_file_stats(hf_region *region, hf_region_stats *stats);
+
+/* -- file_open.c -- */
+
+/* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
+int hf_file_make(const char *path, const uint64_t *seed);
+
+int hf_file_kept_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
+
+extern const struct hf_home hf_home_file;
+
+#endif

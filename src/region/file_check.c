@@ -1,0 +1,407 @@
+/*
+ * file_check.c: hf_region_check for a file, which believes nothing, and what its stats have more.
+ *
+ *      1  superblock, the newest record, the root of the last durable version with its manifest
+ *      2  what the newest version and its space tree reach: each block verified whole, once, and marked `live`
+ *      3  what is free, by cells, page map, offers, open pages, extents: each unit marked `free`, once
+ *      4  every unit of the heap is one of the two (file_layout.h, L6), and the live ones add up to `used`
+ *      5  the tries, once more, by the template: canonical, and every entry where its hash says
+ *      6  the kept versions: what they reach is live, or in a cell that says that they have it
+ *
+ * Concurrency: under the writer's lock. Failure: HF_NOMEM for the marks; nothing is ever changed.
+ */
+#include "region/file.h"
+
+/* A bit for every unit of the file. */
+struct bits {
+    uint64_t *word;
+    uint64_t count;
+};
+
+struct checker {
+    hf_region *region;
+    hf_txn *txn;
+    const struct hf_version *version;
+    const struct hf_file_state *state;
+    uint64_t txid, top; /* in units */
+    struct bits live, free;
+    uint64_t used;
+    /* of a kept version */
+    struct bits *reached, had;
+    uint64_t kept;
+    hf_region_fault fault;
+};
+
+static int wrong(struct checker *checker, const char *what, uint64_t units)
+{
+    checker->fault = (hf_region_fault){what, units * HF_UNIT};
+    return HF_CORRUPT;
+}
+
+static int bits_init(struct bits *bits, uint64_t count)
+{
+    bits->count = count;
+    bits->word = hf_alloc((count / 64 + 1) * sizeof *bits->word);
+    if (bits->word == NULL)
+        return HF_NOMEM;
+    memset(bits->word, 0, (count / 64 + 1) * sizeof *bits->word);
+    return 0;
+}
+
+static bool bits_has(const struct bits *bits, uint64_t at)
+{
+    return bits->word[at / 64] >> at % 64 & 1;
+}
+
+/* Marks a piece: false where part of it was marked, or is outside. */
+static bool bits_set(struct bits *bits, uint64_t at, uint64_t count)
+{
+    if (at < HF_FILE_HEAP_AT / HF_UNIT || at >= bits->count || count > bits->count - at)
+        return false;
+    for (uint64_t i = at; i < at + count; i++) {
+        if (bits_has(bits, i))
+            return false;
+        bits->word[i / 64] |= UINT64_C(1) << i % 64;
+    }
+    return true;
+}
+
+/* -- what is live -- */
+
+static uint64_t units_of(uint64_t size)
+{
+    int bin = hf_stage_bin(size);
+
+    return bin < 0 ? UINT32_MAX : bin <= HF_STAGE_SMALL ? (uint64_t)bin : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+}
+
+/* The first words of what a link leads to; NULL where it leads nowhere. */
+static const void *look(const struct checker *checker, uint64_t link)
+{
+    uint64_t units = hf_link_units(link);
+
+    return units >= HF_FILE_HEAP_AT / HF_UNIT && units < checker->top ? hf_unit_at(checker->region, units) : NULL;
+}
+
+static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
+{
+    uint64_t units = hf_link_units(link), count = units_of(size);
+    const struct hf_file_table *block = hf_unit_at(checker->region, units);
+
+    if (count > checker->top - units)
+        return wrong(checker, "a block longer than the region", units);
+    if (hf_head_kind(block->head) != kind)
+        return wrong(checker, "a block of another kind", units);
+    if (hf_block_verify(checker->region, link, size) < 0)
+        return wrong(checker, "a block that is not what was written", units);
+    if (hf_head_txid(block->head) > (checker->reached != NULL ? checker->kept : checker->txid))
+        return wrong(checker, "a block younger than the version that has it", units);
+    if (checker->reached == NULL) {
+        checker->used += count * HF_UNIT;
+        return bits_set(&checker->live, units, count) ? 0 : wrong(checker, "a block is reached twice", units);
+    }
+    if (!bits_set(checker->reached, units, count))
+        return wrong(checker, "a kept version reaches a block twice", units);
+    for (uint64_t i = units; i < units + count; i++)
+        if (!bits_has(&checker->live, i) && !bits_has(&checker->had, i))
+            return wrong(checker, "a block of a kept version is free, or waits for others only", units);
+    return 0;
+}
+
+static int check_record(struct checker *checker, uint64_t link, uint64_t *count)
+{
+    const struct hf_file_record *record = look(checker, link);
+
+    if (record == NULL)
+        return wrong(checker, "an entry leads nowhere", hf_link_units(link));
+    ++*count;
+    return reach(checker, link, sizeof *record + (uint64_t)record->key_size + record->value_size, HF_KIND_RECORD);
+}
+
+static int check_node(struct checker *checker, uint64_t link, unsigned depth, uint64_t *count)
+{
+    const struct hf_file_node *node = look(checker, link);
+
+    if (node == NULL || depth > HF_TRIE_LEVELS)
+        return wrong(checker, "a link leads nowhere", hf_link_units(link));
+    if ((node->maps.entry_map & node->maps.child_map) != 0 &&
+        (depth != HF_TRIE_LEVELS || node->maps.entry_map != node->maps.child_map))
+        return wrong(checker, "a slot holds an entry and a child", hf_link_units(link));
+    uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
+    int status = reach(checker, link, sizeof *node + 8 * (entries + children), HF_KIND_NODE);
+    for (uint64_t i = 0; status == 0 && i < entries; i++)
+        status = check_record(checker, node->slots[i], count);
+    for (uint64_t i = entries; status == 0 && i < entries + children; i++)
+        status = check_node(checker, node->slots[i], depth + 1, count);
+    return status;
+}
+
+static int check_tree(struct checker *checker, const struct hf_tree *tree)
+{
+    const char *fault = NULL;
+    uint64_t count = 0;
+    int status = tree->root == 0 ? 0 : check_node(checker, tree->root, 0, &count);
+
+    if (status < 0)
+        return status;
+    if (count != tree->count)
+        return wrong(checker, "a trie with more or fewer entries than its root says", hf_link_units(tree->root));
+    status = checker->region->ops->check(checker->region, checker->version->top, tree, &fault);
+    if (status == HF_CORRUPT)
+        return wrong(checker, fault != NULL ? fault : "a trie that is damaged", hf_link_units(tree->root));
+    return status;
+}
+
+static int mark_live(struct checker *checker, uint64_t units, uint64_t count, const char *what)
+{
+    return count == 0 || bits_set(&checker->live, units, count) ? 0 : wrong(checker, what, units);
+}
+
+static int check_version(struct checker *checker)
+{
+    const struct hf_file_state *state = checker->state;
+    const struct hf_kept_table *table;
+    int status = 0;
+
+    for (unsigned i = 0; status == 0 && i < HF_REGION_TREES; i++)
+        status = check_tree(checker, &checker->version->trees[i]);
+    if (status == 0)
+        status = check_tree(checker, &state->space);
+    if (status == 0 && hf_kept_table_at(checker->region, checker->version, &table) < 0)
+        return wrong(checker, "the table of kept snapshots is damaged", hf_link_units(checker->version->kept));
+    if (status == 0 && table != NULL)
+        status = reach(checker, checker->version->kept, hf_kept_table_size(table->count), HF_KIND_TABLE);
+    if (status == 0)
+        status = mark_live(checker, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)),
+                           "the cells that were left over lie in something else");
+    if (status == 0)
+        status = mark_live(checker, state->manifest, state->manifest_units,
+                           "the manifest lies in something else");
+    return status;
+}
+
+/* -- what is free -- */
+
+static int mark_free(struct checker *checker, uint64_t units, uint64_t count)
+{
+    return bits_set(&checker->free, units, count) ? 0 : wrong(checker, "something is free twice, or outside", units);
+}
+
+static int check_offer(struct checker *checker, const struct hf_file_offer *offer)
+{
+    int status = 0;
+
+    for (unsigned i = 0; status == 0 && i < HF_PAGE_UNITS; i++)
+        if (offer->free[i / 64] >> i % 64 & 1)
+            status = mark_free(checker, offer->page * HF_PAGE_UNITS + i, 1);
+    return status;
+}
+
+static int check_cell(struct checker *checker, const struct hf_file_cell *cell)
+{
+    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40, birth = cell->birth & ~HF_CELL_INTERNAL;
+
+    if ((count & HF_PIECE_BITS) != 0) {
+        struct hf_file_offer page = {.page = units / HF_PAGE_UNITS};
+        page.free[units / 64 % 4] = cell->birth;
+        page.free[units / 64 % 4 + 1] = cell->unlink;
+        return checker->reached != NULL ? 0
+               : units % (HF_PAGE_UNITS / 2) != 0 ? wrong(checker, "half a page that begins elsewhere", units)
+                                                  : check_offer(checker, &page);
+    }
+    if ((count & HF_PIECE_EXTENT) != 0) {
+        if ((count & ~HF_PIECE_EXTENT) >= HF_FILE_EXTENTS)
+            return wrong(checker, "a free extent of no class", units);
+        count = hf_extent_units((unsigned)(count & ~HF_PIECE_EXTENT));
+    }
+    if (checker->reached != NULL) {
+        if ((cell->birth & HF_CELL_INTERNAL) == 0 && birth <= checker->kept && checker->kept < cell->unlink)
+            bits_set(&checker->had, units, count);
+        return 0;
+    }
+    if (birth > cell->unlink || cell->unlink > checker->txid)
+        return wrong(checker, "a piece that was unlinked before it was made, or later than now", units);
+    return mark_free(checker, units, count);
+}
+
+static int check_cells(struct checker *checker, const struct hf_file_cell *cells, uint64_t count)
+{
+    int status = 0;
+
+    /* A large entry is filled up with zeros. */
+    for (uint64_t i = 0; status == 0 && i < count && cells[i].piece != 0; i++)
+        status = check_cell(checker, &cells[i]);
+    return status;
+}
+
+/* An entry of the space tree. */
+static int check_entry(struct checker *checker, uint64_t key, const void *bytes, size_t size)
+{
+    const struct hf_file_state *state = checker->state;
+    uint64_t number = key & ((UINT64_C(1) << 56) - 1);
+    int status = 0;
+
+    switch (key >> 56) {
+    case HF_SPACE_WAITING:
+    case HF_SPACE_PARKED:
+    case HF_SPACE_CELLS:
+        return size % sizeof(struct hf_file_cell) == 0
+                   ? check_cells(checker, bytes, size / sizeof(struct hf_file_cell))
+                   : wrong(checker, "an entry of a queue of a wrong size", 0);
+    case HF_SPACE_ZONE:
+        return size == sizeof(struct hf_zone) ? 0 : wrong(checker, "a zone of a wrong size", number);
+    case HF_SPACE_OFFERS:
+    case HF_SPACE_ROOMY:
+        for (size_t i = number == state->queues[key >> 56].head ? state->offer_index[(key >> 56) - HF_QUEUE_OFFERS] : 0;
+             status == 0 && checker->reached == NULL && i < size / sizeof(struct hf_file_offer); i++)
+            status = check_offer(checker, (const struct hf_file_offer *)bytes + i);
+        return status;
+    case HF_SPACE_EXTENT:
+        if (checker->reached != NULL)
+            return 0;
+        if (number >> 40 >= HF_FILE_EXTENTS || (uint32_t)number >= state->extents[number >> 40])
+            return wrong(checker, "a free extent that nobody counts", number);
+        return mark_free(checker, *(const uint64_t *)bytes, hf_extent_units((unsigned)(number >> 40)));
+    default:
+        return wrong(checker, "an entry of the space tree of no kind", number);
+    }
+}
+
+/* The template's cursor goes over a view; this one is of a tree that no view has. */
+static int check_space(struct checker *checker)
+{
+    hf_view view = {.region = checker->region, .generation = checker->region->generation, .version = *checker->version};
+    hf_region_cursor cursor;
+    hf_key key;
+    hf_span value;
+
+    view.version.trees[0] = checker->state->space;
+    int status = hf_region_cursor_begin(&cursor, &view, 0), more;
+    while (status == 0 && (more = hf_region_cursor_next(&cursor, &key, &value)) != 0) {
+        uint64_t number, aligned[sizeof(union hf_space_entry) / 8];
+        if (more < 0 || key.size != sizeof number || value.size == 0 || value.size > sizeof aligned)
+            return wrong(checker, "an entry of the space tree that is none", 0);
+        memcpy(&number, key.bytes, sizeof number);
+        memcpy(aligned, value.bytes, value.size);
+        status = check_entry(checker, number, aligned, value.size);
+    }
+    return status;
+}
+
+static int check_free(struct checker *checker)
+{
+    const struct hf_file_state *state = checker->state;
+    const struct hf_file_cell *spill = hf_unit_at(checker->region, state->spill);
+    int status = check_cells(checker, state->recent, state->recent_count);
+
+    if (status == 0 && state->spill_count > 0)
+        status = check_cells(checker, spill, state->spill_count);
+    if (status == 0)
+        status = check_space(checker);
+    if (status < 0 || checker->reached != NULL)
+        return status;
+    for (uint32_t i = 0; status == 0 && i < state->open_count; i++)
+        status = check_offer(checker, &state->open[i]);
+    if (status == 0 && state->extent_end > state->extent_at)
+        status = mark_free(checker, state->extent_at, state->extent_end - state->extent_at);
+    return status;
+}
+
+static int check_accounts(struct checker *checker)
+{
+    for (uint64_t i = HF_FILE_HEAP_AT / HF_UNIT; i < checker->top; i++) {
+        bool live = bits_has(&checker->live, i), free = bits_has(&checker->free, i);
+        if (live && free)
+            return wrong(checker, "something is in use and free", i);
+        if (!live && !free)
+            return wrong(checker, "something is lost", i);
+    }
+    return checker->used == checker->version->used ? 0
+                                                   : wrong(checker, "the bytes in use do not add up", checker->used);
+}
+
+static int check_kept(struct checker *checker)
+{
+    const struct hf_kept_table *table;
+    struct bits reached = {0};
+    int status = hf_kept_table_at(checker->region, checker->version, &table);
+
+    if (status < 0 || table == NULL)
+        return status;
+    for (uint64_t i = 0; status == 0 && i < table->count; i++) {
+        checker->kept = table->kept[i].txid;
+        if (checker->kept > checker->txid || memchr(table->kept[i].name, '\0', HF_REGION_NAME_SIZE) == NULL)
+            return wrong(checker, "a kept snapshot of no version, or without a name", i);
+        status = bits_init(&reached, checker->top);
+        if (status == 0)
+            status = bits_init(&checker->had, checker->top);
+        checker->reached = &reached;
+        if (status == 0)
+            status = check_free(checker);
+        for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
+            status = check_tree(checker, &table->kept[i].trees[tree]);
+        hf_free(reached.word);
+        hf_free(checker->had.word);
+        reached.word = checker->had.word = NULL;
+    }
+    return status;
+}
+
+static int check_roots(struct checker *checker)
+{
+    const struct hf_superblock *super = hf_region_super(checker->region);
+    uint64_t slot = (checker->state->flushes - 1) % HF_FILE_SLOTS;
+    const struct hf_root *root = hf_region_at(checker->region, HF_FILE_ROOT_AT + slot * HF_REGION_PAGE);
+
+    if (super->magic != HF_FILE_MAGIC || super->checksum != hf_super_checksum(super))
+        return wrong(checker, "the superblock is damaged", 0);
+    if (root->state.flushes != checker->state->flushes)
+        return wrong(checker, "the last durable root is not in its place", (HF_FILE_ROOT_AT / HF_UNIT) + slot);
+    if (hf_root_verify(checker->region, root) < 0)
+        return wrong(checker, "the last durable root, or what it says was written, is damaged", HF_FILE_ROOT_AT / HF_UNIT);
+    return 0;
+}
+
+int hf_file_check(hf_txn *txn, hf_region_fault *fault)
+{
+    struct checker checker = {
+        .region = txn->region,
+        .txn = txn,
+        .version = &txn->state.version,
+        .state = &txn->state.file,
+        .txid = txn->state.version.txid - 1,
+        .top = txn->state.version.top / HF_UNIT,
+    };
+    int status = bits_init(&checker.live, checker.top);
+
+    if (status == 0)
+        status = bits_init(&checker.free, checker.top);
+    if (status == 0)
+        status = check_roots(&checker);
+    if (status == 0)
+        status = check_version(&checker);
+    if (status == 0)
+        status = check_free(&checker);
+    if (status == 0)
+        status = check_accounts(&checker);
+    if (status == 0)
+        status = check_kept(&checker);
+    hf_free(checker.live.word);
+    hf_free(checker.free.word);
+    *fault = checker.fault;
+    return status;
+}
+
+void hf_file_stats(hf_region *region, hf_region_stats *stats)
+{
+    const struct hf_file_control *shared = region->file->shared;
+    const struct hf_file_commit *record =
+        (const struct hf_file_commit *)(const void *)hf_region_seen(region, stats->txid);
+
+    stats->durable = atomic_load(&shared->durable);
+    stats->waiting = record->state.waiting + record->state.recent_count;
+    stats->offers = record->state.offers[0] + record->state.offers[1];
+    stats->recovered = atomic_load(&shared->recovered) != 0;
+    stats->stepped_back = atomic_load(&shared->stepped_back) != 0;
+    stats->broken = atomic_load(&shared->broken) != 0;
+}

@@ -1,0 +1,694 @@
+/*
+ * file_space.c: what of a file is free, and may be written over.
+ *
+ *      freed in a transaction ---> recent ---> WAITING --- held by a pin ---> PARKED
+ *                                  (record)       |                             | the pins are others
+ *                                                 v  what is free for all  <----'
+ *                                        a zone's cells
+ *                                                 |  a fold of the zone: half a page or more is free
+ *                                                 v
+ *                                       OFFERS, ROOMY ---> open pages (record) ---> filled
+ *
+ *      extents (blocks of more than 4 KiB) go to a stack of their class as soon as they are free for all.
+ *
+ * All of it but what the record has itself is in a tree of the region's own, the space tree, with keys of 8 bytes:
+ *
+ *      WAITING n, PARKED n      cells                 queues: entries head .. tail - 1
+ *      OFFERS n, ROOMY n        pages                 the same; `offer_index` of the first entry are taken already. In
+ *                                                     a roomy one half a KiB is free in one piece
+ *      ZONE z                   hf_zone               16 MiB of the file: where its cells are
+ *      CELLS z, n               cells                 what is free in it and not offered
+ *      EXTENT class, n          a place               a stack of `extents[class]`
+ *
+ * So it is written, checked, verified and recovered like everything else. An entry has up to 20 cells (12 pages), and
+ * fits where other blocks fit; or, where many are written at once, it is filled up to the size of the smallest extent,
+ * and so is its block used again by the next such entry, without pieces.
+ *
+ * What it costs. A commit frees some six pieces: once in seven commits an entry or two go to the queue. Now and then
+ * (`distribute`) what has become free goes to its zones, an entry each; and when a zone has got as many new cells as
+ * it has pages, all it has is read, and what is not worth an offer is written anew, half a page a cell (`fold`).
+ *
+ * When a piece is free. What was born in b and unlinked in f is part of the versions b .. f - 1. It becomes free when
+ * none of those is pinned or kept, none is the last durable one (D), and f is published. What is of the space tree is
+ * read by nobody but writers, so only D counts. While somebody reads without a slot, nothing becomes free.
+ *
+ * To change the space tree is to free blocks of it. That comes to an end: entries take away more than their own paths
+ * bring.
+ *
+ * Concurrency: by the holder of the writer's lock. Failure: HF_NOMEM, HF_CORRUPT; the transaction is then given up.
+ */
+#include "region/file.h"
+
+#include <stdlib.h>
+
+enum {
+    DRAINED = 2 * HF_CELLS_AN_ENTRY, /* cells of the record's own that are too many */
+    ZONE_CELLS = 64,                 /* new cells a zone, that make it time to look at those that wait, */
+    WAITING_MOST = 32768,            /* and in all */
+    FOLD_LEAST = 256,                /* new cells that make a zone worth a fold */
+};
+
+/* -- the space tree -- */
+
+static hf_key key_of(const uint64_t *number)
+{
+    return (hf_key){hf_hash_u64(*number, HF_FILE_MAGIC), number, sizeof *number};
+}
+
+static int space_get(hf_txn *txn, uint64_t number, hf_span *value)
+{
+    hf_key key = key_of(&number);
+    return txn->region->ops->txn_get(txn, HF_REGION_SPACE_TREE, &key, value);
+}
+
+static int space_put(hf_txn *txn, uint64_t number, const void *value, size_t size)
+{
+    hf_key key = key_of(&number);
+    int status = hf_txn_prepare(txn);
+
+    if (status < 0)
+        return status;
+    txn->region->file->stage.internal = true;
+    status = txn->region->ops->put(txn, HF_REGION_SPACE_TREE, &key, value, size);
+    txn->region->file->stage.internal = false;
+    return status < 0 ? status : 0;
+}
+
+/* HF_CORRUPT where it is not there. */
+static int space_remove(hf_txn *txn, uint64_t number)
+{
+    hf_key key = key_of(&number);
+    int status = hf_txn_prepare(txn);
+
+    if (status < 0)
+        return status;
+    txn->region->file->stage.internal = true;
+    status = txn->region->ops->remove(txn, HF_REGION_SPACE_TREE, &key);
+    txn->region->file->stage.internal = false;
+    return status == 0 ? HF_CORRUPT : status < 0 ? status : 0;
+}
+
+/* -- queues -- */
+
+/* Copies an entry of elements of this size, the first word of each of which is not 0: how many there are. */
+static int entry_of(hf_txn *txn, uint64_t number, union hf_space_entry *out, size_t element)
+{
+    hf_span value;
+    int found = space_get(txn, number, &value);
+
+    if (found < 0)
+        return found;
+    if (found == 0 || value.size < element || value.size > sizeof *out)
+        return HF_CORRUPT;
+    memcpy(out, value.bytes, value.size);
+    int count = (int)(value.size / element);
+    while (count > 0 && *(const uint64_t *)(const void *)(out->bytes + (size_t)(count - 1) * element) == 0)
+        count--;
+    return count > 0 ? count : HF_CORRUPT;
+}
+
+/* Writes one: as it is if it is small, else filled up. */
+static int put_entry(hf_txn *txn, uint64_t number, union hf_space_entry *entry, size_t size)
+{
+    if (size > HF_CELLS_AN_ENTRY * sizeof(struct hf_file_cell)) {
+        memset(entry->bytes + size, 0, sizeof *entry - size);
+        size = sizeof *entry;
+    }
+    return space_put(txn, number, entry, size);
+}
+
+/* The first entry of a queue: 0, it is empty. */
+static int first_of(hf_txn *txn, enum hf_file_queue_name name, union hf_space_entry *out, size_t element)
+{
+    const struct hf_file_queue *queue = &txn->state.file.queues[name];
+
+    if (queue->head == queue->tail)
+        return 0;
+    return entry_of(txn, hf_space_key((enum hf_space_kind)name, queue->head), out, element);
+}
+
+/* Appends an entry of so many bytes. */
+static int push(hf_txn *txn, enum hf_file_queue_name name, union hf_space_entry *entry, size_t size)
+{
+    struct hf_file_queue *queue = &txn->state.file.queues[name];
+    int status = put_entry(txn, hf_space_key((enum hf_space_kind)name, queue->tail), entry, size);
+
+    if (status < 0)
+        return status;
+    queue->tail++;
+    return 0;
+}
+
+static int pop(hf_txn *txn, enum hf_file_queue_name name)
+{
+    struct hf_file_queue *queue = &txn->state.file.queues[name];
+    int status = space_remove(txn, hf_space_key((enum hf_space_kind)name, queue->head));
+
+    if (status == 0)
+        queue->head++;
+    return status;
+}
+
+/* -- offers -- */
+
+/* Is this a page of the heap? */
+static bool is_page(const hf_txn *txn, uint64_t page)
+{
+    return page >= HF_FILE_HEAP_AT / HF_REGION_PAGE && page < txn->state.version.top / HF_REGION_PAGE;
+}
+
+int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out)
+{
+    struct hf_file_state *state = &txn->state.file;
+    union hf_space_entry entry;
+    uint64_t *index = &state->offer_index[name - HF_QUEUE_OFFERS];
+
+    int count = first_of(txn, name, &entry, sizeof *out);
+    if (count <= 0)
+        return count;
+    if (*index >= (uint64_t)count || !is_page(txn, entry.pages[*index].page))
+        return HF_CORRUPT;
+    *out = entry.pages[(*index)++];
+    state->offers[name - HF_QUEUE_OFFERS]--;
+    if (*index == (uint64_t)count) {
+        int status = pop(txn, name);
+        if (status < 0)
+            return status;
+        *index = 0;
+    }
+    return 1;
+}
+
+/* -- extents -- */
+
+int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
+{
+    enum { RUN_UNITS = (64 << 10) / HF_UNIT };
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t need = hf_extent_units(class);
+    int status = 0;
+
+    if (state->extents[class] > 0) {
+        uint64_t number = hf_space_key(HF_SPACE_EXTENT, (uint64_t)class << 40 | (state->extents[class] - 1));
+        hf_span value;
+        int found = space_get(txn, number, &value);
+        if (found <= 0 || value.size != sizeof *units)
+            return found < 0 ? found : HF_CORRUPT;
+        memcpy(units, value.bytes, sizeof *units);
+        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units + need > txn->state.version.top / HF_UNIT)
+            return HF_CORRUPT;
+        status = space_remove(txn, number);
+        if (status == 0)
+            state->extents[class]--;
+        return status;
+    }
+    if (state->extent_end - state->extent_at < need) {
+        uint64_t rest = state->extent_end - state->extent_at, run = need < RUN_UNITS ? RUN_UNITS : need, at;
+        if (rest > 0)
+            status = hf_stage_freed(txn, hf_piece(state->extent_at, rest), 0, 0);
+        if (status == 0)
+            status = hf_file_fresh(txn, run, &at);
+        if (status < 0)
+            return status;
+        state->extent_at = at;
+        state->extent_end = at + (run + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS * HF_PAGE_UNITS;
+    }
+    *units = state->extent_at;
+    state->extent_at += need;
+    return 0;
+}
+
+static int free_extent(hf_txn *txn, unsigned class, uint64_t units)
+{
+    struct hf_file_state *state = &txn->state.file;
+
+    if (class >= HF_FILE_EXTENTS)
+        return HF_CORRUPT;
+    int status = space_put(txn, hf_space_key(HF_SPACE_EXTENT, (uint64_t)class << 40 | state->extents[class]), &units,
+                           sizeof units);
+    if (status < 0)
+        return status;
+    state->extents[class]++;
+    return 0;
+}
+
+/* -- the record's own cells -- */
+
+int hf_space_begin(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t now = txn->state.version.txid;
+    int status = 0;
+
+    if (state->open_count > HF_FILE_OPEN || state->recent_count > HF_FILE_RECENT)
+        return HF_CORRUPT;
+    if (state->spill_count == 0)
+        return 0;
+    uint64_t top = txn->state.version.top / HF_UNIT, count = hf_units(state->spill_count * sizeof(struct hf_file_cell));
+    if (state->spill < HF_FILE_HEAP_AT / HF_UNIT || state->spill_count > top || count > top - state->spill)
+        return HF_CORRUPT;
+    const struct hf_file_cell *cells = hf_unit_at(txn->region, state->spill);
+    if (hf_checksum64(cells, state->spill_count * sizeof *cells, state->spill) != state->spill_checksum)
+        return HF_CORRUPT;
+    for (uint64_t i = 0; status == 0 && i < state->spill_count; i++)
+        status = hf_stage_freed(txn, cells[i].piece, cells[i].birth, cells[i].unlink);
+    /* It is part of every version up to now for all we know. */
+    if (status == 0)
+        status = hf_stage_freed(txn, hf_piece(state->spill, count), HF_CELL_INTERNAL, now);
+    state->spill = state->spill_count = state->spill_checksum = 0;
+    return status;
+}
+
+/* Moves what was freed to the record, and the oldest of that to the queue. */
+static int drain(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    struct hf_stage *stage = &txn->region->file->stage;
+
+    while (stage->freed_count > 0 || state->recent_count >= DRAINED) {
+        while (stage->freed_count > 0 && state->recent_count < HF_FILE_RECENT)
+            state->recent[state->recent_count++] = stage->freed[--stage->freed_count];
+        if (state->recent_count < DRAINED)
+            break;
+        union hf_space_entry entry;
+        size_t size = HF_CELLS_AN_ENTRY * sizeof *entry.cells;
+        memcpy(entry.cells, state->recent, size);
+        state->recent_count -= HF_CELLS_AN_ENTRY;
+        memmove(state->recent, state->recent + HF_CELLS_AN_ENTRY, state->recent_count * sizeof *entry.cells);
+        int status = push(txn, HF_QUEUE_WAITING, &entry, size);
+        if (status < 0)
+            return status;
+        state->waiting += HF_CELLS_AN_ENTRY;
+    }
+    return 0;
+}
+
+/* -- looking at what waits -- */
+
+/* Elements on their way into entries of a queue. */
+struct batch {
+    union hf_space_entry entry;
+    unsigned count;
+};
+
+struct fold {
+    hf_txn *txn;
+    uint64_t durable;
+    bool readers;             /* somebody reads without a slot */
+    struct hf_file_cell *free; /* cells that are free for all, and no extents */
+    size_t count, room;
+    struct batch batches[HF_FILE_QUEUES];
+    struct batch cells; /* of the zone at hand */
+    uint64_t bits[HF_ZONE_PAGES][HF_PAGE_UNITS / 64];
+};
+
+static size_t element_of(enum hf_file_queue_name name)
+{
+    return name < HF_QUEUE_OFFERS ? sizeof(struct hf_file_cell) : sizeof(struct hf_file_offer);
+}
+
+static int flush_batch(struct fold *fold, enum hf_file_queue_name name)
+{
+    struct batch *batch = &fold->batches[name];
+    struct hf_file_state *state = &fold->txn->state.file;
+    unsigned count = batch->count;
+
+    batch->count = 0;
+    if (count == 0)
+        return 0;
+    if (name == HF_QUEUE_WAITING)
+        state->waiting += count;
+    else if (name == HF_QUEUE_PARKED)
+        fold->txn->state.version.parked += count;
+    else
+        state->offers[name - HF_QUEUE_OFFERS] += count;
+    return push(fold->txn, name, &batch->entry, count * element_of(name));
+}
+
+static int put_in_batch(struct fold *fold, enum hf_file_queue_name name, const void *element)
+{
+    struct batch *batch = &fold->batches[name];
+    size_t size = element_of(name);
+
+    memcpy(batch->entry.bytes + batch->count++ * size, element, size);
+    return (batch->count + 1) * size > sizeof batch->entry ? flush_batch(fold, name) : 0;
+}
+
+/* Which queue must this wait in? -1: none. */
+static int held_by(const struct fold *fold, const struct hf_file_cell *cell)
+{
+    bool internal = (cell->birth & HF_CELL_INTERNAL) != 0;
+    struct hf_cell as = {.birth = cell->birth & ~HF_CELL_INTERNAL, .unlink = cell->unlink};
+    uint64_t now = fold->txn->state.version.txid;
+
+    if (cell->unlink == 0 || (cell->piece >> 40 & HF_PIECE_BITS) != 0)
+        return -1;
+    if (cell->unlink >= now)
+        return HF_QUEUE_WAITING;
+    if (as.birth <= fold->durable && fold->durable < cell->unlink && !HF_SABOTAGE(recycled_durable))
+        return HF_QUEUE_WAITING;
+    if (internal)
+        return -1;
+    if (fold->readers || hf_scan_too_fresh(&fold->txn->scan, &as))
+        return HF_QUEUE_WAITING;
+    return hf_scan_pinned(&fold->txn->scan, &as) && !HF_SABOTAGE(recycled_soon) ? HF_QUEUE_PARKED : -1;
+}
+
+static int add_free(struct fold *fold, const struct hf_file_cell *cell)
+{
+    if (fold->count == fold->room) {
+        size_t room = fold->room == 0 ? 1024 : 2 * fold->room;
+        struct hf_file_cell *cells = hf_realloc(fold->free, room * sizeof *cells);
+        if (cells == NULL)
+            return HF_NOMEM;
+        fold->free = cells;
+        fold->room = room;
+    }
+    fold->free[fold->count++] = *cell;
+    return 0;
+}
+
+/* A cell that is free for all: a piece within one zone each. */
+static int add_piece(struct fold *fold, const struct hf_file_cell *cell)
+{
+    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40, top = fold->txn->state.version.top / HF_UNIT;
+    bool bits = (count & HF_PIECE_BITS) != 0;
+    int status = 0;
+
+    if (bits)
+        count = HF_PAGE_UNITS / 2;
+    if (count == 0 || units < HF_FILE_HEAP_AT / HF_UNIT || units >= top || count > top - units ||
+        (bits && units % (HF_PAGE_UNITS / 2) != 0))
+        return HF_CORRUPT;
+    if (bits)
+        return add_free(fold, cell);
+    while (status == 0 && count > 0) {
+        uint64_t part = HF_ZONE_UNITS - units % HF_ZONE_UNITS;
+        part = part < count ? part : count;
+        status = add_free(fold, &(struct hf_file_cell){.piece = hf_piece(units, part)});
+        units += part;
+        count -= part;
+    }
+    return status;
+}
+
+static int sort_out(struct fold *fold, const struct hf_file_cell *cell)
+{
+    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40, top = fold->txn->state.version.top / HF_UNIT;
+    int queue = held_by(fold, cell);
+
+    if (queue >= 0)
+        return put_in_batch(fold, (enum hf_file_queue_name)queue, cell);
+    if ((count & HF_PIECE_EXTENT) == 0)
+        return add_piece(fold, cell);
+    unsigned class = (unsigned)(count & ~HF_PIECE_EXTENT);
+    if (class >= HF_FILE_EXTENTS || units < HF_FILE_HEAP_AT / HF_UNIT || units >= top ||
+        hf_extent_units(class) > top - units)
+        return HF_CORRUPT;
+    return free_extent(fold->txn, class, units);
+}
+
+/* Looks at all that is in a queue now. */
+static int empty_queue(struct fold *fold, enum hf_file_queue_name name)
+{
+    hf_txn *txn = fold->txn;
+    union hf_space_entry entry;
+    uint64_t end = txn->state.file.queues[name].tail;
+
+    while (txn->state.file.queues[name].head != end) {
+        int count = first_of(txn, name, &entry, sizeof *entry.cells);
+        int status = count < 0 ? count : count == 0 ? HF_CORRUPT : pop(txn, name);
+        if (name == HF_QUEUE_WAITING)
+            txn->state.file.waiting -= (uint64_t)(count > 0 ? count : 0);
+        else
+            txn->state.version.parked -= (uint64_t)(count > 0 ? count : 0);
+        for (int i = 0; status == 0 && i < count; i++)
+            status = sort_out(fold, &entry.cells[i]);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}
+
+/* -- zones -- */
+
+static int zone_read(hf_txn *txn, uint64_t number, struct hf_zone *out)
+{
+    hf_span value;
+    int found = space_get(txn, hf_space_key(HF_SPACE_ZONE, number), &value);
+
+    *out = (struct hf_zone){0};
+    if (found > 0 && value.size != sizeof *out)
+        return HF_CORRUPT;
+    if (found > 0)
+        memcpy(out, value.bytes, sizeof *out);
+    return found < 0 ? found : 0;
+}
+
+static uint64_t cells_key(uint64_t zone, uint64_t n)
+{
+    return hf_space_key(HF_SPACE_CELLS, zone << 24 | (n & 0xffffff));
+}
+
+static int flush_cells(struct fold *fold, uint64_t number, struct hf_zone *zone)
+{
+    unsigned count = fold->cells.count;
+
+    fold->cells.count = 0;
+    if (count == 0)
+        return 0;
+    return put_entry(fold->txn, cells_key(number, zone->tail++), &fold->cells.entry, count * sizeof(struct hf_file_cell));
+}
+
+static int put_in_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, const struct hf_file_cell *cell)
+{
+    fold->cells.entry.cells[fold->cells.count++] = *cell;
+    return fold->cells.count == HF_CELLS_LARGE ? flush_cells(fold, number, zone) : 0;
+}
+
+/* A unit that is free already was freed twice: of a damaged file. */
+static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
+{
+    uint64_t at = hf_link_units(cell->piece) % HF_ZONE_UNITS, count = cell->piece >> 40;
+    bool bits = (count & HF_PIECE_BITS) != 0;
+
+    if (bits)
+        count = HF_PAGE_UNITS / 2;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64];
+        uint64_t mask = UINT64_C(1) << (at + i) % 64;
+        if (bits && ((i < 64 ? cell->birth : cell->unlink) >> i % 64 & 1) == 0)
+            continue;
+        if ((*word & mask) != 0)
+            return HF_CORRUPT;
+        *word |= mask;
+    }
+    return 0;
+}
+
+/* Offers a page that has become worth it, or notes what is free of it. */
+static int sort_page(struct fold *fold, uint64_t number, struct hf_zone *zone, uint64_t page)
+{
+    struct hf_file_offer offer = {.page = number * HF_ZONE_PAGES + page};
+    struct hf_file_cell cells[2];
+    int status = 0;
+
+    memcpy(offer.free, fold->bits[page], sizeof offer.free);
+    if (hf_offer_free(&offer) >= HF_OFFER_LEAST)
+        return put_in_batch(fold, hf_offer_room(&offer) > 0 ? HF_QUEUE_ROOMY : HF_QUEUE_OFFERS, &offer);
+    unsigned count = hf_offer_cells(&offer, cells);
+    for (unsigned i = 0; status == 0 && i < count; i++)
+        status = put_in_zone(fold, number, zone, &cells[i]);
+    return status;
+}
+
+/* Reads all that is known of a zone, and writes what remains. */
+static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, const struct hf_file_cell *fresh, size_t count)
+{
+    union hf_space_entry entry;
+    int status = 0;
+
+    memset(fold->bits, 0, sizeof fold->bits);
+    for (size_t i = 0; status == 0 && i < count; i++)
+        status = set_bits(fold, &fresh[i]);
+    for (; status == 0 && zone->head != zone->tail; zone->head++) {
+        int cells = entry_of(fold->txn, cells_key(number, zone->head), &entry, sizeof *entry.cells);
+        status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
+        for (int i = 0; status == 0 && i < cells; i++)
+            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ||
+                             ((entry.cells[i].piece >> 40 & HF_PIECE_BITS) == 0 &&
+                              hf_link_units(entry.cells[i].piece) % HF_ZONE_UNITS + (entry.cells[i].piece >> 40) >
+                                  HF_ZONE_UNITS)
+                         ? HF_CORRUPT
+                         : set_bits(fold, &entry.cells[i]);
+    }
+    for (uint64_t page = 0; status == 0 && page < HF_ZONE_PAGES; page++)
+        status = sort_page(fold, number, zone, page);
+    zone->fresh = 0;
+    return status;
+}
+
+/* New cells of one zone. */
+static int give_to_zone(struct fold *fold, uint64_t number, const struct hf_file_cell *cells, size_t count)
+{
+    struct hf_zone zone;
+    uint64_t pages = fold->txn->state.version.top / HF_REGION_PAGE - number * HF_ZONE_PAGES;
+    int status = zone_read(fold->txn, number, &zone);
+
+    pages = pages < FOLD_LEAST ? FOLD_LEAST : pages > HF_ZONE_PAGES ? HF_ZONE_PAGES : pages;
+    if (status < 0)
+        return status;
+    zone.fresh += count;
+    if (zone.fresh >= pages)
+        status = fold_zone(fold, number, &zone, cells, count);
+    else
+        for (size_t i = 0; status == 0 && i < count; i++)
+            status = put_in_zone(fold, number, &zone, &cells[i]);
+    if (status == 0)
+        status = flush_cells(fold, number, &zone);
+    if (status < 0)
+        return status;
+    return space_put(fold->txn, hf_space_key(HF_SPACE_ZONE, number), &zone, sizeof zone);
+}
+
+static int compare_cells(const void *a, const void *b)
+{
+    uint64_t left = hf_link_units(((const struct hf_file_cell *)a)->piece);
+    uint64_t right = hf_link_units(((const struct hf_file_cell *)b)->piece);
+    return (left > right) - (left < right);
+}
+
+static int give_to_zones(struct fold *fold)
+{
+    int status = 0;
+
+    if (fold->count > 0)
+        qsort(fold->free, fold->count, sizeof *fold->free, compare_cells);
+    for (size_t i = 0, next; status == 0 && i < fold->count; i = next) {
+        uint64_t number = hf_link_units(fold->free[i].piece) / HF_ZONE_UNITS;
+        for (next = i + 1; next < fold->count; next++)
+            if (hf_link_units(fold->free[next].piece) / HF_ZONE_UNITS != number)
+                break;
+        status = give_to_zone(fold, number, fold->free + i, next - i);
+    }
+    return status;
+}
+
+/* One number for all pins: when it changes, those that were parked are worth another look. */
+static uint64_t digest_of_pins(const struct hf_scan *scan)
+{
+    return hf_hash_bytes(scan->pins, scan->count * sizeof *scan->pins, scan->open) | 1;
+}
+
+static int distribute_all(struct fold *fold)
+{
+    hf_txn *txn = fold->txn;
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t pins = digest_of_pins(&txn->scan);
+    int status = empty_queue(fold, HF_QUEUE_WAITING);
+
+    if (status == 0 && txn->state.version.parked > 0 && (pins != state->parked_pins || fold->readers)) {
+        status = empty_queue(fold, HF_QUEUE_PARKED);
+        state->parked_pins = pins;
+    }
+    if (status == 0)
+        status = give_to_zones(fold);
+    for (int name = 0; status == 0 && name < HF_FILE_QUEUES; name++)
+        status = flush_batch(fold, (enum hf_file_queue_name)name);
+    return status;
+}
+
+/* Looks at everything that waits. */
+static int distribute(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    struct fold *fold = hf_alloc(sizeof *fold);
+    int readers = hf_control_readers(txn->region->fd), status;
+
+    if (fold == NULL)
+        return HF_NOMEM;
+    memset(fold, 0, sizeof *fold);
+    fold->txn = txn;
+    fold->durable = state->durable;
+    fold->readers = readers != 0;
+    hf_slots_adopt(txn->region);
+    hf_scan_slots(txn);
+    status = readers < 0 ? readers : distribute_all(fold);
+    uint64_t step = (txn->state.version.top / HF_UNIT / HF_ZONE_UNITS + 1) * ZONE_CELLS;
+    step = step < HF_CELLS_LARGE ? HF_CELLS_LARGE : step > WAITING_MOST ? WAITING_MOST : step;
+    state->fold_at = state->waiting + step;
+    hf_free(fold->free);
+    hf_free(fold);
+    return status;
+}
+
+/* -- settling -- */
+
+/* Of the pages that the space tree's blocks will surely go to. */
+static uint64_t room_in(const struct hf_placer *placer)
+{
+    uint64_t room = 0;
+
+    for (size_t i = 0; i < placer->open_count; i++)
+        room += hf_offer_room(&placer->open[i]);
+    return room;
+}
+
+/* Extents for the space tree's large entries. 1: it has taken one; 0: there are enough. */
+static int reserve_extent(struct hf_placer *placer)
+{
+    const struct hf_stage *stage = &placer->txn->region->file->stage;
+    uint64_t units;
+
+    if (placer->extent_count >= stage->entries)
+        return 0;
+    if (placer->extent_count == placer->extent_room) {
+        size_t room = placer->extent_room == 0 ? 16 : 2 * placer->extent_room;
+        uint64_t *extents = hf_realloc(placer->extents, room * sizeof *extents);
+        if (extents == NULL)
+            return HF_NOMEM;
+        placer->extents = extents;
+        placer->extent_room = room;
+    }
+    int status = hf_space_extent(placer->txn, 0, &units);
+    if (status < 0)
+        return status;
+    placer->extents[placer->extent_count++] = units;
+    return 1;
+}
+
+int hf_space_settle(struct hf_placer *placer)
+{
+    hf_txn *txn = placer->txn;
+    const struct hf_stage *stage = &txn->region->file->stage;
+    bool done = false;
+
+    for (;;) {
+        int status = drain(txn);
+        if (status < 0)
+            return status;
+        if (!done && txn->state.file.waiting >= txn->state.file.fold_at && txn->state.file.waiting >= HF_CELLS_LARGE) {
+            done = true;
+            status = distribute(txn);
+            if (status < 0)
+                return status;
+            continue;
+        }
+        status = reserve_extent(placer);
+        if (status < 0)
+            return status;
+        if (status > 0)
+            continue;
+        /* What the space tree's own blocks will need, and a little more, since they will not fit exactly. */
+        uint64_t need = stage->internal_units;
+        if (need == 0 || room_in(placer) >= need + need / 4 + 64)
+            return 0;
+        struct hf_file_offer offer;
+        int more = hf_space_take_offer(txn, HF_QUEUE_ROOMY, &offer);
+        if (more <= 0)
+            return more;
+        status = hf_placer_add_open(placer, &offer);
+        if (status < 0)
+            return status;
+    }
+}

@@ -1,0 +1,223 @@
+/*
+ * file_trie.c: the trie in a file: blocks that were verified, and those that a transaction has staged.
+ *
+ *      link ----> [ head | mark | maps | entry ... | link ... ]            hf_file_node
+ *                                          |
+ *                 [ 24 of checksum | place ] ----> [ head | mark | hash | sizes | key | value ]    hf_file_record
+ *
+ * A link is good whose place is within the version's `top`, and leads to a block that is what it should be
+ * (file_verify.c). Every version ends a page before the file does, so that what is at a place can be read before it is
+ * known to be right: a node header and 64 slots.
+ */
+#include "region/trie_ctx.h"
+
+#include "region/file.h"
+
+typedef struct hf_file_node trie_node;
+typedef struct hf_file_record trie_record;
+
+#define HEAP_UNIT (HF_FILE_HEAP_AT / HF_UNIT)
+
+static trie_ctx reading(const hf_region *region, uint64_t top)
+{
+    return (trie_ctx){
+        .base = region->base,
+        .region = region,
+        .span = (top - HF_FILE_HEAP_AT) / HF_UNIT,
+        .budget = UINT64_MAX,
+        .made = PENDING,
+    };
+}
+
+static trie_ctx writing(struct hf_txn *txn)
+{
+    trie_ctx ctx = reading(txn->region, txn->state.version.top);
+    ctx.txn = txn;
+    return ctx;
+}
+
+/* The staging area grows where nothing looks at spans. */
+static void refresh(trie_ctx *ctx)
+{
+}
+
+/* Stands for a node that cannot be one. */
+static uint64_t nowhere[sizeof(trie_node) / sizeof(uint64_t) + 2 * HF_TRIE_FANOUT];
+
+__attribute__((noinline, cold)) static trie_node *trie_at_fault(trie_ctx *ctx)
+{
+    ctx->fault = HF_CORRUPT;
+    return (trie_node *)(void *)nowhere;
+}
+
+static bool is_staged(const trie_ctx *ctx, uint64_t units)
+{
+    const struct hf_stage *stage = &ctx->region->file->stage;
+    return ctx->txn != NULL && units - stage->at < stage->top;
+}
+
+/* Looks at a block of the file for the first time. */
+__attribute__((noinline)) static int verify_node(trie_ctx *ctx, trie_link link)
+{
+    uint64_t units = hf_link_units(link);
+    const trie_node *node = (const trie_node *)(const void *)(ctx->base + units * HF_UNIT);
+    uint64_t count = (uint64_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps);
+    uint64_t size = sizeof *node + count * sizeof(uint64_t);
+    bool collision = (node->maps.entry_map & node->maps.child_map) != 0;
+
+    if (collision && node->maps.entry_map != node->maps.child_map)
+        return HF_CORRUPT;
+    if (hf_units(size) > ctx->span - (units - HEAP_UNIT))
+        return HF_CORRUPT;
+    return hf_block_verify(ctx->region, link, size);
+}
+
+static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
+{
+    uint64_t units = hf_link_units(link);
+    trie_node *node = (trie_node *)(void *)(ctx->base + units * HF_UNIT);
+    if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
+        return is_staged(ctx, units) && hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
+    if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE || --ctx->budget == 0, 0))
+        return trie_at_fault(ctx);
+    if (__builtin_expect(!hf_is_verified(ctx->region->file, units, node->head), 0) && verify_node(ctx, link) < 0)
+        return trie_at_fault(ctx);
+    return __builtin_expect((node->mark ^ link) >> 40 == 0, 1) ? node : trie_at_fault(ctx);
+}
+
+__attribute__((noinline)) static int verify_record(trie_ctx *ctx, uint64_t word)
+{
+    uint64_t units = hf_link_units(word);
+    const trie_record *record = (const trie_record *)(const void *)(ctx->base + units * HF_UNIT);
+    uint64_t size = sizeof *record + (uint64_t)record->key_size + record->value_size;
+
+    if (hf_units(size) > ctx->span - (units - HEAP_UNIT))
+        return HF_CORRUPT;
+    return hf_block_verify(ctx->region, word, size);
+}
+
+__attribute__((noinline, cold)) static trie_record *record_at_fault(trie_ctx *ctx)
+{
+    ctx->fault = HF_CORRUPT;
+    return NULL;
+}
+
+/* The record of an entry, or NULL. */
+static inline trie_record *record_at(trie_ctx *ctx, uint64_t word)
+{
+    uint64_t units = hf_link_units(word);
+    trie_record *record = (trie_record *)(void *)(ctx->base + units * HF_UNIT);
+    if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
+        return is_staged(ctx, units) && hf_head_kind(record->head) == HF_KIND_RECORD ? record : record_at_fault(ctx);
+    if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD, 0))
+        return record_at_fault(ctx);
+    if (__builtin_expect(!hf_is_verified(ctx->region->file, units, record->head), 0) && verify_record(ctx, word) < 0)
+        return record_at_fault(ctx);
+    return __builtin_expect((record->mark ^ word) >> 40 == 0, 1) ? record : record_at_fault(ctx);
+}
+
+/* Addresses that may be nonsense: only to be asked for. */
+static inline void prefetch(trie_ctx *ctx, uint64_t link)
+{
+    uintptr_t at = (uintptr_t)ctx->base + hf_link_units(link) * HF_UNIT;
+    __builtin_prefetch((const void *)at);
+    __builtin_prefetch((const void *)(at + 64));
+}
+
+static inline void trie_prefetch(trie_ctx *ctx, trie_link link)
+{
+    prefetch(ctx, link);
+}
+
+static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
+{
+    prefetch(ctx, entry->word);
+}
+
+/* -- records -- */
+
+static inline trie_link record_link(uint64_t word)
+{
+    return word;
+}
+
+static inline uint64_t record_word(trie_link link, const hf_key *key)
+{
+    return link;
+}
+
+/* An entry says nothing of its key. */
+static inline bool record_may_match(uint64_t word, const hf_key *key)
+{
+    return true;
+}
+
+static inline uint64_t record_hash(const trie_record *record, uint64_t word)
+{
+    return record->hash;
+}
+
+static inline uint32_t record_key_size(const trie_record *record)
+{
+    return record->key_size;
+}
+
+static inline unsigned char *record_key(trie_record *record)
+{
+    return record->bytes;
+}
+
+static inline uint32_t record_value_size(const trie_record *record)
+{
+    return record->value_size;
+}
+
+static inline void record_set_value_size(trie_record *record, size_t size)
+{
+    record->value_size = (uint32_t)size;
+}
+
+static inline unsigned char *record_value(trie_record *record)
+{
+    return record->bytes + record->key_size;
+}
+
+static inline uint64_t record_bytes(uint64_t key_size, uint64_t value_size)
+{
+    return sizeof(trie_record) + key_size + value_size;
+}
+
+/* As many units, or an extent of the same class. */
+static bool record_fits(const trie_record *record, size_t value_size)
+{
+    uint64_t was = record_bytes(record->key_size, record->value_size);
+    uint64_t is = record_bytes(record->key_size, value_size);
+    return hf_stage_bin(was) == hf_stage_bin(is);
+}
+
+static void record_fill(trie_record *record, const hf_key *key, size_t value_size)
+{
+    record->hash = key->hash;
+    record->key_size = (uint32_t)key->size;
+    record->value_size = (uint32_t)value_size;
+}
+
+/* -- blocks -- */
+
+static int block_new(trie_ctx *ctx, size_t size, trie_link *out)
+{
+    return hf_stage_alloc(ctx->txn, size, out);
+}
+
+static inline void *block_at(const trie_ctx *ctx, trie_link link)
+{
+    return ctx->base + hf_link_units(link) * HF_UNIT;
+}
+
+static void block_free(trie_ctx *ctx, trie_link link, uint64_t size, uint64_t head)
+{
+    hf_stage_free(ctx->txn, link, size, head);
+}
+
+#define HF_REGION_OPS hf_file_trie_ops
+#include "region/trie_body.h"

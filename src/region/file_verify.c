@@ -1,0 +1,90 @@
+/*
+ * file_verify.c: is a block of the file the one that was linked to, as it was written?
+ *
+ *      a link  [ 24 bits of the checksum | place ]         a block  [ head | checksum, place | ... ]
+ *
+ * A block is looked at whole when a process first touches it, as (place, birth); what was found right is noted in a table
+ * of this process's own, in which other blocks may take its place: then it is looked at again. The 24 bits are compared
+ * each time.
+ *
+ *      verified[place / 2 mod size] = place, 24 bits of the birth
+ *
+ * (Blocks are 32 bytes at least, so each has an entry of its own in a table as large as the file. A block that takes the
+ * place of another one 2^24 transactions younger to the very number would be taken for it; it still has to match its
+ * link, its own place and its kind.)
+ *
+ * Concurrency: the table's entries are atomics; what two threads note at once is true either way. Failure: HF_CORRUPT.
+ */
+#include "region/file.h"
+
+#include <sys/mman.h>
+
+enum { LEAST_ROOM = 1 << 16, MOST_ROOM = 1 << 26 };
+
+int hf_verify_map(struct hf_file *file)
+{
+    uint64_t room = MOST_ROOM;
+    void *table = NULL;
+    int result;
+
+    for (;;) {
+        result = hf_os_mmap(NULL, room * sizeof *file->verified, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &table);
+        if (result != -ENOMEM || room == LEAST_ROOM)
+            break;
+        room /= 2;
+    }
+    if (result < 0)
+        return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
+    file->verified = table;
+    file->verified_room = room;
+    atomic_store(&file->verified_mask, LEAST_ROOM - 1);
+    return 0;
+}
+
+void hf_verify_unmap(struct hf_file *file)
+{
+    if (file->verified != NULL)
+        hf_os_munmap(file->verified, file->verified_room * sizeof *file->verified);
+    file->verified = NULL;
+}
+
+void hf_verify_room(struct hf_file *file, uint64_t top)
+{
+    uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
+
+    while (mask + 1 < file->verified_room && mask + 1 < top / (2 * HF_UNIT))
+        mask = 2 * mask + 1;
+    atomic_store_explicit(&file->verified_mask, mask, memory_order_relaxed);
+}
+
+/* Of all but the bits that it goes to. */
+static uint32_t checksum_of(const struct hf_file_table *block, uint64_t size)
+{
+    enum { BEFORE = offsetof(struct hf_file_table, count) };
+    uint64_t body = hf_checksum64((const char *)block + BEFORE, size - BEFORE, 0);
+
+    return (uint32_t)hf_hash_u64(body ^ block->head, (uint32_t)block->mark);
+}
+
+void hf_block_seal(void *bytes, uint64_t size, uint64_t units)
+{
+    struct hf_file_table *block = bytes;
+
+    memset((char *)bytes + size, 0, hf_units(size) * HF_UNIT - size);
+    block->head = (block->head & ~(uint64_t)HF_HEAD_EPOCH_MAX) | units >> 32;
+    block->mark = (uint32_t)units;
+    block->mark |= (uint64_t)checksum_of(block, size) << 32;
+}
+
+int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
+{
+    uint64_t units = hf_link_units(link);
+    const struct hf_file_table *block = hf_unit_at(region, units);
+
+    if ((block->head & 0xff) != units >> 32 || (uint32_t)block->mark != (uint32_t)units ||
+        (block->mark ^ link) >> 40 != 0 || block->mark >> 32 != checksum_of(block, size))
+        return HF_CORRUPT;
+    hf_set_verified(region->file, units, block->head);
+    return 0;
+}
