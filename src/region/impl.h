@@ -125,7 +125,7 @@ struct hf_txn {
 
 struct hf_region {
     const struct hf_home *home;
-    struct hf_file *file; /* NULL: shared memory */
+    struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
     uint64_t reserved; /* addresses for the file */
