@@ -154,11 +154,18 @@ struct hf_blocks {
     size_t count, room;
 };
 
+/* A page that is being filled. */
+struct hf_open_page {
+    struct hf_file_offer offer;
+    unsigned free; /* units */
+    unsigned room; /* of them, in runs that take any block of the space tree */
+};
+
 struct hf_placer {
     hf_txn *txn;
     struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
     size_t placed;            /* so many of them have a place */
-    struct hf_file_offer *open; /* pages that are being filled */
+    struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
     uint64_t *extents; /* for the space tree's large entries */
