@@ -288,6 +288,10 @@ void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
 /* -- file_open.c -- */
 
+/* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
+int hf_file_name(const char *from, const char *to);
+int hf_file_flush_folder(const char *path);
+
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
 
