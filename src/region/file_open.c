@@ -26,6 +26,7 @@
  * Concurrency: OPENERS is held until the region is as it should be. Failure: everything is given back.
  */
 #include "region/file.h"
+#include "region/place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define DEFAULT_STAGE (UINT64_C(16) << 30)
+#define LEAVE INT64_C(2000000000)
 #define LEAST_STAGE (UINT64_C(16) << 20)
 
 static const char zeros[HF_REGION_PAGE];
@@ -155,7 +157,9 @@ int hf_file_make(const char *path, const uint64_t *seed)
         status = hf_region_status(fd);
         goto done;
     }
-    status = write_new(fd, seed);
+    status = hf_place_refuse_network(fd);
+    if (status == 0)
+        status = write_new(fd, seed);
     hf_os_close(fd);
     if (status == 0) {
         result = give_name(other, path);
@@ -173,7 +177,7 @@ done:
 /* -- mapping -- */
 
 /* FILE for reading, the staging area behind it. */
-static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
+static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
     uint64_t least = size + 2 * HF_REGION_PAGE, room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
@@ -196,7 +200,7 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
     region->base = base;
     region->mapped = reserve + room;
-    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, region->fd, 0, &part);
+    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
     if (result == 0)
         result = hf_os_mmap(region->base + reserve, room, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0, &part);
@@ -209,6 +213,22 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
     stage->limit = room / HF_UNIT;
     atomic_store(&region->size, size);
     return 0;
+}
+
+/* A mapping keeps its description, and the locks on that, in a child for as long as the child has the mapping. So what is
+ * mapped is another description than the one that has the locks. */
+static int map_other(hf_region *region, uint64_t wanted, uint64_t size)
+{
+    char path[32];
+    int fd, status;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    status = map_file(region, fd, wanted, size);
+    hf_os_close(fd);
+    return status;
 }
 
 /* -- roots -- */
@@ -344,6 +364,7 @@ static int publish_found(hf_region *region, const struct found *found)
         return status;
     atomic_store(&region->lock->slots, HF_REGION_SLOTS_STEP);
     atomic_store(&region->file->shared->durable, version.txid);
+    atomic_store(&region->file->shared->root_checksum, root->checksum);
     atomic_store(&region->file->shared->clean, found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
@@ -385,6 +406,17 @@ static bool agrees(hf_region *region)
     return whole;
 }
 
+/* And is it the very root? FILE may have been written over by a copy of itself, while nobody had it open. */
+static bool is_same(const hf_region *region)
+{
+    uint64_t published = atomic_load(&region->lock->published);
+    const struct hf_file_commit *record =
+        (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
+    const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
+
+    return root->checksum == atomic_load(&region->file->shared->root_checksum);
+}
+
 /* Instead of a lock file, or of one that may only be looked at. */
 static int map_alone(hf_region *region, const struct hf_control *control)
 {
@@ -414,7 +446,8 @@ static int attach(hf_region *region, const char *path)
     place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
         return atomic_load(&region->file->shared->broken) != 0 ? HF_BROKEN : agrees(region) ? 0 : HF_CORRUPT;
-    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 && agrees(region))
+    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 && agrees(region) &&
+        is_same(region))
         return 0;
     if (control->state == HF_CONTROL_TRUSTED) {
         status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
@@ -468,7 +501,7 @@ static int check_file(int fd, bool read_only, struct stat *found)
 
 static int new_file(hf_region *region, const char *path, const hf_region_options *options)
 {
-    struct hf_file *file = hf_alloc(sizeof *file);
+    struct hf_file_home *file = hf_alloc(sizeof *file);
     size_t size = strlen(path) + 1;
 
     if (file == NULL)
@@ -494,7 +527,7 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
 
 static void free_file(hf_region *region)
 {
-    struct hf_file *file = region->file;
+    struct hf_file_home *file = region->file;
 
     if (file == NULL)
         return;
@@ -516,7 +549,7 @@ static int open_locked(hf_region *region, const char *path, const hf_region_opti
 
     if (result < 0)
         return hf_region_status(result);
-    status = map_file(region, options->reserve, (uint64_t)found.st_size);
+    status = map_other(region, options->reserve, (uint64_t)found.st_size);
     if (status < 0)
         return status;
     status = attach(region, path);
@@ -615,7 +648,7 @@ static int write_mark(hf_region *region)
 
 int hf_file_finish(hf_region *region)
 {
-    struct hf_file *file = region->file;
+    struct hf_file_home *file = region->file;
 
     if (file->read_only || !file->control.writable)
         return 0;
@@ -624,9 +657,10 @@ int hf_file_finish(hf_region *region)
     int status = hf_file_flush(region, -1);
     if (status < 0)
         return status;
-    int last = hf_control_leave(region->fd, &file->control, -1);
+    /* Who opens it is not waited for long: without a mark it is only opened more slowly. */
+    int last = hf_control_leave(region->fd, &file->control, LEAVE);
     if (last <= 0)
-        return last;
+        return last == HF_TIMEOUT ? 0 : last;
     /* Somebody may have died since then, with commits that were not durable. */
     status = hf_file_flush(region, -1);
     if (status == 0 && atomic_load(&file->shared->clean) == 0)
@@ -634,6 +668,11 @@ int hf_file_finish(hf_region *region)
     if (status == 0)
         status = hf_control_retire(region->fd, &file->control);
     return status < 0 ? status : 0;
+}
+
+void hf_file_stop(hf_region *region)
+{
+    hf_flusher_stop(region);
 }
 
 void hf_file_close(hf_region *region)
@@ -661,10 +700,20 @@ int hf_file_reopen(hf_region *region)
 
 void hf_file_inherit(hf_region *region, int fd)
 {
+    struct hf_stage *stage = &region->file->stage;
+
     if (fd < 0)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
+    if (region->control_fd >= 0)
+        region->file->control.fd = region->control_fd;
+    hf_flusher_forget(region);
+    /* Another thread may have been in the middle of making room in it. */
+    if (atomic_load(&region->txn.owner) != hf_thread_self()) {
+        stage->freed = NULL;
+        stage->freed_count = stage->freed_room = 0;
+    }
 }
 
 /* -- the table of kept snapshots -- */

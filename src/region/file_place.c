@@ -184,7 +184,7 @@ static int add_record(struct hf_placer *placer, uint64_t link)
 /* What is staged is this process's own, and no deeper than a trie. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link)
 {
-    const struct hf_file *file = placer->txn->region->file;
+    const struct hf_file_home *file = placer->txn->region->file;
 
     if (link == 0 || !hf_is_staged(file, link))
         return 0;

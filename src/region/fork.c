@@ -114,8 +114,6 @@ static void inherit(hf_region *region)
 {
     bool kept = region->twin_fd >= 0, shared = region->control_fd >= 0;
 
-    if (region->file != NULL)
-        hf_file_inherit(region, region->twin_file_fd);
     if (shared) {
         bool same = region->fd == region->control_fd;
         int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
@@ -124,6 +122,8 @@ static void inherit(hf_region *region)
         if (same)
             region->fd = fd;
     }
+    if (region->file != NULL)
+        hf_file_inherit(region, region->twin_file_fd);
     region->twin_fd = region->twin_file_fd = -1;
     region->pid = hf_os_getpid();
     region->generation++;

@@ -191,5 +191,76 @@ static void block_free(trie_ctx *ctx, trie_link link, uint64_t size, uint64_t he
     hf_heap_free(ctx->txn, link, size, head);
 }
 
+/* -- a quick get -- */
+
+static int region_get(const hf_region *region, const struct hf_version *version, unsigned tree, const hf_key *key,
+                      hf_span *value);
+
+/* As memcmp of keys; short ones are compared where they are used, and most keys are short. */
+static inline bool same_bytes(const unsigned char *a, const unsigned char *b, size_t size)
+{
+    uint64_t first[2], last[2];
+    if (size < 8 || size > 16)
+        return memcmp(a, b, size) == 0;
+    memcpy(&first[0], a, 8);
+    memcpy(&first[1], b, 8);
+    memcpy(&last[0], a + size - 8, 8);
+    memcpy(&last[1], b + size - 8, 8);
+    return ((first[0] ^ first[1]) | (last[0] ^ last[1])) == 0;
+}
+
+/*
+ * region_get for what is not unusual, in few instructions: a look-up is a chain of cache misses, and the processor can begin
+ * on the next one's only if it comes within its window of some 300 instructions. All that is read is checked as in
+ * trie_at and record_at; whatever is not as it mostly is (damage among it) is left to region_get.
+ */
+static int quick_get(const hf_region *region, const struct hf_version *version, unsigned tree, const hf_key *key,
+                     hf_span *value)
+{
+    enum { LINE = 64, DEEP = 2 /* and from there on nodes are likely to be far away */ };
+    uint64_t link = version->trees[tree].root, span = version->top - HF_REGION_HEAP_AT, hash = key->hash, word;
+    const char *base = region->base;
+
+    for (unsigned depth = 0;; depth++, hash >>= HF_TRIE_BITS) {
+        uint64_t from = link - HF_REGION_HEAP_AT;
+        if (__builtin_expect((from >> 3 | from << 61) >= span >> 3 || depth == HF_TRIE_LEVELS, 0))
+            return region_get(region, version, tree, key, value);
+        const trie_node *node = (const trie_node *)(const void *)(base + link);
+        if (depth > DEEP)
+            __builtin_prefetch((const char *)node + LINE);
+        if (depth == DEEP + 1) {
+            __builtin_prefetch((const char *)node + 2 * LINE);
+            __builtin_prefetch((const char *)node + 3 * LINE);
+        }
+        uint32_t entries = node->maps.entry_map, children = node->maps.child_map, below = hash % HF_TRIE_FANOUT;
+        uint32_t slot = (uint32_t)1 << below;
+        if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE || (entries & children) != 0, 0))
+            return region_get(region, version, tree, key, value);
+        if (children & slot) {
+            link = node->slots[hf_trie_popcount(entries) + hf_trie_index(children, slot)];
+            continue;
+        }
+        if (!(entries & slot))
+            return 0;
+        word = node->slots[hf_trie_index(entries, slot)];
+        break;
+    }
+    if (!record_may_match(word, key))
+        return 0;
+    uint64_t from = record_link(word) - HF_REGION_HEAP_AT, size = hf_record_size_for(key->size, 0);
+    struct hf_record *record = (struct hf_record *)(void *)(region->base + record_link(word));
+    if (__builtin_expect((from >> 3 | from << 61) >= span >> 3 || key->size >= HF_KEY_LONG, 0) ||
+        __builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD, 0) ||
+        __builtin_expect(record->hash_and_size != hf_record_word(key->hash, key->size), 0) ||
+        __builtin_expect(size + record->value_size > span - from, 0))
+        return region_get(region, version, tree, key, value);
+    if (!same_bytes(record->bytes, key->bytes, key->size))
+        return 0;
+    if (value != NULL)
+        *value = (hf_span){record->bytes + key->size, record->value_size};
+    return 1;
+}
+
+#define HF_REGION_GET quick_get
 #define HF_REGION_OPS hf_region_trie_ops
 #include "region/trie_body.h"

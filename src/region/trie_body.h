@@ -423,8 +423,13 @@ static int region_clear(struct hf_txn *txn, unsigned tree)
     return 0;
 }
 
+/* Where a home has no quicker one. */
+#ifndef HF_REGION_GET
+#define HF_REGION_GET region_get
+#endif
+
 const struct hf_region_trie_ops HF_CPU_NAME(HF_REGION_OPS) = {
-    .get = region_get,
+    .get = HF_REGION_GET,
     .txn_get = region_txn_get,
     .put = region_put,
     .remove = region_remove,
