@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -272,14 +273,29 @@ static void read_alone(struct seen *seen, size_t gets)
     }
 }
 
+/* From here on: read, write and exit, or death. (The kernel's own strict mode forbids the clock as well.) */
+static void renounce(void)
+{
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof program / sizeof program[0], program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        fail("prctl", "no seccomp");
+}
+
 static void sandboxed_reader(int out, int in, size_t gets)
 {
     static struct seen seen;
     char byte;
     for (size_t i = 0; i < 1000; i++)
         read_one(i % key_count);
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
-        fail("prctl", "no seccomp");
+    renounce();
     read_alone(&seen, gets);
     bool told = write(out, &seen, sizeof seen) == (ssize_t)sizeof seen;
     /* The slot is looked at while it is still this process's. */
@@ -331,7 +347,7 @@ void rows_beside_writer(void)
         close(out[1]);
         close(in[0]);
         bool told = read(out[0], &seen, sizeof seen) == (ssize_t)sizeof seen;
-        add_figure(&updates, (double)(now() - begun) / (double)(atomic_load(&board->commits) - commits));
+        add_figure(&updates, (double)(now() - begun) / (double)(atomic_load(&board->commits) - commits + 1));
         sure(hf_region_stats_get(region, &after));
         close(in[1]);
         close(out[0]);
