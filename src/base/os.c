@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 _Static_assert(HF_OS_NAME_SIZE > NAME_MAX, "a name does not fit");
@@ -70,6 +71,19 @@ static int hf_native_lock(int fd, int command, struct flock *lock)
     /* The kernel takes 0 only: with an open file description lock no process owns it. */
     lock->l_pid = 0;
     return fcntl(fd, command, lock) < 0 ? -errno : 0;
+}
+
+/* A file that would outgrow RLIMIT_FSIZE is EFBIG: the system would send SIGXFSZ first, which kills. */
+static int hf_native_fallocate(int fd, int mode, off_t at, off_t length)
+{
+    struct rlimit limit;
+    struct stat found;
+
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+        (rlim_t)at + (rlim_t)length > limit.rlim_cur && (mode & FALLOC_FL_KEEP_SIZE) == 0 && fstat(fd, &found) == 0 &&
+        at + length > found.st_size)
+        return -EFBIG;
+    return fallocate(fd, mode, at, length) < 0 ? -errno : 0;
 }
 
 static int hf_native_opendir(const char *path, struct hf_os_dir **out)

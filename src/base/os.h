@@ -79,7 +79,6 @@ struct hf_os_dir;
     X(TRANSFER, ssize_t, pread, (int fd, void *buffer, size_t size, off_t at), (fd, buffer, size, at))        \
     X(TRANSFER, ssize_t, pwrite, (int fd, const void *buffer, size_t size, off_t at), (fd, buffer, size, at)) \
     X(CALL, int, ftruncate, (int fd, off_t length), (fd, length))                                             \
-    X(CALL, int, fallocate, (int fd, int mode, off_t at, off_t length), (fd, mode, at, length))               \
     X(CALL, int, fsync, (int fd), (fd))                                                                       \
     X(CALL, int, fdatasync, (int fd), (fd))                                                                   \
     X(CALL, int, fstat, (int fd, struct stat *out), (fd, out))                                                \
@@ -113,6 +112,7 @@ struct hf_os_dir;
     X(CALL, int, mmap, (void *address, size_t length, int protection, int flags, int fd, off_t at, void **out), \
       (address, length, protection, flags, fd, at, out))                                                        \
     X(CALL, int, lock, (int fd, int command, struct flock *lock), (fd, command, lock))                          \
+    X(CALL, int, fallocate, (int fd, int mode, off_t at, off_t length), (fd, mode, at, length))                 \
     X(CALL, int, opendir, (const char *path, struct hf_os_dir **out), (path, out))                              \
     X(CALL, int, readdir, (struct hf_os_dir *dir, char *name), (dir, name))                                    \
     X(RELEASE, int, closedir, (struct hf_os_dir *dir), (dir))

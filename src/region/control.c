@@ -21,13 +21,13 @@
 #include "region/control.h"
 
 #include "region/impl.h"
+#include "region/place.h"
 
 #include "base/hash.h"
 
-#include <stdio.h>
 #include <sys/mman.h>
 
-enum { NAP = 1000 * 1000, HOPS = 40, PATH_SIZE = 4096 };
+enum { NAP = 1000 * 1000 };
 
 static const char suffix[] = "-lock";
 
@@ -137,102 +137,13 @@ static void unlock_all(int fd)
     unlock_openers(fd);
 }
 
-/* -- where FILE-lock is -- */
-
-struct place {
-    int dir;
-    char name[HF_OS_NAME_SIZE];
-};
-
-/* Opens the folder of a path that begins at `dir`; the rest of the path is *name. */
-static int open_folder(int dir, const char *path, const char **name)
-{
-    char folder[PATH_SIZE];
-    const char *slash = strrchr(path, '/');
-    int fd;
-
-    *name = slash != NULL ? slash + 1 : path;
-    size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    if (length >= sizeof folder)
-        return HF_INVALID;
-    memcpy(folder, length > 0 ? path : ".", length > 0 ? length : 1);
-    folder[length > 0 ? length : 1] = '\0';
-    HF_OS_RETRY(fd, hf_os_openat(dir, folder, O_PATH | O_DIRECTORY, 0));
-    return fd < 0 ? hf_region_status(fd) : fd;
-}
-
-/* One step of the way: *out: the folder and the name that the path says, *found: what has it, itself. */
-static int step(int dir, const char *path, struct place *out, struct stat *found)
-{
-    const char *name;
-    int fd = open_folder(dir, path, &name), result;
-
-    if (fd < 0)
-        return fd;
-    HF_OS_RETRY(result, hf_os_fstatat(fd, name, found, AT_SYMLINK_NOFOLLOW));
-    int status = result < 0 ? hf_region_status(result) : 0;
-    if (status == 0 && strlen(name) + sizeof suffix > HF_OS_NAME_SIZE)
-        status = HF_INVALID;
-    if (status < 0) {
-        hf_os_close(fd);
-        return status;
-    }
-    snprintf(out->name, sizeof out->name, "%s", name);
-    out->dir = fd;
-    return 0;
-}
-
-static int read_link(const struct place *place, char target[PATH_SIZE])
-{
-    ssize_t length;
-
-    HF_OS_RETRY(length, hf_os_readlinkat(place->dir, place->name, target, PATH_SIZE - 1));
-    if (length < 0)
-        return hf_region_status((int)length);
-    target[length] = '\0';
-    return 0;
-}
-
-/* Where the path leads, by way of links, and the name of FILE-lock there. HF_ABSENT if it is not to `file`. */
-static int find_place(const char *path, const struct stat *file, struct place *out)
-{
-    char target[PATH_SIZE];
-    struct place place = {.dir = AT_FDCWD};
-
-    for (int hop = 0; hop < HOPS; hop++) {
-        struct stat found;
-        int from = place.dir;
-        int status = step(from, path, &place, &found);
-        if (from >= 0)
-            hf_os_close(from);
-        if (status < 0)
-            return status;
-        if (S_ISLNK(found.st_mode)) {
-            status = read_link(&place, target);
-            path = target;
-        } else if (found.st_dev == file->st_dev && found.st_ino == file->st_ino) {
-            strcat(place.name, suffix);
-            *out = place;
-            return 0;
-        } else {
-            status = HF_ABSENT;
-        }
-        if (status < 0) {
-            hf_os_close(place.dir);
-            return status;
-        }
-    }
-    hf_os_close(place.dir);
-    return HF_INVALID;
-}
-
 /* -- page 0 -- */
 
 /* What an opening knows. */
 struct opening {
     int fd;
     struct stat file;
-    struct place place;
+    struct hf_place place;
     char boot[HF_CONTROL_BOOT_SIZE]; /* all zero: there is none to be had */
     uint64_t size;
     struct hf_control control;
@@ -324,7 +235,7 @@ static int open_status(int error)
 }
 
 /* Opens what is there: a plain file that is ours alone. */
-static int open_lock_file(const struct place *place, int flags, int *out, struct stat *own)
+static int open_lock_file(const struct hf_place *place, int flags, int *out, struct stat *own)
 {
     int fd, result;
 
@@ -350,21 +261,50 @@ static int open_lock_file(const struct place *place, int flags, int *out, struct
     return 0;
 }
 
-/* Maps the lock file that is open. All slots there can be have their place; what is not there yet is not touched. */
-static int map(struct hf_control *control, uint64_t length)
+/* A second description of the lock file that is open. HF_BUSY where its name leads elsewhere by now. */
+static int open_again(const struct opening *o)
+{
+    struct stat own, again;
+    int flags = (o->control.writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int fd, result;
+
+    HF_OS_RETRY(fd, hf_os_openat(o->place.dir, o->place.name, flags, 0));
+    if (fd == -ENOENT || fd == -ELOOP)
+        return HF_BUSY;
+    if (fd < 0)
+        return open_status(fd);
+    HF_OS_RETRY(result, hf_os_fstat(o->control.fd, &own));
+    if (result == 0)
+        HF_OS_RETRY(result, hf_os_fstat(fd, &again));
+    if (result == 0 && own.st_dev == again.st_dev && own.st_ino == again.st_ino)
+        return fd;
+    hf_os_close(fd);
+    return result < 0 ? hf_region_status(result) : HF_BUSY;
+}
+
+/*
+ * Maps the lock file that is open. All slots there can be have their place; what is not there yet is not touched. A
+ * mapping holds the description that it was made with, in the children of a fork too, and on control.fd are the locks
+ * of slots, which must end with the process: so it gets one of its own.
+ */
+static int map(struct opening *o, uint64_t length)
 {
     uint64_t size = length > HF_REGION_HEAP_AT ? length : HF_REGION_HEAP_AT;
+    int protection = o->control.writable ? PROT_READ | PROT_WRITE : PROT_READ;
     void *base;
-    int protection = control->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    int result = hf_os_mmap(NULL, size, protection, MAP_SHARED, control->fd, 0, &base);
+    int fd = open_again(o), result;
 
+    if (fd < 0)
+        return fd;
+    HF_OS_RETRY(result, hf_os_mmap(NULL, size, protection, MAP_SHARED, fd, 0, &base));
+    hf_os_close(fd);
     if (result == -ENOMEM)
         return HF_LIMIT;
     if (result < 0)
         return hf_region_status(result);
-    control->base = base;
-    control->size = size;
-    control->length = length;
+    o->control.base = base;
+    o->control.size = size;
+    o->control.length = length;
     return 0;
 }
 
@@ -401,7 +341,7 @@ static int provide(int fd, uint64_t size)
 static int fill(struct opening *o)
 {
     struct stat own;
-    uint64_t mark;
+    uint64_t mark = 0;
     int result;
 
     HF_OS_RETRY(result, hf_os_fstat(o->control.fd, &own));
@@ -415,21 +355,32 @@ static int fill(struct opening *o)
     o->control.mark = mark % (uint64_t)HF_CONTROL_LOCK_PRESENCES;
     struct hf_control_page page = make_page(o, &own, o->control.mark);
     result = hf_os_pwrite_all(o->control.fd, &page, sizeof page, 0);
-    return result < 0 ? hf_region_status(result) : map(&o->control, o->size);
+    return result < 0 ? hf_region_status(result) : map(o, o->size);
+}
+
+/* Takes the name from what has it, and makes a new file of that name. */
+static int create(const struct hf_place *place)
+{
+    int result = -EEXIST;
+
+    /* Again, where somebody puts something there between the two. */
+    for (int tries = 0; tries < 10 && result == -EEXIST; tries++) {
+        HF_OS_RETRY(result, hf_os_unlinkat(place->dir, place->name, 0));
+        if (result < 0 && result != -ENOENT)
+            break;
+        HF_OS_RETRY(result, hf_os_openat(place->dir, place->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+    }
+    return result == -EEXIST ? HF_BUSY : result < 0 ? open_status(result) : result;
 }
 
 /* Makes FILE-lock. PRESENCE is held exclusively. */
 static int make(struct opening *o)
 {
-    int result;
+    int fd = create(&o->place);
 
-    HF_OS_RETRY(result, hf_os_unlinkat(o->place.dir, o->place.name, 0));
-    if (result < 0 && result != -ENOENT)
-        return open_status(result);
-    HF_OS_RETRY(result, hf_os_openat(o->place.dir, o->place.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    if (result < 0)
-        return open_status(result);
-    o->control.fd = result;
+    if (fd < 0)
+        return fd;
+    o->control.fd = fd;
     o->control.state = HF_CONTROL_FRESH;
     o->control.writable = true;
     int status = fill(o);
@@ -458,14 +409,14 @@ static int look(struct opening *o, int flags, struct hf_control_page *page, stru
 static int start(struct opening *o)
 {
     struct hf_control_page page;
-    struct stat own;
+    struct stat own = {0};
     int whole = look(o, O_RDWR, &page, &own);
 
     if (whole == 1 && is_of_this_boot(o, &page)) {
         o->control.mark = page.mark;
         o->control.state = HF_CONTROL_TRUSTED;
         o->control.writable = true;
-        return map(&o->control, (uint64_t)own.st_size);
+        return map(o, (uint64_t)own.st_size);
     }
     hf_control_close(&o->control);
     /* What is not a lock file of ours, but of a name like it, is left alone. */
@@ -476,7 +427,7 @@ static int start(struct opening *o)
 static int join(struct opening *o)
 {
     struct hf_control_page page;
-    struct stat own;
+    struct stat own = {0};
     int whole = look(o, O_RDWR, &page, &own);
     int theirs = whole == 1 ? is_mark_locked(o->fd, page.mark) : 0;
 
@@ -487,7 +438,7 @@ static int join(struct opening *o)
         o->control.state = HF_CONTROL_JOINED;
         o->control.writable = true;
         int status = lock_status(lock_mark(o->fd, F_RDLCK, page.mark));
-        return status < 0 ? status : map(&o->control, (uint64_t)own.st_size);
+        return status < 0 ? status : map(o, (uint64_t)own.st_size);
     }
     hf_control_close(&o->control);
     int there = is_locked(o->fd, HF_CONTROL_LOCK_PRESENCE, HF_CONTROL_LOCK_PRESENCES);
@@ -545,22 +496,24 @@ static int use(struct opening *o, const struct hf_control_page *page, const stru
         return status;
     }
     o->control.mark = page->mark;
-    status = map(&o->control, (uint64_t)own->st_size);
+    status = map(o, (uint64_t)own->st_size);
     return status < 0 ? status : 1;
 }
 
 static int open_reader(struct opening *o)
 {
     struct hf_control_page page;
-    struct stat own;
+    struct stat own = {0};
     int whole = look(o, O_RDWR, &page, &own);
 
     o->control.writable = whole >= 0;
     if (whole == HF_DENIED)
         whole = look(o, O_RDONLY, &page, &own);
     int used = whole == 1 ? use(o, &page, &own) : whole;
-    if (used == 0 || used == HF_ABSENT || used == HF_DENIED || used == HF_NOT_REGION || used == HF_FORMAT) {
+    if (used == 0 || used == HF_ABSENT || used == HF_DENIED || used == HF_NOT_REGION || used == HF_FORMAT ||
+        used == HF_BUSY) {
         hf_control_close(&o->control);
+        lock_all_presence(o->fd, F_UNLCK);
         o->control.state = HF_CONTROL_FRESH;
         o->control.writable = false;
         used = 0;
@@ -580,13 +533,13 @@ static int begin(struct opening *o, const char *path)
     if (status < 0)
         return status;
     HF_OS_RETRY(result, hf_os_fstat(o->fd, &o->file));
-    return result < 0 ? hf_region_status(result) : find_place(path, &o->file, &o->place);
+    return result < 0 ? hf_region_status(result) : hf_place_find(path, &o->file, suffix, &o->place);
 }
 
 int hf_control_open(int fd, const char *path, uint64_t size, bool read_only, int64_t timeout, struct hf_control *out)
 {
     struct opening o = {.fd = fd, .size = size, .control = {.fd = -1}};
-    int status = hf_control_refuse_network(fd);
+    int status = hf_place_refuse_network(fd);
 
     if (status < 0)
         return status;
@@ -755,46 +708,4 @@ int hf_control_join_again(int fd, const struct hf_control *control)
     if (result == 0 && control->writer)
         result = set_lock(fd, F_RDLCK, HF_CONTROL_LOCK_WRITERS, 1);
     return lock_status(result);
-}
-
-/* -- file systems -- */
-
-int hf_control_refuse_network(int fd)
-{
-    static const uint32_t shared[] = {
-        0x00006969, /* nfs */
-        0x0000517b, /* smb */
-        0xff534d42, /* cifs */
-        0xfe534d42, /* smb2 */
-        0x5346414f, /* afs */
-        0x6b414653, /* kafs */
-        0x73757245, /* coda */
-        0x0000564c, /* ncp */
-        0x00c36400, /* ceph */
-        0x0bd00bd0, /* lustre */
-        0x47504653, /* gpfs */
-        0x01021997, /* 9p */
-        0x65735546, /* fuse: sshfs and its like, virtiofs */
-        0x7461636f, /* ocfs2 */
-        0x01161970, /* gfs, gfs2 */
-        0x20030528, /* orangefs */
-        0x19830326, /* beegfs */
-        0xaad7aaea, /* panfs */
-        0x61636673, /* acfs */
-        0x013111a8, /* ibrix */
-        0xbeefdead, /* snfs */
-        0xbacbacbc, /* vmhgfs */
-        0x786f4256, /* vboxsf */
-        0x7c7c6673, /* prl_fs */
-    };
-    struct statfs system;
-    int result;
-
-    HF_OS_RETRY(result, hf_os_fstatfs(fd, &system));
-    if (result < 0)
-        return hf_region_status(result);
-    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
-        if ((uint32_t)system.f_type == shared[i])
-            return HF_NETWORK;
-    return 0;
 }

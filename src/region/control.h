@@ -9,8 +9,8 @@
  *
  *      OPENERS    exclusive: who opens for writing, until hf_control_ready; who closes, while it looks whether it is
  *                 the last. Shared: who opens for reading
- *      PRESENCE   2^60 bytes. All who use FILE-lock hold a shared lock on one, the byte at its `mark`: a random number
- *                 which each lock file gets when it is made. Exclusive on all of them: nobody uses any lock file
+ *      PRESENCE   2^60 bytes. All who use FILE-lock hold a shared lock on one, the byte at its `mark`: a random
+ *                 number, which each lock file gets when it is made. Exclusive, on all: nobody uses any lock file
  *      WRITERS    shared: who may write. Exclusive: the last of them, while it closes
  *      READERS    shared: who reads without a slot, since it cannot write to FILE-lock
  *
@@ -53,7 +53,7 @@ enum hf_control_state {
 };
 
 struct hf_control {
-    int fd;          /* of FILE-lock, or -1 */
+    int fd;          /* of FILE-lock, or -1; not the description that is mapped, so it can have the locks of slots */
     char *base;      /* its mapping, or NULL */
     uint64_t size;   /* of the mapping: with room for all slots there can be */
     uint64_t length; /* of FILE-lock, when it was opened: what is behind must not be touched */
@@ -65,15 +65,10 @@ struct hf_control {
 };
 
 /*
- * HF_NETWORK where FILE is on a file system that other machines share, or that is served by a process: neither locks
- * nor mappings can be relied on there. hf_control_open asks, too.
- */
-int hf_control_refuse_network(int fd);
-
-/*
  * Opens the lock file of FILE. `fd`: FILE, open for reading, and for writing unless read_only, a description of its
- * own on which this is called once; it stays the caller's and must stay open as long as the region. `path`: FILE's,
- * by which FILE-lock is found: where it is a symbolic link, beside the file that it leads to. `size`: how many bytes
+ * own on which this is called once; it stays the caller's and must stay open as long as the region, and nothing may
+ * be mapped with it: a mapping holds its description, and so its locks, in children of a fork too. `path`: FILE's, by
+ * which FILE-lock is found: where it is a symbolic link, beside the file that it leads to. `size`: how many bytes
  * FILE-lock must have, which are there (fallocated) before anything is touched. `timeout`: how long to wait for
  * OPENERS.
  *

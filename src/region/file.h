@@ -8,6 +8,7 @@
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
+ *      file_flusher.c  the thread that flushes now and then
  *      file_open.c     create, recover, close
  *      file_check.c    is all this true?
  *
@@ -28,11 +29,11 @@
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
     HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
-    HF_OFFER_LEAST = HF_PAGE_UNITS / 2, /* free units that make a page worth writing: docs/adr/0004 */
+    HF_OFFER_LEAST = 96, /* free units that make a page worth writing: docs/adr/0004 */
     HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
     HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
     HF_OFFERS_LARGE = 126,
-    HF_ZONE_PAGES = 4096,
+    HF_ZONE_PAGES = 1024,
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
 };
 
@@ -55,7 +56,7 @@ struct hf_stage {
 
 struct hf_flusher;
 
-struct hf_file {
+struct hf_file_home {
     struct hf_control control;
     struct hf_file_control *shared; /* NULL: read-only, without a lock file */
     uint64_t *log;
@@ -78,7 +79,7 @@ struct hf_file {
 int hf_stage_bin(uint64_t size);
 uint64_t hf_extent_units(unsigned class);
 
-static inline bool hf_is_staged(const struct hf_file *file, uint64_t link)
+static inline bool hf_is_staged(const struct hf_file_home *file, uint64_t link)
 {
     return hf_link_units(link) >= file->stage.at;
 }
@@ -107,9 +108,9 @@ static inline uint64_t hf_piece(uint64_t units, uint64_t count)
 
 /* -- file_verify.c -- */
 
-int hf_verify_map(struct hf_file *file);
-void hf_verify_unmap(struct hf_file *file);
-void hf_verify_room(struct hf_file *file, uint64_t top);
+int hf_verify_map(struct hf_file_home *file);
+void hf_verify_unmap(struct hf_file_home *file);
+void hf_verify_room(struct hf_file_home *file, uint64_t top);
 
 /* The checksum and the place of a block, as it is to be written. */
 void hf_block_seal(void *block, uint64_t size, uint64_t units);
@@ -122,18 +123,18 @@ static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
     return units << 24 | (hf_head_txid(head) & 0xffffff);
 }
 
-static inline _Atomic uint64_t *hf_verified_at(const struct hf_file *file, uint64_t units)
+static inline _Atomic uint64_t *hf_verified_at(const struct hf_file_home *file, uint64_t units)
 {
     uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
     return &file->verified[units / 2 & mask];
 }
 
-static inline bool hf_is_verified(const struct hf_file *file, uint64_t units, uint64_t head)
+static inline bool hf_is_verified(const struct hf_file_home *file, uint64_t units, uint64_t head)
 {
     return atomic_load_explicit(hf_verified_at(file, units), memory_order_relaxed) == hf_verified_key(units, head);
 }
 
-static inline void hf_set_verified(const struct hf_file *file, uint64_t units, uint64_t head)
+static inline void hf_set_verified(const struct hf_file_home *file, uint64_t units, uint64_t head)
 {
     atomic_store_explicit(hf_verified_at(file, units), hf_verified_key(units, head), memory_order_relaxed);
 }
@@ -153,11 +154,18 @@ struct hf_blocks {
     size_t count, room;
 };
 
+/* A page that is being filled. */
+struct hf_open_page {
+    struct hf_file_offer offer;
+    unsigned free; /* units */
+    unsigned room; /* of them, in runs that take any block of the space tree */
+};
+
 struct hf_placer {
     hf_txn *txn;
     struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
     size_t placed;            /* so many of them have a place */
-    struct hf_file_offer *open; /* pages that are being filled */
+    struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
     uint64_t *extents; /* for the space tree's large entries */
@@ -264,6 +272,14 @@ void hf_file_publish(hf_region *region, const struct hf_version *version, const 
 
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);
+
+/* -- file_flusher.c -- */
+
+/* A version is published that is not durable. By the holder of the writer's lock. HF_NOMEM, HF_LIMIT. */
+int hf_flusher_want(hf_region *region);
+/* Before the region is closed; in a child. */
+void hf_flusher_stop(hf_region *region);
+void hf_flusher_forget(hf_region *region);
 
 /* -- file_check.c -- */
 

@@ -338,6 +338,8 @@ static int write_root(hf_txn *txn, struct hf_root *root)
     int status = HF_SABOTAGE(missing_flush) ? 0 : flush(region);
     if (status == 0)
         atomic_store(&shared->durable, txn->state.version.txid);
+    if (status == 0)
+        atomic_store(&shared->root_checksum, root->checksum);
     return status;
 }
 
@@ -393,13 +395,16 @@ static int clear_mark(hf_region *region)
 
 static bool is_due(const hf_txn *txn)
 {
-    const struct hf_file *file = txn->region->file;
+    const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
     if (file->level == HF_REGION_FULL || file->flush_wanted || state->written_size >= HF_FILE_UNFLUSHED ||
         state->written >= HF_FILE_LOG / 2)
         return true;
-    return file->level == HF_REGION_INTERVAL && now() - atomic_load(&file->shared->flushed_at) >= file->interval;
+    if (file->level == HF_REGION_OFF)
+        return false;
+    /* Somebody has to see to it later, or it is done now. */
+    return now() - atomic_load(&file->shared->flushed_at) >= file->interval || hf_flusher_want(txn->region) < 0;
 }
 
 /* Gives all blocks of the transaction places: those of its tries, then, when nothing of it changes any more, the space

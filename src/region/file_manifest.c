@@ -204,7 +204,7 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
     const hf_txn *txn = placer->txn;
     const struct hf_version *version = &txn->state.version;
     const struct hf_file_state *state = &txn->state.file;
-    struct hf_file *file = txn->region->file;
+    struct hf_file_home *file = txn->region->file;
     struct hf_pieces written = {0};
     struct walk walk = {
         .region = txn->region,

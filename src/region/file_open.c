@@ -26,6 +26,7 @@
  * Concurrency: OPENERS is held until the region is as it should be. Failure: everything is given back.
  */
 #include "region/file.h"
+#include "region/place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define DEFAULT_STAGE (UINT64_C(16) << 30)
+#define LEAVE INT64_C(2000000000)
 #define LEAST_STAGE (UINT64_C(16) << 20)
 
 static const char zeros[HF_REGION_PAGE];
@@ -155,7 +157,9 @@ int hf_file_make(const char *path, const uint64_t *seed)
         status = hf_region_status(fd);
         goto done;
     }
-    status = write_new(fd, seed);
+    status = hf_place_refuse_network(fd);
+    if (status == 0)
+        status = write_new(fd, seed);
     hf_os_close(fd);
     if (status == 0) {
         result = give_name(other, path);
@@ -173,7 +177,7 @@ done:
 /* -- mapping -- */
 
 /* FILE for reading, the staging area behind it. */
-static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
+static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
     uint64_t least = size + 2 * HF_REGION_PAGE, room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
@@ -185,7 +189,8 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
-        result = hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
+        result =
+            hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
@@ -195,7 +200,7 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
     region->base = base;
     region->mapped = reserve + room;
-    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, region->fd, 0, &part);
+    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
     if (result == 0)
         result = hf_os_mmap(region->base + reserve, room, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0, &part);
@@ -208,6 +213,22 @@ static int map_file(hf_region *region, uint64_t wanted, uint64_t size)
     stage->limit = room / HF_UNIT;
     atomic_store(&region->size, size);
     return 0;
+}
+
+/* A mapping keeps its description, and the locks on that, in a child for as long as the child has the mapping. So what is
+ * mapped is another description than the one that has the locks. */
+static int map_other(hf_region *region, uint64_t wanted, uint64_t size)
+{
+    char path[32];
+    int fd, status;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    status = map_file(region, fd, wanted, size);
+    hf_os_close(fd);
+    return status;
 }
 
 /* -- roots -- */
@@ -281,11 +302,10 @@ static int write_again(hf_region *region, const struct hf_root *root)
                                   (off_t)(hf_link_units(piece) * HF_UNIT));
     }
     if (result == 0 && more > 0)
-        result = hf_os_pwrite_all(region->fd, entries, more * sizeof *entries,
-                                  (off_t)(root->state.manifest * HF_UNIT));
+        result =
+            hf_os_pwrite_all(region->fd, entries, more * sizeof *entries, (off_t)(root->state.manifest * HF_UNIT));
     if (result == 0)
-        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE,
-                                  (off_t)((const char *)root - region->base));
+        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)((const char *)root - region->base));
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -297,7 +317,8 @@ static int settle_on(hf_region *region, const struct found *found)
 
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (found->passed_over && !HF_SABOTAGE(no_invalidate)) {
-        result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
+        result =
+            hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
         if (result == 0)
             result = hf_os_fdatasync(region->fd);
     }
@@ -343,6 +364,7 @@ static int publish_found(hf_region *region, const struct found *found)
         return status;
     atomic_store(&region->lock->slots, HF_REGION_SLOTS_STEP);
     atomic_store(&region->file->shared->durable, version.txid);
+    atomic_store(&region->file->shared->root_checksum, root->checksum);
     atomic_store(&region->file->shared->clean, found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
@@ -357,20 +379,42 @@ static int recover(hf_region *region)
 
     if (status == 0 && !found.clean && !region->file->read_only)
         status = settle_on(region, &found);
+    /* Whoever made it may have died, or failed, before its name was durable. */
+    else if (status == 0 && !region->file->read_only)
+        status = flush_folder(region->file->path);
     return status == 0 ? publish_found(region, &found) : status;
 }
 
-/* Does FILE have the root of which the lock file says that it is the last durable one? */
-static bool agrees(const hf_region *region)
+/* Does FILE have the root of which the lock file says that it is the last durable one? Others may commit meanwhile: the
+ * slot is written over for the version after next, when the next is published already; so it is asked again then. */
+static bool agrees(hf_region *region)
+{
+    uint64_t published = atomic_load(&region->lock->published), before;
+    bool whole;
+
+    do {
+        const struct hf_file_commit *record =
+            (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
+        const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
+
+        before = published;
+        whole = published != 0 && record->seen.txid == published && record->txid_again == published &&
+                is_root(region, root) && root->state.flushes == record->state.flushes &&
+                hf_pages_seen(region, record->seen.top) == 0;
+        published = atomic_load(&region->lock->published);
+    } while (!whole && published != before);
+    return whole;
+}
+
+/* And is it the very root? FILE may have been written over by a copy of itself, while nobody had it open. */
+static bool is_same(const hf_region *region)
 {
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record =
         (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
     const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
 
-    return published != 0 && record->seen.txid == published && record->txid_again == published &&
-           is_root(region, root) && root->state.flushes == record->state.flushes &&
-           record->seen.top <= atomic_load(&region->size) - HF_REGION_PAGE;
+    return root->checksum == atomic_load(&region->file->shared->root_checksum);
 }
 
 /* Instead of a lock file, or of one that may only be looked at. */
@@ -402,7 +446,8 @@ static int attach(hf_region *region, const char *path)
     place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
         return atomic_load(&region->file->shared->broken) != 0 ? HF_BROKEN : agrees(region) ? 0 : HF_CORRUPT;
-    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 && agrees(region))
+    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 && agrees(region) &&
+        is_same(region))
         return 0;
     if (control->state == HF_CONTROL_TRUSTED) {
         status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
@@ -456,7 +501,7 @@ static int check_file(int fd, bool read_only, struct stat *found)
 
 static int new_file(hf_region *region, const char *path, const hf_region_options *options)
 {
-    struct hf_file *file = hf_alloc(sizeof *file);
+    struct hf_file_home *file = hf_alloc(sizeof *file);
     size_t size = strlen(path) + 1;
 
     if (file == NULL)
@@ -482,7 +527,7 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
 
 static void free_file(hf_region *region)
 {
-    struct hf_file *file = region->file;
+    struct hf_file_home *file = region->file;
 
     if (file == NULL)
         return;
@@ -504,7 +549,7 @@ static int open_locked(hf_region *region, const char *path, const hf_region_opti
 
     if (result < 0)
         return hf_region_status(result);
-    status = map_file(region, options->reserve, (uint64_t)found.st_size);
+    status = map_other(region, options->reserve, (uint64_t)found.st_size);
     if (status < 0)
         return status;
     status = attach(region, path);
@@ -585,7 +630,8 @@ static int write_mark(hf_region *region)
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record = (const struct hf_file_commit *)(void *)hf_region_seen(region, published);
     const struct hf_root *root = root_in(region, (unsigned)((record->state.flushes - 1) % HF_FILE_SLOTS));
-    struct hf_clean clean = {.magic = HF_FILE_CLEAN_MAGIC, .txid = root->version.txid, .root_checksum = root->checksum};
+    struct hf_clean clean = {
+        .magic = HF_FILE_CLEAN_MAGIC, .txid = root->version.txid, .root_checksum = root->checksum};
 
     if (!is_root(region, root) || record->state.durable != published)
         return HF_CORRUPT;
@@ -602,7 +648,7 @@ static int write_mark(hf_region *region)
 
 int hf_file_finish(hf_region *region)
 {
-    struct hf_file *file = region->file;
+    struct hf_file_home *file = region->file;
 
     if (file->read_only || !file->control.writable)
         return 0;
@@ -611,9 +657,10 @@ int hf_file_finish(hf_region *region)
     int status = hf_file_flush(region, -1);
     if (status < 0)
         return status;
-    int last = hf_control_leave(region->fd, &file->control, -1);
+    /* Who opens it is not waited for long: without a mark it is only opened more slowly. */
+    int last = hf_control_leave(region->fd, &file->control, LEAVE);
     if (last <= 0)
-        return last;
+        return last == HF_TIMEOUT ? 0 : last;
     /* Somebody may have died since then, with commits that were not durable. */
     status = hf_file_flush(region, -1);
     if (status == 0 && atomic_load(&file->shared->clean) == 0)
@@ -623,9 +670,15 @@ int hf_file_finish(hf_region *region)
     return status < 0 ? status : 0;
 }
 
+void hf_file_stop(hf_region *region)
+{
+    hf_flusher_stop(region);
+}
+
 void hf_file_close(hf_region *region)
 {
-    hf_control_close(&region->file->control);
+    /* Its locks too: they would stay with the description if a mapping of it did. */
+    hf_control_abandon(region->fd, &region->file->control);
     free_file(region);
 }
 
@@ -647,10 +700,20 @@ int hf_file_reopen(hf_region *region)
 
 void hf_file_inherit(hf_region *region, int fd)
 {
+    struct hf_stage *stage = &region->file->stage;
+
     if (fd < 0)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
+    if (region->control_fd >= 0)
+        region->file->control.fd = region->control_fd;
+    hf_flusher_forget(region);
+    /* Another thread may have been in the middle of making room in it. */
+    if (atomic_load(&region->txn.owner) != hf_thread_self()) {
+        stage->freed = NULL;
+        stage->freed_count = stage->freed_room = 0;
+    }
 }
 
 /* -- the table of kept snapshots -- */

@@ -5,7 +5,7 @@
  *                                  (record)       |                             | the pins are others
  *                                                 v  what is free for all  <----'
  *                                        a zone's cells
- *                                                 |  a fold of the zone: half a page or more is free
+ *                                                 |  a fold of the zone: three eighths of a page or more is free
  *                                                 v
  *                                       OFFERS, ROOMY ---> open pages (record) ---> filled
  *
@@ -43,8 +43,8 @@
 
 enum {
     DRAINED = 2 * HF_CELLS_AN_ENTRY, /* cells of the record's own that are too many */
-    ZONE_CELLS = 64,                 /* new cells a zone, that make it time to look at those that wait, */
-    WAITING_MOST = 32768,            /* and in all */
+    ZONE_CELLS = 200,                /* new cells a zone, that make it time to look at those that wait, */
+    WAITING_MOST = 1 << 18,           /* and in all */
     FOLD_LEAST = 256,                /* new cells that make a zone worth a fold */
 };
 
@@ -474,11 +474,12 @@ static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 
     if (bits)
         count = HF_PAGE_UNITS / 2;
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64];
-        uint64_t mask = UINT64_C(1) << (at + i) % 64;
-        if (bits && ((i < 64 ? cell->birth : cell->unlink) >> i % 64 & 1) == 0)
-            continue;
+    for (uint64_t i = 0, part; i < count; i += part) {
+        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64], first = (at + i) % 64;
+        part = 64 - first < count - i ? 64 - first : count - i;
+        uint64_t mask = (part == 64 ? UINT64_MAX : (UINT64_C(1) << part) - 1) << first;
+        if (bits)
+            mask = i < 64 ? cell->birth : cell->unlink;
         if ((*word & mask) != 0)
             return HF_CORRUPT;
         *word |= mask;
@@ -630,7 +631,7 @@ static uint64_t room_in(const struct hf_placer *placer)
     uint64_t room = 0;
 
     for (size_t i = 0; i < placer->open_count; i++)
-        room += hf_offer_room(&placer->open[i]);
+        room += placer->open[i].room;
     return room;
 }
 

@@ -124,7 +124,7 @@ int hf_stage_freed(hf_txn *txn, uint64_t piece, uint64_t birth, uint64_t unlink)
 
 void hf_stage_free(hf_txn *txn, uint64_t link, uint64_t size, uint64_t head)
 {
-    struct hf_file *file = txn->region->file;
+    struct hf_file_home *file = txn->region->file;
     uint64_t units = hf_link_units(link);
     int bin = hf_stage_bin(size);
 

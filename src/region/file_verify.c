@@ -21,7 +21,7 @@
 
 enum { LEAST_ROOM = 1 << 16, MOST_ROOM = 1 << 26 };
 
-int hf_verify_map(struct hf_file *file)
+int hf_verify_map(struct hf_file_home *file)
 {
     uint64_t room = MOST_ROOM;
     void *table = NULL;
@@ -42,14 +42,14 @@ int hf_verify_map(struct hf_file *file)
     return 0;
 }
 
-void hf_verify_unmap(struct hf_file *file)
+void hf_verify_unmap(struct hf_file_home *file)
 {
     if (file->verified != NULL)
         hf_os_munmap(file->verified, file->verified_room * sizeof *file->verified);
     file->verified = NULL;
 }
 
-void hf_verify_room(struct hf_file *file, uint64_t top)
+void hf_verify_room(struct hf_file_home *file, uint64_t top)
 {
     uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
 

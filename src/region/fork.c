@@ -10,7 +10,9 @@
  *      child      close the inherited one, whose locks stay with the parent; snapshots move to the twins; what other
  *                 threads were doing is not the child's: views, and a transaction under way, are gone
  *
- * A twin's pin is safe at once: the parent's own pin of the same version is there while it is made.
+ * The parent's own pin of the same version is there while a twin is made; but a scan of the slots may pass by both, by
+ * the twin before it is made and by the parent's after it has gone. So prepare counts in `moved`, and that scan begins
+ * again (recycle.c).
  *
  * Where the twins cannot be had (no descriptors, no slots), fork goes on without: the child's snapshots answer HF_LOST.
  *
@@ -28,6 +30,8 @@ static int make_twins(hf_region *region, int fd)
 {
     for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next) {
         uint32_t slot;
+        if (pin->slot == NULL)
+            continue; /* lost in an earlier fork: nothing protects that version */
         int status = hf_slots_claim(region, fd, &slot);
         if (status < 0)
             return status;
@@ -36,6 +40,8 @@ static int make_twins(hf_region *region, int fd)
         pin->twin = &region->slots[slot];
         atomic_exchange(&pin->twin->pin, HF_PIN_NARROW | pin->txid);
     }
+    if (region->pins != NULL)
+        atomic_fetch_add(&region->lock->moved, 1);
     return 0;
 }
 
@@ -47,7 +53,7 @@ static void unmark_twins(hf_region *region)
             hf_slots_own_mark(region, (uint32_t)(pin->twin - region->slots), false);
 }
 
-static int reopen(int old)
+int hf_region_reopen(int old)
 {
     char path[32];
     int fd;
@@ -74,7 +80,7 @@ static bool open_twins(hf_region *region)
         return false;
     if (region->control_fd < 0)
         return true;
-    region->twin_fd = reopen(region->control_fd);
+    region->twin_fd = hf_region_reopen(region->control_fd);
     return region->twin_fd >= 0 && make_twins(region, region->twin_fd) == 0;
 }
 
@@ -106,17 +112,18 @@ static void parent(void)
 /* Makes the region that this process inherited its own. */
 static void inherit(hf_region *region)
 {
-    bool kept = region->twin_fd >= 0;
+    bool kept = region->twin_fd >= 0, shared = region->control_fd >= 0;
 
-    if (region->file != NULL)
-        hf_file_inherit(region, region->twin_file_fd);
-    if (region->control_fd >= 0) {
-        int fd = kept ? region->twin_fd : reopen(region->control_fd);
+    if (shared) {
+        bool same = region->fd == region->control_fd;
+        int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
         hf_os_close(region->control_fd);
         region->control_fd = fd;
+        if (same)
+            region->fd = fd;
     }
-    if (region->file == NULL)
-        region->fd = region->control_fd;
+    if (region->file != NULL)
+        hf_file_inherit(region, region->twin_file_fd);
     region->twin_fd = region->twin_file_fd = -1;
     region->pid = hf_os_getpid();
     region->generation++;
@@ -126,7 +133,7 @@ static void inherit(hf_region *region)
     region->idle_count = 0;
     for (struct hf_shared_pin *pin = region->pins; pin != NULL; pin = pin->next) {
         /* Slots that nobody sees are in memory that the child has a copy of. */
-        if (region->control_fd >= 0)
+        if (shared)
             pin->slot = kept ? pin->twin : NULL;
         pin->twin = NULL;
         if (pin->slot != NULL) {
@@ -135,7 +142,7 @@ static void inherit(hf_region *region)
         }
     }
     for (hf_snapshot *snapshot = region->snapshots; snapshot != NULL; snapshot = snapshot->next)
-        if (kept || region->control_fd < 0)
+        if (snapshot->pin->slot != NULL)
             snapshot->view.generation = region->generation;
     hf_txn_forget_all(region);
 }

@@ -83,6 +83,7 @@ struct hf_savepoint {
 struct hf_scan {
     uint64_t txid;      /* the newest version when it began */
     uint64_t open;      /* no version from here on may be touched */
+    uint64_t *lists;    /* HF_SCAN_PINS for each of the next two, which change places */
     uint64_t *pins;     /* sorted, each once */
     uint64_t *previous; /* those of the scan before */
     size_t count, previous_count;
@@ -91,6 +92,7 @@ struct hf_scan {
 };
 
 enum {
+    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX,
     HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
     HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
@@ -103,7 +105,7 @@ enum {
 struct hf_txn {
     hf_region *region;
     _Atomic bool active;
-    _Atomic uint64_t owner; /* pthread_self, as a number */
+    _Atomic uint64_t owner; /* hf_thread_self */
     int doomed;             /* the status of a commit that failed: it can only be aborted */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
@@ -123,7 +125,7 @@ struct hf_txn {
 
 struct hf_region {
     const struct hf_home *home;
-    struct hf_file *file; /* NULL: shared memory */
+    struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
     uint64_t reserved; /* addresses for the file */
@@ -137,7 +139,7 @@ struct hf_region {
     struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
     const struct hf_region_trie_ops *ops;
     int fd;         /* mapped */
-    int control_fd; /* holds the locks of the slots: `fd`, or in a file the lock file's */
+    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;
@@ -287,6 +289,16 @@ bool hf_queue_push(struct hf_txn *txn, struct hf_queue *queue, const struct hf_c
 bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell);
 bool hf_scan_too_fresh(const struct hf_scan *scan, const struct hf_cell *cell);
 
+/* Nothing is known of pins. */
+static inline void hf_scan_forget(struct hf_scan *scan)
+{
+    scan->txid = 0;
+    scan->open = UINT64_MAX;
+    scan->pins = scan->lists;
+    scan->previous = scan->lists + HF_SCAN_PINS;
+    scan->count = scan->previous_count = 0;
+}
+
 /* Looks at all pins, now. */
 void hf_scan_slots(struct hf_txn *txn);
 
@@ -311,6 +323,12 @@ void hf_slots_release(hf_region *region, int fd, uint32_t slot);
 uint32_t hf_slots_adopt(hf_region *region);
 void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned);
 
+/* Pins the newest version in this slot, which is the caller's and has no pin. HF_CORRUPT, HF_LIMIT: no pin then. */
+int hf_slots_pin(hf_region *region, struct hf_slot *slot, struct hf_version *out);
+
+/* 1 and the newest version, if it is the one that this slot has pinned all along; 0; HF_CORRUPT, HF_LIMIT. */
+int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct hf_version *out);
+
 /* Locks or unlocks the byte of a slot: 0, or -errno: -EAGAIN where somebody else has it. */
 int hf_slots_lock(int fd, uint32_t slot, bool lock);
 
@@ -323,7 +341,8 @@ void hf_lock_release(hf_region *region);
 /* Does this thread hold the writer's lock through any region of this process? */
 bool hf_region_held_by_me(const hf_region *region);
 
-/* A number for this thread that no other thread of this process has while it lives. */
+/* A number for this thread that no other thread of this process ever has: pthread_self is used again, and a thread that
+ * ended in a transaction must not be taken for a new one. */
 uint64_t hf_thread_self(void);
 
 /* -- snapshot.c -- */
@@ -387,6 +406,7 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
+void hf_file_stop(hf_region *region); /* its thread */
 void hf_file_close(hf_region *region);
 
 /* Every region of this process, under the registry's lock. */
@@ -405,5 +425,8 @@ void hf_file_inherit(hf_region *region, int fd);
 /* -- fork.c -- */
 
 void hf_fork_watch(void);
+
+/* Another open file description of what is open, by way of /proc/self/fd, since its name may be gone: or -errno. */
+int hf_region_reopen(int old);
 
 #endif

@@ -8,11 +8,14 @@
  *      check the superblock; map -------------------------------------> HF_FORMAT, HF_CORRUPT, HF_LIMIT
  *      unlock
  *
- * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh. The lock is on the
- * open file description that becomes the region's own, so it ends with the process.
+ * A creator that dies half-way leaves a segment without magic; the next who may create makes it afresh.
  *
- * Concurrency: the registry has a lock of its own, the outermost. Failure: what was opened is closed again; a segment
- * that this call made is removed if it could not be finished.
+ * Two descriptions: the segment is mapped, the creators' lock is taken and other processes are given it through one; the
+ * locks of the slots are on another. A mapping holds its description, in children too, so locks on the first would not
+ * end with the process.
+ *
+ * Concurrency: the registry has a lock of its own (docs/locking.md). Failure: what was opened is closed again; a segment
+ * that this call made is removed if it could not be finished, unless somebody else has finished it meanwhile or is about to.
  */
 #include "region/impl.h"
 
@@ -64,7 +67,7 @@ int hf_region_status(int error)
 
 /* -- the creators' lock -- */
 
-enum { NAP = 1000 * 1000 };
+enum { NAP = 1000 * 1000, LATEST = 1000 * 1000 * 1000 };
 
 /* Takes the lock, or waits for who has it. */
 static int lock_creation(int fd, int64_t timeout)
@@ -82,6 +85,22 @@ static int lock_creation(int fd, int64_t timeout)
         if (result < 0)
             return hf_region_status(result);
     }
+}
+
+/* A creator has made the name and not yet taken the lock, or was killed just then: nothing is there, not even a length.
+ * Whoever only wants to attach gives it a moment. */
+static int await_creator(int fd, int64_t timeout, struct stat *found)
+{
+    int64_t most = timeout < 0 || timeout > LATEST ? LATEST : timeout;
+    int result = 0;
+
+    for (int64_t waited = 0; result == 0 && found->st_size == 0 && found->st_nlink > 0 && waited < most;
+         waited += NAP) {
+        result = hf_os_sleep(NAP);
+        if (result == 0)
+            result = hf_os_fstat(fd, found);
+    }
+    return result < 0 ? hf_region_status(result) : 0;
 }
 
 static void unlock_creation(int fd)
@@ -210,10 +229,17 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/* With a description for the locks that nothing else keeps alive. The mapping holds the one that it was made with, in
+ * children too; a process that was handed hf_region_fd has that one; and one that was open before nobody could fork any
+ * more, a child may have. Where another cannot be had, the first has to do: pins of a dead process may then outlive it. */
 void hf_region_link(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
+    if (region->file == NULL) {
+        int fd = hf_region_reopen(region->fd);
+        region->control_fd = fd >= 0 ? fd : region->fd;
+    }
     region->next = hf_region_registry;
     hf_region_registry = region;
     hf_region_registry_unlock();
@@ -223,15 +249,14 @@ void hf_region_free(hf_region *region)
 {
     hf_free(region->own);
     hf_free(region->idle);
-    hf_free(region->txn.scan.pins);
-    hf_free(region->txn.scan.previous);
+    hf_free(region->txn.scan.lists);
     pthread_mutex_destroy(&region->mutex);
     hf_free(region);
 }
 
+/* A region of this process, with nothing mapped yet. */
 int hf_region_new(int fd, const struct stat *found, hf_region **out)
 {
-    enum { PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX };
     hf_region *region = hf_alloc(sizeof *region);
 
     if (region == NULL)
@@ -240,10 +265,8 @@ int hf_region_new(int fd, const struct stat *found, hf_region **out)
     pthread_mutex_init(&region->mutex, NULL);
     region->own = hf_alloc(HF_REGION_SLOTS_MAX * sizeof(struct hf_slot *));
     region->idle = hf_alloc(HF_REGION_SLOTS_MAX * sizeof *region->idle);
-    region->txn.scan.pins = hf_alloc(PINS * sizeof(uint64_t));
-    region->txn.scan.previous = hf_alloc(PINS * sizeof(uint64_t));
-    if (region->own == NULL || region->idle == NULL || region->txn.scan.pins == NULL ||
-        region->txn.scan.previous == NULL) {
+    region->txn.scan.lists = hf_alloc((size_t)2 * HF_SCAN_PINS * sizeof(uint64_t));
+    if (region->own == NULL || region->idle == NULL || region->txn.scan.lists == NULL) {
         hf_region_free(region);
         return HF_NOMEM;
     }
@@ -255,7 +278,7 @@ int hf_region_new(int fd, const struct stat *found, hf_region **out)
     region->serial = hf_region_serial_next();
     region->ops = HF_CPU_SELECT(hf_region_trie_ops);
     region->txn.region = region;
-    region->txn.scan.open = UINT64_MAX;
+    hf_scan_forget(&region->txn.scan);
     *out = region;
     return 0;
 }
@@ -287,7 +310,6 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     if (status < 0)
         goto fail;
     region->home = &hf_home_shared;
-    region->control_fd = fd;
     region->heap_at = HF_REGION_HEAP_AT;
     region->lock = hf_region_at(region, HF_REGION_LOCK_AT);
     region->slots_at = HF_REGION_SLOTS_AT;
@@ -311,24 +333,48 @@ fail:
 
 static const hf_region_options attach = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(1000000000)};
 
-/* Makes a region of a descriptor of its own, which it takes over; on failure it is closed. *gone: the segment lost its
- * name while this waited, so it is not the one that was asked for. */
-static int open_description(int fd, const hf_region_options *options, bool named, bool *gone, hf_region **out)
+/* Removes the name of a segment that this call made and could not finish, unless somebody else has or is about to, which
+ * only the creators' lock tells. */
+static void remove_blank(int fd, const char *name, bool locked)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank = false;
+
+    if (!locked && lock_creation(fd, 0) < 0)
+        return;
+    if (read_super(fd, &super, &blank) == 0 && blank && hf_os_fstat(fd, &found) == 0 && found.st_nlink > 0)
+        hf_os_shm_unlink(name);
+    unlock_creation(fd);
+}
+
+/* Makes a region of a descriptor of its own, which it takes over; on failure it is closed. `made`: this call has made the
+ * segment of that name. *gone: the segment lost its name while this waited, so it is not the one that was asked for. */
+static int open_description(int fd, const hf_region_options *options, const char *name, bool made, bool *gone,
+                            hf_region **out)
 {
     struct stat found;
     int status = check_file(fd, &found);
+    bool locked = false;
 
+    if (status == 0 && options->mode == HF_REGION_ATTACH)
+        status = await_creator(fd, options->timeout, &found);
     if (status == 0)
         status = lock_creation(fd, options->timeout);
-    if (status == 0)
+    if (status == 0) {
+        locked = true;
         status = check_file(fd, &found);
-    *gone = status == 0 && named && found.st_nlink == 0;
+    }
+    *gone = status == 0 && name != NULL && found.st_nlink == 0;
     if (status == 0 && !*gone) {
         status = begin_region(fd, options, out);
-        unlock_creation(fd);
-        if (status == 0)
+        if (status == 0) {
+            unlock_creation(fd);
             return 0;
+        }
     }
+    if (status < 0 && made)
+        remove_blank(fd, name, locked);
     hf_os_close(fd);
     return status;
 }
@@ -340,7 +386,7 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
     if (name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL || strlen(name) >= HF_OS_NAME_SIZE)
         return HF_INVALID;
     for (;;) {
-        bool gone, made = false;
+        bool gone = false, made = false;
         int fd = -ENOENT;
 
         if (options->mode != HF_REGION_ATTACH) {
@@ -354,36 +400,36 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
             continue; /* and now it is gone again */
         if (fd < 0)
             return hf_region_status(fd);
-        int status = open_description(fd, options, true, &gone, out);
-        if (status == 0 && gone)
-            continue;
-        if (status < 0 && made && status != HF_EXISTS)
-            hf_os_shm_unlink(name);
-        return status;
+        int status = open_description(fd, options, name, made, &gone, out);
+        if (status < 0 || !gone)
+            return status;
     }
 }
 
 int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 {
-    char path[32];
-    bool gone;
-    int own;
+    bool gone = false;
 
     if (options == NULL)
         options = &attach;
-    /* A description of our own: the locks of slots are on it. */
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    HF_OS_RETRY(own, hf_os_open(path, O_RDWR, 0));
+    /* A description of our own: the creators' lock is on it. */
+    int own = hf_region_reopen(fd);
     if (own < 0)
         return hf_region_status(own);
-    return open_description(own, options, false, &gone, out);
+    return open_description(own, options, NULL, false, &gone, out);
 }
 
 int hf_region_close(hf_region *region)
 {
     hf_region **link = &hf_region_registry;
+    hf_txn *left;
     bool busy;
 
+    if (region->file != NULL)
+        hf_file_stop(region);
+    /* The transaction of a thread that has ended goes with the lock, if that can be had. */
+    if (atomic_load(&region->txn.active) && hf_txn_begin(region, 0, &left) == 0)
+        hf_txn_abort(left);
     hf_region_registry_lock();
     pthread_mutex_lock(&region->mutex);
     busy = region->snapshots != NULL || atomic_load(&region->txn.active);
@@ -403,6 +449,8 @@ int hf_region_close(hf_region *region)
     hf_pages_unmap(region);
     if (region->file != NULL)
         hf_file_close(region);
+    else if (region->control_fd >= 0 && region->control_fd != region->fd)
+        hf_os_close(region->control_fd);
     if (region->fd >= 0)
         hf_os_close(region->fd);
     hf_region_free(region);

@@ -20,6 +20,9 @@
  * the scan missed gets such a version is in slots.c.) It can only be too careful, when pins have gone since. Kept
  * snapshots count as they were published when the scan began.
  *
+ * A fork copies pins: the child's may be made in a slot that the scan has passed, and the parent's be gone when the scan
+ * comes to it. So it counts in `moved`, between the two; a scan during which that has changed begins again.
+ *
  * Invariants
  *  R1  Cells are written at the tail only, and taken at the head; a transaction that is rolled back takes its tail back.
  *      What the published record counts, from its head to its tail, is not overwritten: a block of cells that the head
@@ -40,6 +43,7 @@ enum {
     SCAN_EVERY = 40,    /* blocks from one scan to the next, more where there are many slots */
     ADOPT_EVERY = 4096, /* blocks from one search for dead readers to the next */
     OLD = 64,           /* versions after which an open pin is revoked */
+    PASSES = 8,         /* over the slots, for one scan */
 };
 
 /* -- queues -- */
@@ -182,17 +186,12 @@ static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, 
     return table == NULL ? 0 : (size_t)table->count;
 }
 
-void hf_scan_slots(struct hf_txn *txn)
+/* Looks at each slot once: how many pins it added. */
+static size_t scan_pass(hf_region *region, uint64_t published, uint64_t *pins, uint64_t *open)
 {
-    hf_region *region = txn->region;
-    struct hf_scan *scan = &txn->scan;
-    uint64_t published = txn->state.version.txid - 1;
     uint32_t slots = atomic_load(&region->lock->slots);
-    uint64_t *pins = scan->previous, open = UINT64_MAX;
-    size_t count = scan_kept(txn, published, pins, &open);
+    size_t count = 0;
 
-    scan->previous = scan->pins;
-    scan->previous_count = scan->count;
     if (slots > HF_REGION_SLOTS_MAX)
         slots = HF_REGION_SLOTS_MAX;
     for (uint32_t i = 0; i < slots; i++) {
@@ -207,10 +206,33 @@ void hf_scan_slots(struct hf_txn *txn)
                 atomic_fetch_add_explicit(&region->lock->revoked, 1, memory_order_relaxed);
             else if ((value & HF_PIN_KIND) == HF_PIN_NARROW)
                 pins[count++] = value & ~HF_PIN_KIND;
-            else if ((value & HF_PIN_KIND) == HF_PIN_OPEN && (value & ~HF_PIN_KIND) < open)
-                open = value & ~HF_PIN_KIND;
+            else if ((value & HF_PIN_KIND) == HF_PIN_OPEN && (value & ~HF_PIN_KIND) < *open)
+                *open = value & ~HF_PIN_KIND;
         }
     }
+    return count;
+}
+
+void hf_scan_slots(struct hf_txn *txn)
+{
+    struct hf_scan *scan = &txn->scan;
+    _Atomic uint32_t *moves = &txn->region->lock->moved;
+    uint64_t published = txn->state.version.txid - 1;
+    uint64_t *pins = scan->previous, open;
+    unsigned passes = 0;
+    uint32_t moved;
+    size_t count;
+
+    do {
+        moved = atomic_load(moves);
+        open = UINT64_MAX;
+        count = scan_kept(txn, published, pins, &open);
+        count += scan_pass(txn->region, published, pins + count, &open);
+    } while (atomic_load(moves) != moved && ++passes < PASSES);
+    if (passes == PASSES)
+        open = 0; /* not one fork, but fork upon fork: nothing is known */
+    scan->previous = scan->pins;
+    scan->previous_count = scan->count;
     sort(pins, count);
     scan->pins = pins;
     scan->count = without_repeats(pins, count);

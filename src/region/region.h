@@ -21,7 +21,8 @@
  * transactions and views: those answer HF_INVALID and HF_LOST, and unpinning such a view does nothing.
  *
  * Threads: all of a region's functions may be called at once, except hf_region_close. A snapshot may be read by several
- * threads, a view and a transaction may not. Nothing here may be called from a signal handler.
+ * threads, a view and a transaction may not. Nothing here may be called from a signal handler,
+ * and no thread may be cancelled while it is in here.
  */
 #ifndef HF_REGION_REGION_H
 #define HF_REGION_REGION_H
@@ -163,7 +164,8 @@ int hf_txn_clear(hf_txn *txn, unsigned tree);
 int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out);
 
 /* A savepoint is known by its level, 1 being the outermost. Rolling back to one undoes what came after it and keeps it;
- * releasing one keeps what came after it. Either ends those within it. HF_NOMEM, HF_INVALID; HF_LIMIT: 16,383 in one transaction. */
+ * releasing one keeps what came after it. Either ends those within it. HF_NOMEM, HF_INVALID; HF_LIMIT: 16,383 in one
+ * transaction, in which hf_txn_clear counts as one. */
 int hf_txn_savepoint(hf_txn *txn, unsigned *level);
 int hf_txn_rollback(hf_txn *txn, unsigned level);
 int hf_txn_release(hf_txn *txn, unsigned level);
@@ -200,7 +202,7 @@ int hf_region_stats_get(hf_region *region, hf_region_stats *out);
 /*
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
- * and where (an offset); or HF_TIMEOUT, HF_NOMEM.
+ * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
  */
 typedef struct hf_region_fault {
     const char *what;

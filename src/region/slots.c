@@ -29,6 +29,10 @@
  * REVOKED is not 0: nobody else may use the slot until its reader has seen it, or its CAS could succeed on the pin of
  * another.
  *
+ * A pin of a version is only ever put where it stays. To copy it from one slot to another and then take the first away
+ * is not safe: a scan under way may have passed the one before and come to the other after. So a snapshot pins the newest
+ * version in its own slot, by the steps above; and fork, which has to copy, says so in `moved` (recycle.c).
+ *
  * Liveness. The lock on a slot's byte belongs to an open file description: it is gone when the process is, whatever
  * becomes of its pid. Whoever gets that lock has the slot: so claiming adopts, and a slot is never tested through the
  * description that holds it, because this process skips its own (`owned`).
@@ -218,6 +222,7 @@ static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
         if (last.serial != region->serial)
             last.version.txid = NONE;
         last.serial = region->serial;
+        last.version.txid = UINT64_MAX; /* not of this region */
         last.slot = *out;
     }
     return status;
@@ -246,6 +251,53 @@ static uint64_t read_version(hf_region *region, struct hf_slot *slot, struct hf_
     }
 }
 
+/* Steps 3 to 6: narrows the open pin of this slot to the newest version, and that is it. false: it was revoked, and the
+ * slot has no pin any more. */
+static inline bool narrow(hf_region *region, struct hf_slot *slot, uint64_t open, struct hf_version *out)
+{
+    uint64_t txid = read_version(region, slot, out), expected = open;
+
+    if (__builtin_expect(atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | (txid & HF_TXID_MAX)),
+                         1))
+        return true;
+    atomic_store(&slot->pin, 0);
+    atomic_fetch_add_explicit(&slot->retries, 1, memory_order_relaxed);
+    return false;
+}
+
+static inline uint64_t open_pin(hf_region *region)
+{
+    return HF_PIN_OPEN | (atomic_load(&region->lock->published) & HF_TXID_MAX);
+}
+
+/* Whether this process can read the version that it has pinned. */
+static inline int is_readable(hf_region *region, const struct hf_version *version)
+{
+    return version->txid > HF_TXID_MAX ? HF_CORRUPT : hf_pages_seen(region, version->top);
+}
+
+int hf_slots_pin(hf_region *region, struct hf_slot *slot, struct hf_version *out)
+{
+    uint64_t open;
+
+    do {
+        open = open_pin(region);
+        atomic_exchange(&slot->pin, open);
+    } while (!narrow(region, slot, open, out));
+    int status = is_readable(region, out);
+    if (status < 0)
+        atomic_store(&slot->pin, 0);
+    return status;
+}
+
+int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct hf_version *out)
+{
+    if (read_version(region, slot, out) != txid)
+        return 0;
+    int status = is_readable(region, out);
+    return status < 0 ? status : 1;
+}
+
 /* A pin where nothing was published since this thread's last one: NARROW at once. False: it was, or the slot is in use. */
 static inline bool pin_again(hf_region *region, hf_view *out)
 {
@@ -272,7 +324,7 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
     struct hf_slot *slot;
 
     for (;;) {
-        uint64_t idle = 0, open = HF_PIN_OPEN | (atomic_load(&region->lock->published) & HF_TXID_MAX);
+        uint64_t idle = 0, open = open_pin(region);
         slot = last.slot;
         if (__builtin_expect(last.serial != region->serial, 0) ||
             __builtin_expect(!atomic_compare_exchange_strong(&slot->pin, &idle, open), 0)) {
@@ -280,14 +332,10 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
             if (status < 0)
                 return status;
         }
-        uint64_t txid = read_version(region, slot, &out->version), expected = open;
-        if (__builtin_expect(
-                atomic_compare_exchange_strong(&slot->pin, &expected, HF_PIN_NARROW | (txid & HF_TXID_MAX)), 1))
+        if (narrow(region, slot, open, &out->version))
             break;
-        atomic_store(&slot->pin, 0);
-        atomic_fetch_add_explicit(&slot->retries, 1, memory_order_relaxed);
     }
-    int status = out->version.txid > HF_TXID_MAX ? HF_CORRUPT : hf_pages_seen(region, out->version.top);
+    int status = is_readable(region, &out->version);
     if (__builtin_expect(status < 0, 0)) {
         atomic_store_explicit(&slot->pin, 0, memory_order_release);
         return status;

@@ -5,8 +5,9 @@
  *                     \  |  /        |
  *      pins            [t 70]      [t 74] ...      a slot each: one for every version that is held
  *
- * A snapshot pins the newest version like any view, and then moves the pin to a slot that is kept for snapshots, so
- * that the slots of views stay few and free. While it moves, both are pinned.
+ * A snapshot pins the newest version like any view (slots.c), in a slot that is kept for snapshots, so that the slots of
+ * views stay few and free. Where this process has a pin of that version already, the snapshot shares it: that one was
+ * there first, so no scan has missed it, and the new one goes again.
  *
  * A kept snapshot is an entry of a table that the commit record refers to, with a version's txid and roots. It pins that
  * version by being there (recycle.c). A reader of one pins the version that has the table, then the kept version itself,
@@ -34,32 +35,34 @@ static int idle_slot(hf_region *region, struct hf_slot **out)
     return 0;
 }
 
-/* The pin of this version, counted once more; a new one if there is none. With the mutex, and while the version is
- * protected by something else. */
-static int share_pin(hf_region *region, uint64_t txid, struct hf_shared_pin **out)
+static void idle_again(hf_region *region, struct hf_slot *slot)
 {
-    struct hf_shared_pin *pin;
+    atomic_store(&slot->pin, 0);
+    region->idle[region->idle_count++] = (uint32_t)(slot - region->slots);
+}
+
+/* Makes a pin of this version in `slot` the snapshots' own; or, where there is one already, counts that once more. The
+ * slot is the pin's then, or idle. With the mutex. */
+static int share_pin(hf_region *region, uint64_t txid, struct hf_slot *slot, struct hf_shared_pin **out)
+{
+    struct hf_shared_pin *pin, *next, *previous = NULL;
 
     /* The newest are first, and the newest is what is asked for. */
     for (pin = region->pins; pin != NULL && pin->txid > txid; pin = pin->next)
         ;
     if (pin != NULL && pin->txid == txid && pin->slot != NULL) {
+        idle_again(region, slot);
         pin->count++;
         *out = pin;
         return 0;
     }
     pin = hf_alloc(sizeof *pin);
-    if (pin == NULL)
+    if (pin == NULL) {
+        idle_again(region, slot);
         return HF_NOMEM;
-    *pin = (struct hf_shared_pin){.txid = txid, .count = 1};
-    int status = idle_slot(region, &pin->slot);
-    if (status < 0) {
-        hf_free(pin);
-        return status;
     }
-    atomic_exchange(&pin->slot->pin, HF_PIN_NARROW | txid);
-    struct hf_shared_pin *next = region->pins, *previous = NULL;
-    for (; next != NULL && next->txid > txid; next = next->next)
+    *pin = (struct hf_shared_pin){.slot = slot, .txid = txid, .count = 1};
+    for (next = region->pins; next != NULL && next->txid > txid; next = next->next)
         previous = next;
     pin->next = next;
     pin->previous = previous;
@@ -70,6 +73,44 @@ static int share_pin(hf_region *region, uint64_t txid, struct hf_shared_pin **ou
     return 0;
 }
 
+/* A pin of the newest version. With the mutex. */
+static int pin_newest(hf_region *region, struct hf_version *version, struct hf_shared_pin **out)
+{
+    struct hf_shared_pin *first = region->pins;
+    struct hf_slot *slot;
+    int status = 0;
+
+    if (first != NULL && first->slot != NULL)
+        status = hf_slots_same(region, first->slot, first->txid, version);
+    if (status > 0) {
+        first->count++;
+        *out = first;
+        return 0;
+    }
+    if (status == 0)
+        status = idle_slot(region, &slot);
+    if (status < 0)
+        return status;
+    status = hf_slots_pin(region, slot, version);
+    if (status < 0) {
+        idle_again(region, slot);
+        return status;
+    }
+    return share_pin(region, version->txid, slot, out);
+}
+
+/* A pin of an older version, which something else protects. With the mutex. */
+static int pin_older(hf_region *region, uint64_t txid, struct hf_shared_pin **out)
+{
+    struct hf_slot *slot;
+    int status = idle_slot(region, &slot);
+
+    if (status < 0)
+        return status;
+    atomic_exchange(&slot->pin, HF_PIN_NARROW | txid);
+    return share_pin(region, txid, slot, out);
+}
+
 static void unshare_pin(hf_region *region, struct hf_shared_pin *pin)
 {
     if (--pin->count > 0)
@@ -77,10 +118,8 @@ static void unshare_pin(hf_region *region, struct hf_shared_pin *pin)
     *(pin->previous != NULL ? &pin->previous->next : &region->pins) = pin->next;
     if (pin->next != NULL)
         pin->next->previous = pin->previous;
-    if (pin->slot != NULL) {
-        atomic_store(&pin->slot->pin, 0);
-        region->idle[region->idle_count++] = (uint32_t)(pin->slot - region->slots);
-    }
+    if (pin->slot != NULL)
+        idle_again(region, pin->slot);
     hf_free(pin);
 }
 
@@ -93,25 +132,34 @@ static void link_snapshot(hf_region *region, hf_snapshot *snapshot)
     region->snapshots = snapshot;
 }
 
-int hf_snapshot_begin(hf_region *region, hf_snapshot **out)
+/* Sees to it that snapshots cannot take the last slot from this process's views. */
+static int views_slot(hf_region *region)
 {
     hf_view view;
+
+    if (__builtin_expect(atomic_load_explicit(&region->own_count, memory_order_relaxed) > 0, 1))
+        return 0;
+    int status = hf_view_pin(region, &view);
+    if (status == 0)
+        hf_view_unpin(&view);
+    return status;
+}
+
+int hf_snapshot_begin(hf_region *region, hf_snapshot **out)
+{
     hf_snapshot *snapshot = hf_alloc(sizeof *snapshot);
 
     if (snapshot == NULL)
         return HF_NOMEM;
-    int status = hf_view_pin(region, &view);
+    int status = views_slot(region);
     if (status < 0)
         goto fail;
+    snapshot->view = (hf_view){.region = region, .generation = region->generation};
     pthread_mutex_lock(&region->mutex);
-    status = share_pin(region, view.version.txid, &snapshot->pin);
-    if (status == 0) {
-        snapshot->view = view;
-        snapshot->view.slot = NULL;
+    status = pin_newest(region, &snapshot->view.version, &snapshot->pin);
+    if (status == 0)
         link_snapshot(region, snapshot);
-    }
     pthread_mutex_unlock(&region->mutex);
-    hf_view_unpin(&view);
     if (status < 0)
         goto fail;
     *out = snapshot;
@@ -198,7 +246,7 @@ int hf_snapshot_begin_kept(hf_region *region, const char *name, hf_snapshot **ou
     snapshot->view.version.kept = 0;
     memcpy(snapshot->view.version.trees, kept.trees, sizeof kept.trees);
     pthread_mutex_lock(&region->mutex);
-    status = share_pin(region, kept.txid, &snapshot->pin);
+    status = pin_older(region, kept.txid, &snapshot->pin);
     if (status == 0)
         link_snapshot(region, snapshot);
     pthread_mutex_unlock(&region->mutex);

@@ -25,7 +25,8 @@
 
 static bool is_mine(const hf_txn *txn)
 {
-    return atomic_load_explicit(&txn->active, memory_order_relaxed) &&
+    /* Acquired, so that the owner is the one who said so, not the one before. */
+    return atomic_load_explicit(&txn->active, memory_order_acquire) &&
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 
@@ -160,12 +161,15 @@ void hf_txn_forget_all(hf_region *region)
 {
     hf_txn *txn = &region->txn;
 
+    /* Another thread may have been in the middle of anything. Its savepoints are left: some memory is lost, but none is
+     * freed that was half unlinked. */
+    if (atomic_load(&txn->owner) != hf_thread_self()) {
+        txn->savepoint = NULL;
+        txn->level = 0;
+    }
     forget(txn);
     txn->loaded = 0;
-    /* The scan may have been under way in another thread. */
-    txn->scan.txid = 0;
-    txn->scan.count = txn->scan.previous_count = 0;
-    txn->scan.open = UINT64_MAX;
+    hf_scan_forget(&txn->scan);
 }
 
 /* -- changes -- */
@@ -214,18 +218,16 @@ int hf_txn_clear(hf_txn *txn, unsigned tree)
 {
     if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
-    const struct hf_home *home = txn->region->home;
-    struct hf_stage_mark mark;
-    int status = home->settle(txn);
+    /* The queues of large blocks are in a table that is changed in place: what a savepoint does not, a copy of the state
+     * would lose. */
+    unsigned level;
+    int status = hf_txn_savepoint(txn, &level);
     if (status < 0)
         return status;
-    struct hf_state before = txn->state;
-    home->mark(txn, &mark);
     status = txn->region->ops->clear(txn, tree);
-    if (status < 0) {
-        txn->state = before;
-        home->rollback(txn, &mark);
-    }
+    if (status < 0)
+        hf_txn_rollback(txn, level);
+    hf_txn_release(txn, level);
     return status;
 }
 

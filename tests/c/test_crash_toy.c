@@ -9,6 +9,9 @@
 #include "kill.h"
 #include "power.h"
 #include "toy.h"
+#include "weave.h"
+
+#include <sys/mman.h>
 
 /* A fork of a process with a sanitizer's shadow takes some ten milliseconds. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -231,7 +234,7 @@ static void crashing_session(struct hf_lab_run *run)
 
 static void a_store_that_crashes_on_damage_is_found(void **state)
 {
-    static const struct hf_subject crashing = {"crashing", crashing_session};
+    static const struct hf_subject crashing = {.name = "crashing", .session = crashing_session};
     const struct hf_damage_options options = HF_DAMAGE_DEFAULTS;
     struct hf_report report = report_of("damage", "crashing", 5, false);
 
@@ -252,7 +255,8 @@ static void silent_session(struct hf_lab_run *run)
 
 static void stores_that_do_not_open_or_say_nothing_are_found(void **state)
 {
-    static const struct hf_subject refusing = {"refusing", refusing_session}, silent = {"silent", silent_session};
+    static const struct hf_subject refusing = {.name = "refusing", .session = refusing_session},
+                                   silent = {.name = "silent", .session = silent_session};
 
     kills(&refusing, 3, true);
     kills(&silent, 3, true);
@@ -270,7 +274,7 @@ static void forgetful_session(struct hf_lab_run *run)
 
 static void a_store_that_writes_nothing_is_found(void **state)
 {
-    static const struct hf_subject forgetful = {"forgetful", forgetful_session};
+    static const struct hf_subject forgetful = {.name = "forgetful", .session = forgetful_session};
 
     power(&forgetful, 50, true);
     kills(&forgetful, 5, true);
@@ -290,7 +294,7 @@ static void endless_session(struct hf_lab_run *run)
 
 static void a_section_that_does_not_end_is_found(void **state)
 {
-    static const struct hf_subject endless = {"endless", endless_session};
+    static const struct hf_subject endless = {.name = "endless", .session = endless_session};
     struct hf_kill_options options = HF_KILL_DEFAULTS;
     struct hf_report report = report_of("steps", "endless", 0, true);
 
@@ -298,6 +302,81 @@ static void a_section_that_does_not_end_is_found(void **state)
     options.stride = 20;
     hf_steps_run(&endless, &options, &report);
     expect_found(&report, true);
+}
+
+/* -- one process stopped, while another goes on -- */
+
+/* Two words that are to be equal for whoever looks. */
+static struct pair {
+    _Atomic uint64_t first, second;
+    _Atomic uint64_t looked;
+} * pair;
+
+static void pair_create(const char *folder)
+{
+    atomic_store(&pair->first, 0);
+    atomic_store(&pair->second, 0);
+}
+
+static void pair_changes(struct hf_lab_run *run)
+{
+    hf_run_enter(run);
+    atomic_fetch_add(&pair->first, 1);
+    atomic_fetch_add(&pair->second, 1);
+    hf_run_leave(run);
+}
+
+static void pair_is_looked_at(struct hf_lab_run *run, unsigned phase)
+{
+    atomic_fetch_add(&pair->looked, 1);
+    if (atomic_load(&pair->first) != atomic_load(&pair->second))
+        hf_run_violation(run, "the two differ in phase %u", phase);
+}
+
+/* A reader that takes the two one after the other, while they change. */
+static void pair_is_read(struct hf_lab_run *run)
+{
+    hf_run_enter(run);
+    const uint64_t first = atomic_load(&pair->first), second = atomic_load(&pair->second);
+    hf_run_leave(run);
+    if (first != second)
+        hf_run_violation(run, "a reader has one of each");
+}
+
+static void pair_moves_on(struct hf_lab_run *run, unsigned phase)
+{
+    atomic_fetch_add(&pair->first, phase == 0);
+    atomic_fetch_add(&pair->second, phase == 0);
+}
+
+static void pair_is_done_at_once(struct hf_lab_run *run)
+{
+    hf_run_enter(run);
+    atomic_fetch_add(&pair->first, 0);
+    hf_run_leave(run);
+}
+
+static void weave(const struct hf_weave_subject *subject, bool found)
+{
+    const struct hf_kill_options options = HF_KILL_DEFAULTS;
+    struct hf_report report = report_of("weave", subject->name, 0, found);
+
+    hf_weave_run(subject, &options, &report);
+    expect_found(&report, found);
+}
+
+static void what_a_stopped_process_shows_and_sees_is_found(void **state)
+{
+    static const struct hf_weave_subject writer = {"writer", pair_create, pair_changes, pair_is_looked_at},
+                                         reader = {"reader", pair_create, pair_is_read, pair_moves_on},
+                                         right = {"right", pair_create, pair_is_done_at_once, pair_is_looked_at};
+
+    pair = mmap(NULL, sizeof(*pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(pair != MAP_FAILED);
+    weave(&writer, true);
+    weave(&reader, true);
+    weave(&right, false);
+    munmap(pair, sizeof(*pair));
 }
 
 static void a_report_says_how_it_went(void **state)
@@ -346,6 +425,7 @@ int main(void)
         cmocka_unit_test(stores_that_do_not_open_or_say_nothing_are_found),
         cmocka_unit_test(a_store_that_writes_nothing_is_found),
         cmocka_unit_test(a_section_that_does_not_end_is_found),
+        cmocka_unit_test(what_a_stopped_process_shows_and_sees_is_found),
         cmocka_unit_test(a_report_says_how_it_went),
     };
 

@@ -3,6 +3,8 @@
  */
 #include "test_region_control.h"
 
+#include "base/hash.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -196,6 +198,21 @@ static void a_lock_file_of_another_byte_order(void **state)
     expect_next(HF_CONTROL_FRESH);
 }
 
+/* Nobody makes such a page, but who does shall get nothing by it. */
+static void a_mark_that_is_none(void **state)
+{
+    static const uint64_t marks[] = {HF_CONTROL_LOCK_PRESENCES, UINT64_C(1) << 63, UINT64_MAX};
+    for (size_t i = 0; i < LENGTH(marks); i++) {
+        open_ready(&a, HF_CONTROL_FRESH);
+        struct hf_control_page *page = (struct hf_control_page *)(void *)a.control.base;
+        page->mark = marks[i];
+        page->checksum = hf_checksum64(page, offsetof(struct hf_control_page, checksum), HF_CONTROL_MAGIC);
+        assert_int_equal(try_open(&b), HF_BUSY);
+        close_opener(&a);
+        expect_next(HF_CONTROL_FRESH);
+    }
+}
+
 /* -- whatever is done to the lock file, there are never two -- */
 
 static void deleted_while_it_is_used(void **state)
@@ -373,6 +390,18 @@ static void by_way_of_links(void **state)
         assert_int_equal(b.control.state, HF_CONTROL_JOINED);
         abandon(&b);
     }
+    /* A link's own name may be as long as names can be: nothing is put behind it. */
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = open(file, O_RDWR | O_CLOEXEC);
+    char longest[64 + 256];
+    snprintf(longest, sizeof longest, "%s/", folder);
+    size_t length = strlen(longest);
+    memset(longest + length, 'l', 255);
+    longest[length + 255] = '\0';
+    ok(symlinkat("file", dir, longest + length));
+    ok(hf_control_open(fd, longest, SIZE, false, 0, &b.control));
+    hf_control_abandon(fd, &b.control);
+    close(dir);
+    close(fd);
     close_opener(&a);
 }
 
@@ -423,7 +452,7 @@ static void paths_that_do_not_lead_to_it(void **state)
     expect_path(fd, name, HF_INVALID);
     name[strlen(folder) + 1 + 250] = '\0';
     ok(link(file, name));
-    expect_path(fd, name, 0);
+    ok(hf_control_open(fd, name, SIZE, false, 0, &a.control));
     abandon(&(opener){fd, a.control});
     expect_next(HF_CONTROL_FRESH);
 }
@@ -457,9 +486,9 @@ static void openers_wait_for_each_other(void **state)
     open_as(&a, HF_CONTROL_FRESH);
     assert_int_equal(try_open(&b), HF_TIMEOUT);
     assert_int_equal(try_read(&b), HF_TIMEOUT);
-    int64_t start = monotonic();
-    assert_int_equal(try_path(&b, file, O_RDWR, false, 20 * 1000 * 1000), HF_TIMEOUT);
-    assert_true(monotonic() - start >= 20 * 1000 * 1000);
+    int64_t limit = 20000000, start = monotonic();
+    assert_int_equal(try_path(&b, file, O_RDWR, false, limit), HF_TIMEOUT);
+    assert_true(monotonic() - start >= limit);
     ok(pthread_create(&thread, NULL, ready_later, &a));
     ok(try_path(&b, file, O_RDWR, false, -1));
     ok(pthread_join(thread, &done));
@@ -536,10 +565,15 @@ static void a_reader_uses_what_is_there(void **state)
     open_ready(&a, HF_CONTROL_JOINED);
     close_opener(&a);
     close_opener(&b);
+    /* It is not known to be of this boot: the reader is not among those who use it. */
     use_boot(NULL, ENOENT);
     ok(try_read(&b));
     assert_null(b.control.base);
-    abandon(&b);
+    ok(hf_control_ready(b.fd, &b.control));
+    open_ready(&a, HF_CONTROL_FRESH);
+    assert_int_equal(hf_control_readers(a.fd), 1);
+    close_opener(&a);
+    close_opener(&b);
 }
 
 static void a_reader_that_does_not_believe(void **state)
@@ -719,6 +753,30 @@ static void a_second_description(void **state)
     close_opener(&a);
 }
 
+/* A mapping, which a child of a fork has too, does not keep the locks of slots. */
+static void locks_of_slots_end_with_their_descriptor(void **state)
+{
+    struct flock slot = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_SLOTS, .l_len = 1};
+    for (int turn = 0; turn < 3; turn++) {
+        bool read_only = turn == 2;
+        if (turn > 0)
+            open_ready(&b, HF_CONTROL_TRUSTED);
+        ok(try_path(&a, file, O_RDWR, read_only, 0));
+        ok(hf_control_ready(a.fd, &a.control));
+        ok(fcntl(a.control.fd, F_OFD_SETLK, &slot));
+        int fd = open(lock_file, O_RDWR | O_CLOEXEC);
+        assert_int_equal(fcntl(fd, F_OFD_SETLK, &slot), -1);
+        close(a.control.fd);
+        a.control.fd = -1;
+        assert_int_equal(*word(&a), 0);
+        ok(fcntl(fd, F_OFD_SETLK, &slot));
+        close(fd);
+        close_opener(&a);
+        if (turn > 0)
+            close_opener(&b);
+    }
+}
+
 /* -- file systems -- */
 
 static long system_type;
@@ -815,6 +873,7 @@ int main(void)
         TEST(without_a_boot_id_only_the_living_are_trusted),
         TEST(a_damaged_lock_file),
         TEST(a_lock_file_of_another_byte_order),
+        TEST(a_mark_that_is_none),
         TEST(deleted_while_it_is_used),
         TEST(replaced_while_it_is_used),
         TEST(an_older_one_put_back_while_it_is_used),
@@ -838,6 +897,7 @@ int main(void)
         TEST(alone_or_not),
         TEST(the_last_writer_leaves),
         TEST(a_second_description),
+        TEST(locks_of_slots_end_with_their_descriptor),
         TEST(network_file_systems_are_refused),
         TEST(on_a_full_tmpfs),
         TEST(without_fallocate),

@@ -1,6 +1,6 @@
 /*
- * test_region_control.h: a folder with a FILE, and openers of its lock file. Two in one process are as strange to each
- * other as two processes, since all locks belong to open file descriptions.
+ * test_region_control.h: a folder with a FILE, and openers of its lock file. Two in one process are as strange to
+ * each other as two processes, since all locks belong to open file descriptions.
  */
 #ifndef HF_TEST_REGION_CONTROL_H
 #define HF_TEST_REGION_CONTROL_H
@@ -50,7 +50,7 @@ static inline void write_file(const char *path, const void *bytes, size_t size, 
 
 static inline int a_folder(void **state)
 {
-    strcpy(folder, "/tmp/hf-control-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/hf-control-XXXXXX");
     if (mkdtemp(folder) == NULL)
         return -1;
     snprintf(file, sizeof file, "%s/file", folder);

@@ -344,16 +344,22 @@ static void in_a_child(void (*run)(void))
         }                                                                   \
     } while (0)
 
-static void on_a_small_tmpfs_child(void)
+/* A tmpfs of its own, in a mount namespace that ends with this process. Where that is not allowed, the test is skipped. */
+static void small_tmpfs(char *path, const char *size)
 {
-    char path[] = "/tmp/hf-tmpfs-XXXXXX", file[64];
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         _exit(77);
     must(mkdtemp(path) != NULL);
-    if (mount("tmpfs", path, "tmpfs", 0, "size=6m") < 0) {
+    if (mount("tmpfs", path, "tmpfs", 0, size) < 0) {
         rmdir(path);
         _exit(77);
     }
+}
+
+static void on_a_small_tmpfs_child(void)
+{
+    char path[] = "/tmp/hf-tmpfs-XXXXXX", file[64];
+    small_tmpfs(path, "size=6m");
     snprintf(file, sizeof file, "%s/region", path);
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = SPACE};
@@ -398,13 +404,89 @@ static void on_a_small_tmpfs(void **state)
     in_a_child(on_a_small_tmpfs_child);
 }
 
+/* As many pins as there is space for slots of; then all of them end. */
+static void pin_all(hf_region *full)
+{
+    enum { PINS = 400 };
+    static hf_view views[PINS];
+    int count = 0, status = 0;
+    while (count < PINS && (status = hf_view_pin(full, &views[count])) == 0)
+        count++;
+    must(status == 0 || status == HF_NOSPACE);
+    must(count >= 64 - 1);
+    while (count > 0)
+        hf_view_unpin(&views[--count]);
+}
+
+/* Puts until there is no more space, removes some of it, and looks whether all is as it should be. */
+static void fill_and_empty(hf_region *full, size_t size)
+{
+    static const unsigned char filler[40000];
+    uint64_t number = 0;
+    int status = 0;
+    hf_txn *txn;
+    while (status >= 0) {
+        must(hf_txn_begin(full, 0, &txn) == 0);
+        for (int i = 0; status >= 0 && i < 5; i++, number++) {
+            hf_key key = {number * UINT64_C(0x9e3779b97f4a7c15), &number, sizeof number};
+            status = hf_txn_put(txn, 0, &key, filler, size);
+        }
+        if (status >= 0)
+            status = hf_txn_commit(txn);
+    }
+    must(status == HF_NOSPACE && hf_txn_abort(txn) == 0);
+    pin_all(full);
+    must(hf_region_check(full, 0, NULL) == 0);
+    for (uint64_t i = 0; i < 5 && number > 10; i++) {
+        hf_key key = {i * UINT64_C(0x9e3779b97f4a7c15), &i, sizeof i};
+        must(hf_txn_begin(full, 0, &txn) == 0);
+        must(hf_txn_remove(txn, 0, &key) == 1);
+        must(hf_txn_commit(txn) == 0);
+    }
+    must(hf_region_check(full, 0, NULL) == 0);
+}
+
+/* The space ends in the middle of whatever it is that is wanted. */
+static void on_a_tmpfs_of_any_size_child(void)
+{
+    char path[] = "/tmp/hf-tmpfs-XXXXXX", file[64], room[32];
+    hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = SPACE};
+    unsigned made = 0, refused = 0;
+    small_tmpfs(path, "size=64k");
+    snprintf(file, sizeof file, "%s/region", path);
+    for (unsigned pages = 2; pages < 600; pages += pages < 100 ? 1 : 37) {
+        hf_region *full;
+        snprintf(room, sizeof room, "size=%uk", pages * 4);
+        must(mount("tmpfs", path, "tmpfs", MS_REMOUNT, room) == 0);
+        int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        must(fd >= 0);
+        int status = hf_region_open_fd(fd, &options, &full);
+        must(status == 0 || status == HF_NOSPACE);
+        made += status == 0;
+        refused += status < 0;
+        if (status == 0) {
+            fill_and_empty(full, pages % 2 == 0 ? 300 : 40000);
+            must(hf_region_close(full) == 0);
+        }
+        close(fd);
+        must(unlink(file) == 0);
+    }
+    must(made > 20 && refused > 20);
+    umount2(path, MNT_DETACH);
+    rmdir(path);
+}
+
+static void on_a_tmpfs_of_any_size(void **state)
+{
+    in_a_child(on_a_tmpfs_of_any_size_child);
+}
+
 static void with_a_limit_of_file_size_child(void)
 {
     struct rlimit limit = {4 << 20, 4 << 20};
     char name[64];
     hf_region *full;
     hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = SPACE};
-    signal(SIGXFSZ, SIG_IGN);
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     region_name(name);
     must(hf_region_open(name, &options, &full) == 0 && hf_region_unlink(name) == 0);
@@ -456,6 +538,7 @@ int main(void)
         cmocka_unit_test(too_little_address_space_is_a_limit),
         cmocka_unit_test(a_region_that_outgrew_a_mapping_is_a_limit),
         cmocka_unit_test(on_a_small_tmpfs),
+        cmocka_unit_test(on_a_tmpfs_of_any_size),
         cmocka_unit_test(with_a_limit_of_file_size),
         cmocka_unit_test(with_a_limit_of_address_space),
     };

@@ -392,12 +392,50 @@ static void a_dead_parents_pins_are_not_its_childs(void **state)
     accounts_end(region);
 }
 
+/* Children that read what their parent has pinned, while it lets go of that, forks again, and a writer writes. */
+static void forks_beside_a_writer(void **state)
+{
+#ifdef __SANITIZE_THREAD__
+    skip(); /* it believes that the child has its parent's locks */
+#endif
+    enum { AT_ONCE = 4 };
+    int forks = getenv("TORTURE") != NULL ? 100000 : 300;
+    hf_region *region = accounts_new();
+    pid_t children[AT_ONCE] = {0}, writer = spawn(region, 0, 2);
+    int status;
+    for (int i = 0; i < forks + AT_ONCE; i++) {
+        pid_t *child = &children[i % AT_ONCE];
+        if (*child != 0) {
+            assert_int_equal(waitpid(*child, &status, 0), *child);
+            assert_int_equal(status, 0);
+        }
+        *child = 0;
+        if (i >= forks)
+            continue;
+        hf_snapshot *snapshot;
+        ok(hf_snapshot_begin(region, &snapshot));
+        *child = fork();
+        if (*child == 0) {
+            bool right = true;
+            for (int look = 0; look < 20; look++)
+                right = right && sum_is_right(hf_snapshot_view(snapshot));
+            _exit(right ? 0 : 1);
+        }
+        hf_snapshot_end(snapshot);
+    }
+    kill(writer, SIGKILL);
+    assert_int_equal(waitpid(writer, NULL, 0), writer);
+    assert_int_equal(atomic_load(&board->wrong), 0);
+    accounts_end(region);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_next_writer_takes_over),
         cmocka_unit_test(a_child_keeps_its_parents_snapshots),
         cmocka_unit_test(a_dead_parents_pins_are_not_its_childs),
+        cmocka_unit_test(forks_beside_a_writer),
         cmocka_unit_test(kills_of_writers_and_readers_do_no_harm),
     };
     return cmocka_run_group_tests_name("region/process", tests, NULL, NULL);

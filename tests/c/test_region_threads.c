@@ -6,6 +6,13 @@
 
 #include <pthread.h>
 
+/* To ThreadSanitizer a mutex is an address: through a second mapping of it, the first is locked for ever. */
+#if defined(__SANITIZE_THREAD__)
+enum { ONE_MAPPING = 1 };
+#else
+enum { ONE_MAPPING = 0 };
+#endif
+
 enum { NUMBERS = 40, WRITERS = 2, READERS = 3, HOLDERS = 2, THREADS = WRITERS + READERS + HOLDERS };
 
 static hf_region *region;
@@ -170,6 +177,17 @@ static void *end_in_the_middle(void *unused)
     return NULL;
 }
 
+/* By turns through one mapping and the other; but ThreadSanitizer knows a mutex by its address, and would take the one
+ * that the dead thread held for held. */
+static hf_region *next_writer(hf_region *again, int turn)
+{
+#ifdef __SANITIZE_THREAD__
+    return region;
+#else
+    return turn % 2 == 0 ? region : again;
+#endif
+}
+
 /* A thread that ends without ending its transaction is a dead writer, though its process lives. */
 static void a_transaction_ends_with_its_thread(void **state)
 {
@@ -177,11 +195,11 @@ static void a_transaction_ends_with_its_thread(void **state)
     hf_txn *txn;
     uint64_t bytes;
     region = region_new(64 << 20);
-    hf_region *again = region_again(region);
+    hf_region *again = ONE_MAPPING ? region : region_again(region);
     for (int turn = 0; turn < 4; turn++) {
         ok(pthread_create(&thread, NULL, end_in_the_middle, NULL));
         ok(pthread_join(thread, NULL));
-        ok(hf_txn_begin(turn % 2 == 0 ? region : again, -1, &txn));
+        ok(hf_txn_begin(next_writer(again, turn), -1, &txn));
         unsigned level;
         assert_int_equal(hf_txn_rollback(txn, 1), HF_INVALID);
         ok(hf_txn_savepoint(txn, &level));
@@ -198,7 +216,8 @@ static void a_transaction_ends_with_its_thread(void **state)
     assert_int_equal(stats.owner_died, 4);
     assert_int_equal(stats.counts[0], NUMBERS);
     assert_int_equal(atomic_load(&wrong), 0);
-    ok(hf_region_close(again));
+    if (again != region)
+        ok(hf_region_close(again));
     ok(hf_region_close(region));
 }
 

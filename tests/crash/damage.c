@@ -251,7 +251,7 @@ static bool was_committed(const struct damage *damage, uint64_t digest)
 }
 
 /* In a process of its own: what the store makes of the folder. Its wait status. */
-static int look(struct damage *damage)
+static int look(struct damage *damage, uint64_t seed)
 {
     int status;
     pid_t child;
@@ -261,7 +261,7 @@ static int look(struct damage *damage)
     HF_LAB_REQUIRE(child >= 0);
     if (child == 0) {
         static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
-        struct hf_lab_run run = {.folder = damage->folder, .damaged = true};
+        struct hf_lab_run run = {.folder = damage->folder, .seed = seed, .damaged = true};
 
         for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
             signal(fatal[i], SIG_DFL);
@@ -307,11 +307,28 @@ static void judge(struct damage *damage, int status, bool changed)
     }
 }
 
+static bool is_named(const char *path, const char *name)
+{
+    return name != NULL && strcmp(strrchr(path, '/') + 1, name) == 0;
+}
+
+static size_t victim_of(const struct damage *damage, struct hf_random *random)
+{
+    const char *only = damage->subject->damaged;
+    size_t victim = (size_t)hf_random_below(random, damage->now.count);
+
+    for (size_t i = 0; only != NULL && i < damage->now.count; i++)
+        if (is_named(damage->now.path[i], only))
+            victim = i;
+    return victim;
+}
+
 /* With `harm` one file damaged; without, none: a store that refuses what is whole is no better. */
 static void try_one(struct damage *damage, struct hf_random *random, uint64_t number, bool harm)
 {
-    const size_t victim = (size_t)hf_random_below(random, damage->now.count);
+    const size_t victim = victim_of(damage, random);
     const struct hf_bytes *now = &damage->now.bytes[victim];
+    const bool take_away = hf_random_chance(random, 1, 2);
     struct hf_bytes damaged = {0};
     char what[256] = "nothing";
     bool changed = false;
@@ -325,8 +342,11 @@ static void try_one(struct damage *damage, struct hf_random *random, uint64_t nu
     hf_report_where(damage->report, "file %llu, %s: %s", (unsigned long long)number,
                     strrchr(damage->now.path[victim], '/') + 1, what);
     for (size_t i = 0; i < damage->now.count; i++)
-        file_write(damage->now.path[i], i == victim && changed ? &damaged : &damage->now.bytes[i]);
-    judge(damage, look(damage), changed);
+        if (take_away && is_named(damage->now.path[i], damage->subject->without))
+            unlink(damage->now.path[i]);
+        else
+            file_write(damage->now.path[i], i == victim && changed ? &damaged : &damage->now.bytes[i]);
+    judge(damage, look(damage, hf_random_next(random)), changed);
     free(damaged.at);
 }
 

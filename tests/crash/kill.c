@@ -197,6 +197,7 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
     enum hf_trace_end end = HF_TRACE_STOPPED;
     unsigned left = 0; /* so often in a row */
 
+    hf_trace_together(true);
     for (uint64_t n = 1; end == HF_TRACE_STOPPED && hf_report_more(report);) {
         struct hf_lab_run first = {.folder = cycle.folder, .seed = options->seed, .steps = 3};
 
@@ -216,6 +217,7 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
         }
         cycle_end(&cycle);
     }
+    hf_trace_together(false);
     if (end == HF_TRACE_REFUSED)
         report->skipped = "ptrace is not permitted here, or cannot single-step";
     hf_shared_marks_free(cycle.marks);

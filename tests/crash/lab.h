@@ -84,6 +84,8 @@ typedef void hf_session(struct hf_lab_run *run);
 struct hf_subject {
     const char *name;
     hf_session *session;
+    /* For the tool that damages (damage.h): of several files, the one to damage, and the one to take away at times. */
+    const char *damaged, *without;
 };
 
 /* -- for sessions -- */

@@ -44,8 +44,9 @@ void region_weave_reads_meanwhile(const struct region_home *home, struct hf_lab_
 
 /* -- the subjects -- */
 
-extern const struct hf_subject region_shared;
-extern const struct hf_clients_subject region_shared_clients;
+extern const struct hf_subject region_shared, region_file;
+extern const struct hf_clients_subject region_shared_clients, region_file_clients;
 extern const struct hf_weave_subject region_shared_reader, region_shared_writer;
+extern const struct hf_weave_subject region_file_reader, region_file_writer;
 
 #endif

@@ -28,6 +28,7 @@ static int open_or_make(struct session *session)
     struct hf_lab_run *run = session->work.run;
     int status;
 
+    session->work.region = NULL;
     session->how = hf_random_next(&session->work.random);
     status = session->home->open(run->folder, false, session->how, &session->work.region);
     if (status != HF_ABSENT)
@@ -74,6 +75,7 @@ static bool reopen(struct session *session)
     if (status < 0) {
         hf_run_refused(work->run, status, hf_status_message(status));
         hf_region_close(work->region);
+        work->region = NULL;
         return false;
     }
     hf_run_recovered(work->run, work_digest(&work->now),
@@ -89,7 +91,8 @@ static bool recommence(struct session *session, hf_txn *txn, int status)
     if (!work->run->faulty && !work->run->damaged)
         hf_run_violation(work->run, "a commit fails: %s", hf_status_message(status));
     hf_txn_abort(txn);
-    if (session->home->durable == NULL)
+    /* Of a broken store nothing is known until it is opened again. */
+    if (status != HF_BROKEN)
         hf_run_failed(work->run);
     close_region(session);
     return reopen(session);

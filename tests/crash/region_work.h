@@ -33,10 +33,10 @@ enum {
 };
 
 struct work_state {
-    uint64_t value[WORK_TREES][WORK_KEYS]; /* 0: absent */
-    uint64_t sum;                          /* of the entries' hashes */
-    bool kept[WORK_KEPT];
-    uint64_t kept_sum[WORK_KEPT]; /* of the version that was kept */
+    uint64_t value[WORK_TREES][WORK_KEYS];  /* 0: absent */
+    uint64_t sum;                           /* of the entries' hashes */
+    bool kept[WORK_KEPT], fresh[WORK_KEPT]; /* fresh: by the transaction under way, at whose end its sum is known */
+    uint64_t kept_sum[WORK_KEPT];           /* of the version that was kept */
 };
 
 struct work {

@@ -240,5 +240,5 @@ static void work(struct hf_client *client)
 
 #define TOY_STRING_(name) #name
 #define TOY_STRING(name) TOY_STRING_(name)
-const struct hf_subject TOY_SUBJECT = {TOY_STRING(TOY_SUBJECT), session};
+const struct hf_subject TOY_SUBJECT = {.name = TOY_STRING(TOY_SUBJECT), .session = session};
 const struct hf_clients_subject TOY_CLIENTS = {TOY_STRING(TOY_SUBJECT), create, work};

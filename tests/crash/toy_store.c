@@ -113,4 +113,4 @@ static void session(struct hf_lab_run *run)
 
 #define TOY_STRING_(name) #name
 #define TOY_STRING(name) TOY_STRING_(name)
-const struct hf_subject TOY_SUBJECT = {TOY_STRING(TOY_SUBJECT), session};
+const struct hf_subject TOY_SUBJECT = {.name = TOY_STRING(TOY_SUBJECT), .session = session};

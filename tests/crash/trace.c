@@ -5,10 +5,29 @@
 
 #include "support.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+void hf_trace_together(bool together)
+{
+    static cpu_set_t before;
+    static bool known;
+    cpu_set_t one;
+    const int here = sched_getcpu();
+
+    /* Where this cannot be had, it is slower, no more. */
+    if (together && here >= 0 && here < CPU_SETSIZE && sched_getaffinity(0, sizeof(before), &before) == 0) {
+        CPU_ZERO(&one);
+        CPU_SET(here, &one);
+        known = sched_setaffinity(0, sizeof(one), &one) == 0;
+    } else if (!together && known) {
+        sched_setaffinity(0, sizeof(before), &before);
+        known = false;
+    }
+}
 
 void hf_trace_me(void)
 {

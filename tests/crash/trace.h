@@ -5,6 +5,7 @@
 #ifndef HF_CRASH_TRACE_H
 #define HF_CRASH_TRACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -21,6 +22,10 @@ enum hf_trace_end {
     HF_TRACE_ENDED,   /* the process has; *status says how */
     HF_TRACE_REFUSED, /* by the system */
 };
+
+/* This process and the children it will have on one processor, or (false) wherever they were allowed before: to step is
+ * to go to and fro between the two, which takes several times as long across processors. */
+void hf_trace_together(bool together);
 
 /* In the child: from here on it is traced, and it stops for hf_trace_first. */
 void hf_trace_me(void);

@@ -97,6 +97,7 @@ void hf_weave_run(const struct hf_weave_subject *subject, const struct hf_kill_o
     enum hf_trace_end end = HF_TRACE_STOPPED;
     unsigned left = 0; /* so often in a row */
 
+    hf_trace_together(true);
     for (uint64_t n = 1; end == HF_TRACE_STOPPED && hf_report_more(report);) {
         hf_scratch_make(NULL, weave.folder, sizeof(weave.folder));
         subject->create(weave.folder);
@@ -113,6 +114,7 @@ void hf_weave_run(const struct hf_weave_subject *subject, const struct hf_kill_o
         }
         hf_scratch_remove(weave.folder);
     }
+    hf_trace_together(false);
     if (end == HF_TRACE_REFUSED)
         report->skipped = "ptrace is not permitted here, or cannot single-step";
     hf_shared_marks_free(weave.marks);

@@ -480,3 +480,18 @@ def test_a_table_fits_and_lines_up() -> None:
     assert lines[1] == "-" * (WIDTH - 3)
     assert lines[0].index("Map") + 3 == lines[2].index("1.5 MB") + 6 == lines[3].index("1 MB") + 4
     assert "x..." in lines[2] and lines[2].endswith("12 GB")
+
+
+# -- the chapter in C ------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_the_two_processes_print() -> None:
+    root = Path(__file__).resolve().parents[2]
+    program = root / "build/examples/two_processes"
+    if not program.exists():
+        raise AssertionError(f"{program} is not there: run `make build`")
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (root / "docs/tour.md").read_text(encoding="utf-8")
+    assert f"```text\n{done.stdout}```\n" in page
+    assert max(len(line) for line in done.stdout.splitlines()) <= WIDTH
