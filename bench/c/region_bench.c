@@ -1,13 +1,15 @@
 /*
- * region_bench.c: a region in shared memory beside LMDB on /dev/shm, both from C, in one run.
+ * region_bench.c: a region beside LMDB, in shared memory and in a file, from C, in one run.
  *
- *      region_bench [--json] [--quick] [--keys N] [--rounds N] [ROWS ...]      1,000,000 and 5; all rows
+ *      region_bench [--json] [--quick] [--keys N] [--rounds N] [--folder F] [--gigabytes N] [ROWS ...]
+ *                                                1,000,000 and 5; /var/tmp and 1; all rows
  *
  *      single       puts, gets, memory, growth, beside LMDB
  *      snapshots    pins; live snapshots
  *      readers      two processes that read, beside two that read private tables
  *      beside       a reader beside a writer that never rests
  *      takeover     from a writer that was killed
+ *      file         a region in a file: commits, memory, opening after a kill; in a new folder of F, on the disk to measure
  *
  * Keys of 12 bytes and values of 64, put and read in shuffled orders; the keys are there before the clock starts. What is
  * read is compared as it is read; a contender that is wrong ends the run. With --json each figure is a line of JSON.
@@ -152,7 +154,7 @@ static const struct {
     void (*run)(void);
 } groups[] = {
     {"single", rows_single},        {"snapshots", rows_snapshots}, {"readers", rows_readers},
-    {"beside", rows_beside_writer}, {"takeover", rows_takeover},
+    {"beside", rows_beside_writer}, {"takeover", rows_takeover},   {"file", rows_file},
 };
 
 enum { GROUPS = sizeof groups / sizeof groups[0], MOST_ROUNDS = 99, LEAST_KEYS = 2000 };
@@ -172,17 +174,22 @@ int main(int argc, char **argv)
             key_count = (size_t)strtoul(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
             rounds = atoi(argv[++i]);
+        } else if (strcmp(argv[i], "--folder") == 0 && i + 1 < argc) {
+            file_folder = argv[++i];
+        } else if (strcmp(argv[i], "--gigabytes") == 0 && i + 1 < argc) {
+            file_gigabytes = strtod(argv[++i], NULL);
         } else {
             while (group < GROUPS && strcmp(argv[i], groups[group].name) != 0)
                 group++;
             if (group == GROUPS)
-                fail(argv[i], "no such rows: single, snapshots, readers, beside, takeover");
+                fail(argv[i], "no such rows: single, snapshots, readers, beside, takeover, file");
             wanted[group] = true;
             all = false;
         }
     }
     if (key_count < LEAST_KEYS || key_count > UINT32_MAX || rounds < 1 || rounds > MOST_ROUNDS)
-        fail("usage", "region_bench [--json] [--quick] [--keys N] [--rounds N] [ROWS ...]");
+        fail("usage",
+             "region_bench [--json] [--quick] [--keys N] [--rounds N] [--folder F] [--gigabytes N] [ROWS ...]");
     make_orders();
     for (int i = 0; i < GROUPS; i++)
         if (all || wanted[i])

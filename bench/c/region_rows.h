@@ -5,6 +5,7 @@
  *      region_contend.c     contenders: a region, LMDB twice
  *      region_single.c      rows of one process: puts, gets, memory, growth, pins, snapshots
  *      region_processes.c   rows of several: scaling, a reader beside a writer, taking over from a killed one
+ *      region_file.c        rows of a region in a file
  *
  * A figure is reported on the standard output as text, or as a line of JSON for bench/run.py; a contender that is wrong
  * ends the program.
@@ -28,6 +29,8 @@ enum { KEY = 12, VALUE = 64, MAX_FIGURES = 4096 };
 extern size_t key_count;
 extern int rounds;
 extern bool quick;
+extern const char *file_folder; /* on the disk that is measured */
+extern double file_gigabytes;   /* of the file that is opened after a kill */
 
 __attribute__((noreturn)) void fail(const char *what, const char *why);
 int sure(int status);
@@ -99,5 +102,6 @@ void rows_snapshots(void);
 void rows_readers(void);
 void rows_beside_writer(void);
 void rows_takeover(void);
+void rows_file(void);
 
 #endif

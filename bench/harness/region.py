@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 C_PROGRAM = Path(__file__).resolve().parents[2] / "build" / "bench" / "c" / "region_bench"
-GROUPS = ("single", "snapshots", "readers", "beside", "takeover")
+GROUPS = ("single", "snapshots", "readers", "beside", "takeover", "file")
 
 
 def named(texts: Iterable[str]) -> list[str]:
