@@ -8,6 +8,7 @@
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
+ *      file_flusher.c  the thread that flushes now and then
  *      file_open.c     create, recover, close
  *      file_check.c    is all this true?
  *
@@ -264,6 +265,14 @@ void hf_file_publish(hf_region *region, const struct hf_version *version, const 
 
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);
+
+/* -- file_flusher.c -- */
+
+/* A version is published that is not durable. By the holder of the writer's lock. HF_NOMEM, HF_LIMIT. */
+int hf_flusher_want(hf_region *region);
+/* Before the region is closed; in a child. */
+void hf_flusher_stop(hf_region *region);
+void hf_flusher_forget(hf_region *region);
 
 /* -- file_check.c -- */
 

@@ -401,7 +401,10 @@ static bool is_due(const hf_txn *txn)
     if (file->level == HF_REGION_FULL || file->flush_wanted || state->written_size >= HF_FILE_UNFLUSHED ||
         state->written >= HF_FILE_LOG / 2)
         return true;
-    return file->level == HF_REGION_INTERVAL && now() - atomic_load(&file->shared->flushed_at) >= file->interval;
+    if (file->level == HF_REGION_OFF)
+        return false;
+    /* Somebody has to see to it later, or it is done now. */
+    return now() - atomic_load(&file->shared->flushed_at) >= file->interval || hf_flusher_want(txn->region) < 0;
 }
 
 /* Gives all blocks of the transaction places: those of its tries, then, when nothing of it changes any more, the space

@@ -670,6 +670,11 @@ int hf_file_finish(hf_region *region)
     return status < 0 ? status : 0;
 }
 
+void hf_file_stop(hf_region *region)
+{
+    hf_flusher_stop(region);
+}
+
 void hf_file_close(hf_region *region)
 {
     /* Its locks too: they would stay with the description if a mapping of it did. */
@@ -703,6 +708,7 @@ void hf_file_inherit(hf_region *region, int fd)
     region->fd = fd;
     if (region->control_fd >= 0)
         region->file->control.fd = region->control_fd;
+    hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */
     if (atomic_load(&region->txn.owner) != hf_thread_self()) {
         stage->freed = NULL;

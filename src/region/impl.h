@@ -406,6 +406,7 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
+void hf_file_stop(hf_region *region); /* its thread */
 void hf_file_close(hf_region *region);
 
 /* Every region of this process, under the registry's lock. */
