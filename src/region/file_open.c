@@ -752,6 +752,15 @@ int hf_file_kept_at(const hf_region *region, const struct hf_version *version, c
     return 0;
 }
 
+int hf_file_kept_durable(const hf_txn *txn, const struct hf_kept_table **out)
+{
+    const struct hf_root *root = root_in(txn->region, (unsigned)((txn->state.file.flushes - 1) % HF_FILE_SLOTS));
+    struct hf_version version = {.top = txn->state.version.top, .kept = root->version.kept};
+
+    *out = NULL;
+    return is_root(txn->region, root) ? hf_file_kept_at(txn->region, &version, out) : HF_CORRUPT;
+}
+
 static int table_new(hf_txn *txn, uint64_t size, uint64_t *link, void **out)
 {
     int status = hf_stage_alloc(txn, size, link);

@@ -170,7 +170,20 @@ static bool pin_gone(const struct hf_scan *scan)
     return false;
 }
 
-/* The kept snapshots of the published version are pins. Where they cannot be read, all versions are. */
+/* The kept snapshots of a table are pins: how many. Where they cannot be read, all versions are. */
+static size_t add_kept(int status, const struct hf_kept_table *table, uint64_t *pins, uint64_t *open)
+{
+    if (status < 0)
+        *open = 0;
+    if (status < 0 || table == NULL)
+        return 0;
+    for (uint64_t i = 0; i < table->count; i++)
+        pins[i] = table->kept[i].txid;
+    return (size_t)table->count;
+}
+
+/* Those of the published version, and those of the last durable one of a file: it is there again after a power cut,
+ * and so must be what it keeps, though that may have been forgotten since. */
 static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, uint64_t *open)
 {
     const hf_region *region = txn->region;
@@ -178,12 +191,12 @@ static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, 
     struct hf_version version = {.top = txn->state.version.top};
 
     version.kept = atomic_load_explicit(&hf_region_seen(region, published)->kept, memory_order_relaxed);
-    if (hf_kept_table_at(region, &version, &table) < 0)
-        *open = 0;
-    else if (table != NULL)
-        for (uint64_t i = 0; i < table->count; i++)
-            pins[i] = table->kept[i].txid;
-    return table == NULL ? 0 : (size_t)table->count;
+    int status = hf_kept_table_at(region, &version, &table);
+    size_t count = add_kept(status, table, pins, open);
+    if (region->file == NULL)
+        return count;
+    status = hf_file_kept_durable(txn, &table);
+    return count + add_kept(status, table, pins + count, open);
 }
 
 /* Looks at each slot once: how many pins it added. */
