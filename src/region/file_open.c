@@ -280,9 +280,11 @@ static int choose(const hf_region *region, struct found *out)
     for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
+        /* Nothing is newer than what the mark is of: it goes before anything is written. */
+        if (out->clean && (tries > 0 || !valid[slot] || root->version.txid != clean->txid ||
+                           root->checksum != clean->root_checksum))
+            return HF_CORRUPT;
         if (!valid[slot])
-            continue;
-        if (out->clean && (root->version.txid != clean->txid || root->checksum != clean->root_checksum))
             continue;
         status = hf_root_verify(region, root);
         out->slot = slot;
