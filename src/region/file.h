@@ -36,6 +36,9 @@ enum {
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
 };
 
+/* Units of one piece of the log or of a manifest: 16 MiB. */
+#define HF_PIECE_LONGEST (UINT64_C(1) << 20)
+
 /* Bytes that are written between two flushes, at most. */
 #define HF_FILE_UNFLUSHED (UINT64_C(64) << 20)
 
