@@ -655,7 +655,9 @@ int hf_file_finish(hf_region *region)
     if (atomic_load(&file->shared->broken) != 0)
         return HF_BROKEN;
     int status = hf_file_flush(region, -1);
-    if (status < 0)
+    /* This thread has a transaction, through another region of the same file. That one is not the last to write, then:
+     * what it closes later flushes. */
+    if (status < 0 && status != HF_BUSY)
         return status;
     /* Who opens it is not waited for long: without a mark it is only opened more slowly. */
     int last = hf_control_leave(region->fd, &file->control, LEAVE);

@@ -81,24 +81,25 @@ static void forget_lock_file(void)
 }
 
 /* Runs in a child that ends without closing anything. */
-#define KILLED(...)                                    \
-    do {                                               \
-        pid_t child = fork();                          \
-        assert_true(child >= 0);                       \
-        if (child == 0) {                              \
-            __VA_ARGS__;                               \
-            _exit(0);                                  \
-        }                                              \
-        int how;                                       \
+#define KILLED(...)                                       \
+    do {                                                  \
+        pid_t child = fork();                             \
+        assert_true(child >= 0);                          \
+        if (child == 0) {                                 \
+            __VA_ARGS__;                                  \
+            _exit(0);                                     \
+        }                                                 \
+        int how;                                          \
         assert_int_equal(waitpid(child, &how, 0), child); \
-        assert_int_equal(how, 0);                      \
+        assert_int_equal(how, 0);                         \
     } while (0)
 
 static const struct hf_root *durable_root(const hf_region *region)
 {
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record = (const void *)hf_region_seen(region, published);
-    return (const void *)(region->base + HF_FILE_ROOT_AT + (record->state.flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
+    return (const void *)(region->base + HF_FILE_ROOT_AT +
+                          (record->state.flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
 }
 
 /* -- the manifest -- */
@@ -156,10 +157,171 @@ static void test_manifest_of_pieces_written_twice(void **state)
     ok(hf_region_close(region));
 }
 
+/* A piece has 24 bits for its length: a block of 256 MiB is several. */
+static void test_long_pieces(void **state)
+{
+    (void)state;
+    const uint64_t counts[] = {1, HF_PIECE_LONGEST, HF_PIECE_LONGEST + 1, 1 << 24, (1 << 24) + 3, UINT64_C(1) << 28};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct hf_pieces pieces = {0};
+        uint64_t at = 5000;
+        ok(hf_pieces_add(&pieces, at, counts[i]));
+        hf_pieces_merge(&pieces);
+        for (size_t j = 0; j < pieces.count; j++) {
+            assert_int_equal(hf_link_units(pieces.piece[j]), at);
+            at += pieces.piece[j] >> 40;
+        }
+        assert_int_equal(at, 5000 + counts[i]);
+        hf_free(pieces.piece);
+    }
+    assert_true(hf_stage_bin(UINT32_MAX) > 0);
+    assert_int_equal(hf_stage_bin(UINT64_C(1) << 32), HF_LIMIT);
+}
+
+/* All ways in which two pieces can lie, and runs of them: each unit is in one piece afterwards, and no other is. */
+static void test_merge(void **state)
+{
+    (void)state;
+    random_source random = {9};
+    for (int round = 0; round < 2000; round++) {
+        struct hf_pieces pieces = {0};
+        bool in[80] = {false}, out[80] = {false};
+        for (unsigned i = 1 + random_below(&random, 8); i > 0; i--) {
+            unsigned at = random_below(&random, 60), count = 1 + random_below(&random, 20);
+            ok(hf_pieces_add(&pieces, at, count));
+            memset(in + at, true, count);
+        }
+        hf_pieces_merge(&pieces);
+        for (size_t i = 0; i < pieces.count; i++) {
+            uint64_t at = hf_link_units(pieces.piece[i]), count = pieces.piece[i] >> 40;
+            for (uint64_t j = at; j < at + count; j++) {
+                assert_false(out[j]);
+                out[j] = true;
+            }
+        }
+        assert_memory_equal(in, out, sizeof in);
+        hf_free(pieces.piece);
+    }
+}
+
+/* A flush is due after 64 MiB: those of the transaction that brings them together, too. */
+static void test_a_large_transaction_is_flushed(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    hf_region_options options = {.mode = HF_REGION_EITHER, .reserve = 256 << 20, .level = HF_REGION_OFF};
+    hf_region_stats stats;
+    hf_region *region;
+    hf_txn *txn;
+    char *bytes = calloc(1, SIZE);
+    ok(hf_region_open_file(path, &options, &region));
+    ok(hf_txn_begin(region, -1, &txn));
+    for (uint64_t i = 0; i < 66; i++) {
+        hf_key key = {i << 50, &i, sizeof i};
+        assert_int_equal(hf_txn_put(txn, 0, &key, bytes, SIZE), 1);
+    }
+    ok(hf_txn_commit(txn));
+    ok(hf_region_stats_get(region, &stats));
+    assert_int_equal(stats.durable, stats.txid);
+    ok(hf_region_close(region));
+    free(bytes);
+}
+
+/* -- one process sees what another one left behind -- */
+
+/* A flush that failed breaks the store for all, for who committed last and has nothing to load, too. */
+static void test_broken_for_who_committed_last(void **state)
+{
+    (void)state;
+    hf_region *one = open_at(HF_REGION_FULL), *two = open_at(HF_REGION_FULL);
+    ok(put_one(one, 1, 1));
+    hf_fault_arm(HF_OS_SITE_fdatasync, 1, EIO);
+    assert_int_equal(put_one(two, 1, 2), HF_BROKEN);
+    hf_fault_disarm();
+    assert_int_equal(put_one(one, 1, 3), HF_BROKEN);
+    assert_int_equal(hf_region_flush(one, -1), HF_BROKEN);
+    assert_int_equal(hf_region_close(one), HF_BROKEN);
+    assert_int_equal(hf_region_close(two), HF_BROKEN);
+}
+
+/* A root that was handed over and not published goes before anything else is published, whoever comes next. */
+static void test_handed_over_for_who_committed_last(void **state)
+{
+    (void)state;
+    hf_region *region = open_at(HF_REGION_OFF);
+    ok(put_one(region, 1, 1));
+    ok(hf_region_flush(region, -1));
+    /* As a writer would leave it who died between the flush and the publication. */
+    struct hf_root root = *durable_root(region);
+    char page[HF_REGION_PAGE];
+    uint64_t at = HF_FILE_ROOT_AT + root.state.flushes % HF_FILE_SLOTS * HF_REGION_PAGE;
+    memcpy(page, durable_root(region), sizeof page);
+    struct hf_root *later = (void *)page;
+    later->version.txid++;
+    later->state.flushes++;
+    later->state.durable++;
+    later->checksum = hf_root_checksum(later);
+    assert_int_equal(hf_os_pwrite_all(region->fd, page, sizeof page, (off_t)at), 0);
+    atomic_store(&region->file->shared->handed, later->version.txid);
+    atomic_store(&region->file->shared->root_checksum, later->checksum);
+    ok(put_one(region, 1, 2));
+    assert_int_not_equal(((const struct hf_root *)(const void *)(region->base + at))->magic, HF_FILE_ROOT_MAGIC);
+    /* And what the lock file says is believed again. */
+    assert_int_equal(atomic_load(&region->file->shared->root_checksum), durable_root(region)->checksum);
+    ok(hf_region_close(region));
+}
+
+/* A region cannot be flushed by a thread that has a transaction of the same file; it is closed all the same, so it says so. */
+static void test_close_beside_a_transaction(void **state)
+{
+    (void)state;
+    hf_region *one = open_at(HF_REGION_OFF), *two = open_at(HF_REGION_OFF);
+    hf_txn *txn;
+    ok(put_one(two, 1, 1));
+    ok(hf_txn_begin(one, -1, &txn));
+    ok(hf_region_close(two));
+    assert_true(put(txn, 2, 2) >= 0);
+    ok(hf_txn_commit(txn));
+    ok(hf_region_close(one));
+    one = open_at(HF_REGION_FULL);
+    assert_true(has(one, 1, 1) && has(one, 2, 2));
+    ok(hf_region_close(one));
+}
+
+/* -- who may not write -- */
+
+static void test_a_reader_who_cannot_write_the_lock_file(void **state)
+{
+    (void)state;
+    hf_region *writer = open_at(HF_REGION_FULL), *reader;
+    hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
+    hf_txn *txn;
+    ok(put_one(writer, 1, 1));
+    struct hf_fault plan = {.first = 2, .times = 1, .error = EACCES}; /* the first opens the folder */
+    hf_fault_arm_plan(HF_OS_SITE_openat, &plan);
+    ok(hf_region_open_file(path, &options, &reader));
+    assert_int_equal(hf_fault_failed(HF_OS_SITE_openat), 1);
+    hf_fault_disarm();
+    assert_true(reader->file->control.base != NULL && !reader->file->control.writable);
+    assert_true(has(reader, 1, 1));
+    assert_int_equal(hf_txn_begin(reader, 0, &txn), HF_DENIED);
+    assert_int_equal(hf_region_check(reader, 0, NULL), HF_DENIED);
+    ok(hf_region_flush(reader, 0));
+    ok(hf_region_close(reader));
+    ok(hf_region_close(writer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_manifest_of_pieces_written_twice, begin, end),
+        cmocka_unit_test(test_long_pieces),
+        cmocka_unit_test(test_merge),
+        cmocka_unit_test_setup_teardown(test_a_large_transaction_is_flushed, begin, end),
+        cmocka_unit_test_setup_teardown(test_broken_for_who_committed_last, begin, end),
+        cmocka_unit_test_setup_teardown(test_handed_over_for_who_committed_last, begin, end),
+        cmocka_unit_test_setup_teardown(test_close_beside_a_transaction, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_reader_who_cannot_write_the_lock_file, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
