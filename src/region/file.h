@@ -265,6 +265,9 @@ int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
 
+/* Flushes FILE: if that fails, the store is broken. HF_BROKEN. */
+int hf_file_sync(hf_region *region);
+
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);
 

@@ -244,7 +244,8 @@ static int break_store(hf_region *region, int error)
     return HF_BROKEN;
 }
 
-static int flush(hf_region *region)
+/* Once, and never again if it fails: F3. */
+int hf_file_sync(hf_region *region)
 {
     int result = hf_os_fdatasync(region->fd);
 
@@ -264,7 +265,7 @@ int hf_file_invalidate(hf_region *region, unsigned slot)
                      ? 0
                      : hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)slot_at(slot));
 
-    return result < 0 ? break_store(region, result) : flush(region);
+    return result < 0 ? break_store(region, result) : hf_file_sync(region);
 }
 
 /* The manifest: what there is no room for in the root's page goes behind the top. */
@@ -305,7 +306,7 @@ static int take_back(hf_region *region, unsigned slot, int error)
 
     if (result < 0)
         return break_store(region, error);
-    int status = flush(region);
+    int status = hf_file_sync(region);
     if (status == 0)
         atomic_store(&region->file->shared->handed, 0);
     return status < 0 ? status : hf_region_status(error);
@@ -331,11 +332,13 @@ static int write_root(hf_txn *txn, struct hf_root *root)
     int result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)slot_at(slot));
     if (result < 0)
         return take_back(region, (unsigned)(slot % HF_FILE_SLOTS), result);
-    int status = HF_SABOTAGE(missing_flush) ? 0 : flush(region);
+    int status = HF_SABOTAGE(missing_flush) ? 0 : hf_file_sync(region);
     if (status == 0)
         atomic_store(&shared->durable, txn->state.version.txid);
-    if (status == 0)
+    if (status == 0) {
         atomic_store(&shared->root_checksum, root->checksum);
+        atomic_store(&shared->renumbered, 0);
+    }
     return status;
 }
 
@@ -383,7 +386,7 @@ static int clear_mark(hf_region *region)
         return 0;
     int status = write_at(region, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     if (status == 0 && !HF_SABOTAGE(clean_late))
-        status = flush(region);
+        status = hf_file_sync(region);
     if (status == 0)
         atomic_store(&shared->clean, 0);
     return status;
@@ -394,7 +397,7 @@ static bool is_due(const hf_txn *txn)
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || state->written >= HF_FILE_LOG / 2 ||
+    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 || state->written >= HF_FILE_LOG / 2 ||
         state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     return file->level == HF_REGION_INTERVAL && now() - atomic_load(&file->shared->flushed_at) >= file->interval;
@@ -582,7 +585,7 @@ static bool is_flushed(const hf_region *region)
     uint64_t published = atomic_load(&region->lock->published);
 
     return atomic_load(&shared->durable) >= published && atomic_load(&shared->handed) == 0 &&
-           atomic_load(&shared->broken) == 0;
+           atomic_load(&shared->broken) == 0 && atomic_load(&shared->renumbered) == 0;
 }
 
 int hf_file_flush(hf_region *region, int64_t timeout)
@@ -597,7 +600,7 @@ int hf_file_flush(hf_region *region, int64_t timeout)
     status = hf_txn_begin(region, timeout, &txn);
     if (status < 0)
         return status;
-    if (txn->state.file.durable == txn->state.version.txid - 1)
+    if (txn->state.file.durable == txn->state.version.txid - 1 && atomic_load(&region->file->shared->renumbered) == 0)
         return hf_txn_abort(txn);
     txn->changed = true;
     region->file->flush_wanted = true;

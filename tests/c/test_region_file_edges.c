@@ -288,6 +288,135 @@ static void test_close_beside_a_transaction(void **state)
     ok(hf_region_close(one));
 }
 
+/* -- the clean mark, and recovery -- */
+
+static bool is_zero(uint64_t at, size_t size)
+{
+    unsigned char bytes[HF_REGION_PAGE];
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0 && size <= sizeof bytes);
+    assert_int_equal(pread(fd, bytes, size, (off_t)at), (ssize_t)size);
+    close(fd);
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
+/* The flush of the mark failed, and it is there all the same: whoever writes next clears it. Else the file, not closed,
+ * would be taken for one that was closed and then damaged. */
+static void test_mark_that_may_be_there(void **state)
+{
+    (void)state;
+    hf_region *region = open_at(HF_REGION_FULL);
+    ok(put_one(region, 1, 1));
+    hf_fault_arm(HF_OS_SITE_fdatasync, 1, EIO);
+    assert_int_equal(hf_region_close(region), HF_BROKEN);
+    hf_fault_disarm();
+    KILLED(region = open_at(HF_REGION_FULL); if (put_one(region, 1, 2) < 0 || put_one(region, 1, 3) < 0) _exit(1));
+    forget_lock_file();
+    region = open_at(HF_REGION_FULL);
+    assert_true(has(region, 1, 3));
+    ok(hf_region_close(region));
+}
+
+/* A mark of an older root, or roots in each other's slots: something is not what was written last. */
+static void test_stale_mark(void **state)
+{
+    (void)state;
+    char mark[512], slots[2][HF_REGION_PAGE];
+    hf_region *region = open_at(HF_REGION_FULL);
+    ok(put_one(region, 1, 1));
+    ok(hf_region_close(region));
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, mark, sizeof mark, HF_FILE_CLEAN_AT), sizeof mark);
+    region = open_at(HF_REGION_FULL);
+    ok(put_one(region, 1, 2));
+    ok(hf_region_close(region));
+    assert_int_equal(pwrite(fd, mark, sizeof mark, HF_FILE_CLEAN_AT), sizeof mark);
+    hf_region_options options = {.timeout = -1, .reserve = 64 << 20};
+    assert_int_equal(hf_region_open_file(path, &options, &region), HF_CORRUPT);
+    memset(mark, 0, sizeof mark);
+    assert_int_equal(pwrite(fd, mark, sizeof mark, HF_FILE_CLEAN_AT), sizeof mark);
+    assert_int_equal(pread(fd, slots, sizeof slots, HF_FILE_ROOT_AT), sizeof slots);
+    assert_int_equal(pwrite(fd, slots[1], HF_REGION_PAGE, HF_FILE_ROOT_AT), HF_REGION_PAGE);
+    assert_int_equal(pwrite(fd, slots[0], HF_REGION_PAGE, HF_FILE_ROOT_AT + HF_REGION_PAGE), HF_REGION_PAGE);
+    assert_int_equal(hf_region_open_file(path, &options, &region), HF_CORRUPT);
+    assert_int_equal(pwrite(fd, slots, sizeof slots, HF_FILE_ROOT_AT), sizeof slots);
+    region = open_at(HF_REGION_FULL);
+    assert_true(has(region, 1, 2));
+    ok(hf_region_close(region));
+    close(fd);
+}
+
+static uint64_t written_at[64];
+static unsigned written_count;
+
+static ssize_t noting_pwrite(int fd, const void *buffer, size_t size, off_t at)
+{
+    if (written_count < sizeof written_at / sizeof *written_at)
+        written_at[written_count++] = (uint64_t)at;
+    return hf_os_native.pwrite(fd, buffer, size, at);
+}
+
+/* What can be read is what was written last; what is on the disk, after a flush that failed, may be older. So recovery
+ * writes the zeros of the mark, and of a root that was taken back, once more. */
+static void test_recovery_writes_zeros_again(void **state)
+{
+    (void)state;
+    hf_region *region;
+    struct hf_os noting = hf_os_native;
+    bool mark = false, slot = false;
+    KILLED(region = open_at(HF_REGION_OFF); if (put_one(region, 1, 1) < 0) _exit(1));
+    assert_true(is_zero(HF_FILE_CLEAN_AT, sizeof(struct hf_clean)));
+    assert_true(is_zero(HF_FILE_ROOT_AT + HF_REGION_PAGE, HF_REGION_PAGE));
+    forget_lock_file();
+    noting.pwrite = noting_pwrite;
+    written_count = 0;
+    hf_os_replace(&noting);
+    region = open_at(HF_REGION_OFF);
+    hf_os_replace(NULL);
+    for (unsigned i = 0; i < written_count; i++) {
+        mark |= written_at[i] == HF_FILE_CLEAN_AT;
+        slot |= written_at[i] == HF_FILE_ROOT_AT + HF_REGION_PAGE;
+    }
+    assert_true(mark && slot);
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.recovered && !stats.stepped_back);
+    ok(hf_region_close(region));
+}
+
+/* Numbers of versions that were lost are not used again: not after a second power cut, nor after a close. */
+static void test_numbers_are_not_used_again(void **state)
+{
+    (void)state;
+    hf_region_stats stats;
+    hf_region *region;
+    uint64_t last;
+    KILLED(region = open_at(HF_REGION_OFF); if (put_one(region, 1, 1) < 0) _exit(1));
+    forget_lock_file();
+    region = open_at(HF_REGION_OFF);
+    ok(hf_region_stats_get(region, &stats));
+    last = stats.txid;
+    assert_true(last > 1 << 20);
+    ok(hf_region_close(region));
+    region = open_at(HF_REGION_OFF);
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.txid >= last);
+    ok(hf_region_close(region));
+    for (int i = 0; i < 2; i++) {
+        KILLED(region = open_at(HF_REGION_OFF);
+               if (put_one(region, 1, 2 + i) < 0 || put_one(region, 2, 2) < 0) _exit(1));
+        forget_lock_file();
+    }
+    region = open_at(HF_REGION_OFF);
+    ok(hf_region_stats_get(region, &stats));
+    assert_true(stats.txid > last + (UINT64_C(1) << HF_FILE_STEP_BITS));
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 /* -- who may not write -- */
 
 static void test_a_reader_who_cannot_write_the_lock_file(void **state)
@@ -321,6 +450,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_broken_for_who_committed_last, begin, end),
         cmocka_unit_test_setup_teardown(test_handed_over_for_who_committed_last, begin, end),
         cmocka_unit_test_setup_teardown(test_close_beside_a_transaction, begin, end),
+        cmocka_unit_test_setup_teardown(test_mark_that_may_be_there, begin, end),
+        cmocka_unit_test_setup_teardown(test_stale_mark, begin, end),
+        cmocka_unit_test_setup_teardown(test_recovery_writes_zeros_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_numbers_are_not_used_again, begin, end),
         cmocka_unit_test_setup_teardown(test_a_reader_who_cannot_write_the_lock_file, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
