@@ -274,7 +274,9 @@ static int choose(const hf_region *region, struct found *out)
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
         valid[i] = is_root(region, root_in(region, i));
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
-    for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
+    /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
+     * lost, or an older page has come back: to go by it would be to step back without a word. */
+    for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
         if (!valid[slot])
