@@ -332,7 +332,10 @@ static int settle_on(hf_region *region, const struct found *found)
     int status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    result = hf_os_fdatasync(region->fd);
+    /* That there is no mark may be in the page cache only, too: if the flush that was to remove it failed. */
+    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    if (result == 0)
+        result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
