@@ -21,7 +21,7 @@
  * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
  * transaction as it was.
  */
-#include "region/impl.h"
+#include "region/file.h"
 
 static bool is_mine(const hf_txn *txn)
 {
@@ -88,8 +88,11 @@ static void end(hf_txn *txn)
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
 {
     hf_txn *txn = &region->txn;
-    int status = hf_lock_acquire(region, timeout);
 
+    /* Before the lock, which a reader may not even be able to write to. */
+    if (region->file != NULL && region->file->read_only)
+        return HF_DENIED;
+    int status = hf_lock_acquire(region, timeout);
     if (status < 0)
         return status;
     /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
