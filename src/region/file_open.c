@@ -609,7 +609,8 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
     if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
-        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        /* Without O_NONBLOCK a pipe of that name would be waited for. */
+        HF_OS_RETRY(fd, hf_os_open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
         if (fd >= 0 && options->mode == HF_REGION_CREATE && made != 0) {
             hf_os_close(fd);
             return HF_EXISTS;
@@ -620,7 +621,9 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
-    return fd < 0 ? hf_region_status(fd == -EISDIR ? -EACCES : fd) : open_description(fd, path, options, out);
+    if (fd == -EISDIR || fd == -ENXIO) /* a folder, a socket */
+        return HF_NOT_REGION;
+    return fd < 0 ? hf_region_status(fd) : open_description(fd, path, options, out);
 }
 
 /* -- closing -- */
