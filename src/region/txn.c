@@ -85,6 +85,16 @@ static void end(hf_txn *txn)
     hf_lock_release(txn->region);
 }
 
+/* Is the state that this process has left the published one, with nothing for hf_home.load to see to? In a file there is
+ * where a writer has failed, or has died with a root on its way to the disk: neither has published anything. */
+static bool is_loaded(const hf_region *region, uint64_t published)
+{
+    const struct hf_file_control *shared = region->file == NULL ? NULL : region->file->shared;
+
+    return region->txn.loaded == published &&
+           (shared == NULL || (atomic_load(&shared->broken) == 0 && atomic_load(&shared->handed) == 0));
+}
+
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
 {
     hf_txn *txn = &region->txn;
@@ -101,7 +111,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
         forget(txn);
     }
     uint64_t published = atomic_load(&region->lock->published);
-    if (txn->loaded != published) {
+    if (!is_loaded(region, published)) {
         txn->loaded = 0;
         status = region->home->load(txn, published);
     }
