@@ -1,16 +1,17 @@
 /*
  * region_processes.c: the rows that take several processes.
  *
- *      readers    one process, then two, each reads all keys in its own order; from the region, and from a private table
- *                 (open addressing, the same keys and values, built by the process itself). What two together read in a
- *                 second is divided by what one does; what the region keeps of the private tables' scaling is the figure:
- *                 what is lost by both is the machine's
+ *      readers    one process, then two, each reads all keys in its own order; from the region, and from a private
+ *                 table (open addressing, the same keys and values, built by the process itself). What two together
+ *                 read in a second is divided by what one does; what the region keeps of the private tables'
+ *                 scaling is the figure: what is lost by both is the machine's
  *
- *      beside     a writer that never rests, and a reader that from then on may call read, write, exit and fstat: the kernel kills
- *                 it at any other system call (seccomp), and fstat is counted. Its values are checked, and how long each get took is kept
+ *      beside     a writer that never rests, and a reader that from then on may call read, write, exit and fstat:
+ *                 the kernel kills it at any other system call (seccomp), and fstat is counted. Its values are
+ *                 checked, and how long each get took is kept
  *
- *      takeover   a child is killed in the middle of a transaction, at a time that is drawn; from just before the kill
- *                 to the first commit of the next writer, which waits already or comes after
+ *      takeover   a child is killed in the middle of a transaction, at a time that is drawn; from just before the
+ *                 kill to the first commit of the next writer, which waits already or comes after
  *
  * Children are forked with the region open, as it may be. They tell their parent through shared memory and pipes.
  */
@@ -275,8 +276,8 @@ static void read_alone(struct seen *seen, size_t gets)
     }
 }
 
-/* From here on: read, write and exit, or death; and fstat, which is counted: a reader looks how long the file is when it
- * meets a version that reaches beyond what it knows. (The kernel's own strict mode forbids the clock as well.) */
+/* From here on: read, write and exit, or death; and fstat, which is counted: a reader looks how long the file is when
+ * it meets a version that reaches beyond what it knows. (The kernel's own strict mode forbids the clock as well.) */
 static void renounce(void)
 {
     struct sock_filter program[] = {
