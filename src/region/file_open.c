@@ -655,13 +655,12 @@ static int write_mark(hf_region *region)
         return HF_CORRUPT;
     memcpy(clean.id, root->id, sizeof clean.id);
     clean.checksum = clean_checksum(&clean);
+    /* First, and whatever comes of it: a mark that may have got there is one that the next writer has to remove. */
+    atomic_store(&region->file->shared->clean, 1);
     int result = hf_os_pwrite_all(region->fd, &clean, sizeof clean, HF_FILE_CLEAN_AT);
     if (result == 0)
         result = hf_os_fdatasync(region->fd);
-    if (result < 0)
-        return hf_region_status(result);
-    atomic_store(&region->file->shared->clean, 1);
-    return 0;
+    return result < 0 ? hf_region_status(result) : 0;
 }
 
 int hf_file_finish(hf_region *region)
