@@ -18,7 +18,9 @@
  * died before the flush, or whose flush failed.
  *
  * Numbers of versions that were lost are not used again: what recovery finds is published as the next multiple of 2^24.
- * No more versions than that can have been lost, since a flush is due after 64 MiB, and each takes 32 bytes.
+ * No more versions than that can have been lost, since a flush is due after 64 MiB, and each takes 32 bytes. The first
+ * commit after it, or the close, is durable at any level: until a root has the new number, the next recovery would begin
+ * at the same multiple.
  *
  * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on FILE
  * says that it is there (control.h, READERS), and while it is nothing is written over.
@@ -264,6 +266,7 @@ struct found {
     int slot;
     bool clean;
     bool passed_over; /* the other slot has what is newer, or may be */
+    bool doubtful;    /* or nothing; but on the disk there may be what is newer, if a flush failed */
 };
 
 /* The newest root that is whole. HF_CORRUPT: there is none, or the file is marked as clean, with another one. */
@@ -274,22 +277,25 @@ static int choose(const hf_region *region, struct found *out)
     int status = HF_CORRUPT;
 
     *out = (struct found){.slot = -1, .clean = is_marked(region, &clean)};
+    /* In its own slot: else the next one would be written over it. */
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
-        valid[i] = is_root(region, root_in(region, i));
+        valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
     /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
      * lost, or an older page has come back: to go by it would be to step back without a word. */
     for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
+        /* Nothing is newer than what the mark is of: it goes before anything is written. */
+        if (out->clean && (tries > 0 || !valid[slot] || root->version.txid != clean->txid ||
+                           root->checksum != clean->root_checksum))
+            return HF_CORRUPT;
         if (!valid[slot])
-            continue;
-        if (out->clean && (root->version.txid != clean->txid || root->checksum != clean->root_checksum))
             continue;
         status = hf_root_verify(region, root);
         out->slot = slot;
-        out->passed_over =
-            valid[!slot] ? other->version.txid > root->version.txid : memcmp(other, zeros, HF_REGION_PAGE) != 0;
+        out->doubtful = !valid[!slot] || other->version.txid > root->version.txid;
+        out->passed_over = out->doubtful && memcmp(other, zeros, HF_REGION_PAGE) != 0;
     }
     return status;
 }
@@ -314,16 +320,16 @@ static int write_again(hf_region *region, const struct hf_root *root)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
-/* Makes sure of what was found, and that nothing else can be found later. */
+/* Makes sure of what was found, and that nothing else can be found later. What can be read may not be what is on the disk,
+ * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
 {
-    unsigned other = (unsigned)!found->slot;
-    int result = 0;
+    uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
+    int result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
 
     /* Not both at once: a power cut in the middle must leave one of them. */
-    if (found->passed_over && !HF_SABOTAGE(no_invalidate)) {
-        result =
-            hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
+    if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
+        result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
         if (result == 0)
             result = hf_os_fdatasync(region->fd);
     }
@@ -374,6 +380,7 @@ static int publish_found(hf_region *region, const struct found *found)
     atomic_store(&region->file->shared->durable, version.txid);
     atomic_store(&region->file->shared->root_checksum, root->checksum);
     atomic_store(&region->file->shared->clean, found->clean);
+    atomic_store(&region->file->shared->renumbered, !found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
     hf_file_publish(region, &version, &state);
@@ -655,12 +662,10 @@ static int write_mark(hf_region *region)
         return HF_CORRUPT;
     memcpy(clean.id, root->id, sizeof clean.id);
     clean.checksum = clean_checksum(&clean);
-    /* First, and whatever comes of it: a mark that may have got there is one that the next writer has to remove. */
+    /* Before, since a write or a flush that fails, or a death, may have left the mark there all the same: F4. */
     atomic_store(&region->file->shared->clean, 1);
     int result = hf_os_pwrite_all(region->fd, &clean, sizeof clean, HF_FILE_CLEAN_AT);
-    if (result == 0)
-        result = hf_os_fdatasync(region->fd);
-    return result < 0 ? hf_region_status(result) : 0;
+    return result < 0 ? hf_region_status(result) : hf_file_sync(region);
 }
 
 int hf_file_finish(hf_region *region)
@@ -672,7 +677,9 @@ int hf_file_finish(hf_region *region)
     if (atomic_load(&file->shared->broken) != 0)
         return HF_BROKEN;
     int status = hf_file_flush(region, -1);
-    if (status < 0)
+    /* This thread has a transaction, through another region of the same file. That one is not the last to write, then:
+     * what it closes later flushes. */
+    if (status < 0 && status != HF_BUSY)
         return status;
     /* Who opens it is not waited for long: without a mark it is only opened more slowly. */
     int last = hf_control_leave(region->fd, &file->control, LEAVE);

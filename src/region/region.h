@@ -94,7 +94,8 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 /*
  * HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. A file is flushed
  * before it is closed, and marked as clean by the last who writes to it; where that fails it is closed all the same, and
- * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO.
+ * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO. (Where this thread has a transaction of the same file through another
+ * region, that one's close flushes.)
  */
 int hf_region_close(hf_region *region);
 
