@@ -619,7 +619,8 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
     if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
-        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        /* Without O_NONBLOCK a pipe of that name would be waited for. */
+        HF_OS_RETRY(fd, hf_os_open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
         if (fd >= 0 && options->mode == HF_REGION_CREATE && made != 0) {
             hf_os_close(fd);
             return HF_EXISTS;
@@ -630,8 +631,10 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
+    if (fd == -EISDIR || fd == -ENXIO) /* a folder, a socket */
+        return HF_NOT_REGION;
     if (fd < 0)
-        return hf_region_status(fd == -EISDIR ? -EACCES : fd);
+        return hf_region_status(fd);
     int status = open_description(fd, path, options, out);
     /* Another one may have taken its place, compacted, while this one was waited for. */
     for (int tries = 0; status == HF_ABSENT && tries < 8; tries++) {

@@ -150,7 +150,8 @@ void hf_snapshot_end(hf_snapshot *snapshot);
 
 /* -- writing -- */
 
-/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
+/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_DENIED: it is open for reading only;
+ * HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
 
 /* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */

@@ -21,7 +21,7 @@
  * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
  * transaction as it was.
  */
-#include "region/impl.h"
+#include "region/file.h"
 
 static bool is_mine(const hf_txn *txn)
 {
