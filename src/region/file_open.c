@@ -281,9 +281,7 @@ static int choose(const hf_region *region, struct found *out)
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
         valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
-    /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
-     * lost, or an older page has come back: to go by it would be to step back without a word. */
-    for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
+    for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
         /* Nothing is newer than what the mark is of: it goes before anything is written. */
@@ -338,10 +336,7 @@ static int settle_on(hf_region *region, const struct found *found)
     int status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    /* That there is no mark may be in the page cache only, too: if the flush that was to remove it failed. */
-    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
-    if (result == 0)
-        result = hf_os_fdatasync(region->fd);
+    result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
