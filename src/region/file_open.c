@@ -90,12 +90,15 @@ static int write_new(int fd, const uint64_t *seed)
 {
     enum { SIZE = HF_FILE_HEAP_AT + HF_REGION_PAGE };
     char *pages = hf_alloc(SIZE);
+    uint64_t most;
     int status;
 
     if (pages == NULL)
         return HF_NOMEM;
     memset(pages, 0, SIZE);
-    status = fill_pages(pages, seed);
+    status = hf_file_limit(&most);
+    if (status == 0)
+        status = most < SIZE ? hf_region_status(-EFBIG) : fill_pages(pages, seed);
     if (status == 0) {
         int result = hf_os_pwrite_all(fd, pages, SIZE, 0);
         if (result == 0)
@@ -313,8 +316,10 @@ static int write_again(hf_region *region, const struct hf_root *root)
 static int settle_on(hf_region *region, const struct found *found)
 {
     unsigned other = (unsigned)!found->slot;
-    int result = 0;
+    int result = 0, status = hf_file_may_write(region, root_in(region, (unsigned)found->slot)->version.top);
 
+    if (status < 0)
+        return status;
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (found->passed_over && !HF_SABOTAGE(no_invalidate)) {
         result =
@@ -324,7 +329,7 @@ static int settle_on(hf_region *region, const struct found *found)
     }
     if (result < 0)
         return hf_region_status(result);
-    int status = write_again(region, root_in(region, (unsigned)found->slot));
+    status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
     result = hf_os_fdatasync(region->fd);
