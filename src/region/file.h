@@ -37,6 +37,9 @@ enum {
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
 };
 
+/* Units of one piece of the log or of a manifest: 16 MiB. */
+#define HF_PIECE_LONGEST (UINT64_C(1) << 20)
+
 /* Bytes that are written between two flushes, at most. */
 #define HF_FILE_UNFLUSHED (UINT64_C(64) << 20)
 
@@ -156,11 +159,18 @@ struct hf_blocks {
     size_t count, room;
 };
 
+/* A page that is being filled. */
+struct hf_open_page {
+    struct hf_file_offer offer;
+    unsigned free; /* units */
+    unsigned room; /* of them, in runs that take any block of the space tree */
+};
+
 struct hf_placer {
     hf_txn *txn;
     struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
     size_t placed;            /* so many of them have a place */
-    struct hf_file_offer *open; /* pages that are being filled */
+    struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
     uint64_t *extents; /* for the space tree's large entries */
@@ -273,6 +283,9 @@ void hf_file_publish(hf_region *region, const struct hf_version *version, const 
 int hf_file_limit(uint64_t *out);
 int hf_file_may_write(hf_region *region, uint64_t end);
 
+/* Flushes FILE: if that fails, the store is broken. HF_BROKEN. */
+int hf_file_sync(hf_region *region);
+
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);
 
@@ -290,6 +303,10 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault);
 void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
 /* -- file_open.c -- */
+
+/* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
+int hf_file_name(const char *from, const char *to);
+int hf_file_flush_folder(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);

@@ -264,8 +264,11 @@ static bool scan_again(struct hf_txn *txn, bool now)
     if (scan->txid != 0 && scan->txid + 1 >= txn->state.version.txid && scan->open == UINT64_MAX && !now)
         return false;
     uint32_t slots = atomic_load_explicit(&txn->region->lock->slots, memory_order_relaxed);
-    uint64_t due = SCAN_EVERY + scan->count / 2 + slots / 4;
-    if (!now && scan->txid != 0 && txn->allocations - scan->at < due)
+    uint64_t due = SCAN_EVERY + 2 * scan->count + slots / 4;
+    /* Before the region grows it is worth more, but a scan should not cost more than what it may save. */
+    if (now)
+        due = scan->count / 4;
+    if (scan->txid != 0 && txn->allocations - scan->at < due)
         return false;
     hf_scan_slots(txn);
     return true;
@@ -275,6 +278,9 @@ bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell)
 {
     size_t low = 0, high = scan->count;
 
+    /* What was made after the newest pin, mostly. */
+    if (high == 0 || scan->pins[high - 1] < cell->birth || scan->pins[0] >= cell->unlink)
+        return false;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (scan->pins[middle] < cell->birth)
@@ -369,8 +375,12 @@ void hf_recycle_harvest(struct hf_txn *txn)
     }
     if (scan->txid + 1 < txn->state.version.txid || scan->count > 0 || scan->open != UINT64_MAX)
         scan_again(txn, true);
-    /* Pins may have come and gone while others wrote, or before this process was here. */
-    if (scan->unpark == 0)
-        scan->unpark = txn->state.version.parked;
+    /* Pins may have come and gone while others wrote, or before this process was here: then a few entries show it. */
+    uint64_t parked = txn->state.version.parked;
+    bool guess = scan->unpark == 0;
+    if (guess)
+        scan->unpark = parked;
     unpark(txn, HARVESTED);
+    if (guess && txn->state.version.parked == parked)
+        scan->unpark = 0;
 }

@@ -21,7 +21,7 @@
  * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
  * transaction as it was.
  */
-#include "region/file.h"
+#include "region/impl.h"
 
 static bool is_mine(const hf_txn *txn)
 {
@@ -85,24 +85,13 @@ static void end(hf_txn *txn)
     hf_lock_release(txn->region);
 }
 
-/* Is the state that this process has left the published one, with nothing for hf_home.load to see to? In a file there is
- * where a writer has failed, or has died with a root on its way to the disk: neither has published anything. */
-static bool is_loaded(const hf_region *region, uint64_t published)
-{
-    const struct hf_file_control *shared = region->file == NULL ? NULL : region->file->shared;
-
-    return region->txn.loaded == published &&
-           (shared == NULL || (atomic_load(&shared->broken) == 0 && atomic_load(&shared->handed) == 0));
-}
-
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
 {
     hf_txn *txn = &region->txn;
+    int status = region->file != NULL ? hf_file_admit(region) : 0;
 
-    /* Before the lock, which a reader may not even be able to write to. */
-    if (region->file != NULL && region->file->read_only)
-        return HF_DENIED;
-    int status = hf_lock_acquire(region, timeout);
+    if (status == 0)
+        status = hf_lock_acquire(region, timeout);
     if (status < 0)
         return status;
     /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
@@ -111,7 +100,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
         forget(txn);
     }
     uint64_t published = atomic_load(&region->lock->published);
-    if (!is_loaded(region, published)) {
+    if (txn->loaded != published || (region->file != NULL && hf_file_is_disturbed(region, published))) {
         txn->loaded = 0;
         status = region->home->load(txn, published);
     }
