@@ -562,7 +562,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (version->top % HF_REGION_PAGE != 0)
+    if (!hf_record_is_sound(version, &txn->state.file))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

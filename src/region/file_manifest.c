@@ -258,13 +258,16 @@ static bool is_within(uint64_t units, uint64_t count, uint64_t top)
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < top && count > 0 && count <= top - units;
 }
 
-static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count, uint64_t top)
+/* They are sorted, and none overlaps another one: so no byte of the file is looked at twice. *end: behind the last. */
+static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count, uint64_t top,
+                          uint64_t *end)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t piece = entries[i].piece;
-        if (!is_within(hf_link_units(piece), piece >> 40, top) ||
+        if (hf_link_units(piece) < *end || !is_within(hf_link_units(piece), piece >> 40, top) ||
             hf_piece_checksum(region, piece) != entries[i].checksum)
             return HF_CORRUPT;
+        *end = hf_link_units(piece) + (piece >> 40);
     }
     return 0;
 }
@@ -272,16 +275,16 @@ static int verify_entries(const hf_region *region, const struct hf_manifest_entr
 int hf_root_verify(const hf_region *region, const struct hf_root *root)
 {
     const struct hf_superblock *super = hf_region_super(region);
-    uint64_t size = atomic_load(&region->size), top = root->version.top / HF_UNIT;
+    uint64_t size = atomic_load(&region->size), top = root->version.top / HF_UNIT, end = 0;
 
     if (root->magic != HF_FILE_ROOT_MAGIC || root->checksum != hf_root_checksum(root) || root->id[0] != super->id[0] ||
         root->id[1] != super->id[1])
         return HF_CORRUPT;
-    if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top % HF_REGION_PAGE != 0 ||
-        root->version.top < HF_FILE_HEAP_AT || root->version.top > size - HF_REGION_PAGE)
+    if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top > size - HF_REGION_PAGE ||
+        !hf_record_is_sound(&root->version, &root->state))
         return HF_CORRUPT;
     uint64_t here = root->pieces < HF_ROOT_PIECES ? root->pieces : HF_ROOT_PIECES, more = root->pieces - here;
-    int status = verify_entries(region, root->manifest, here, top);
+    int status = verify_entries(region, root->manifest, here, top, &end);
     if (status < 0 || more == 0)
         return status;
     uint64_t at = root->state.manifest, bytes = more * sizeof(struct hf_manifest_entry);
@@ -290,5 +293,5 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root)
     const struct hf_manifest_entry *entries = hf_unit_at(region, at);
     if (hf_checksum64(entries, bytes, at) != root->more_checksum)
         return HF_CORRUPT;
-    return verify_entries(region, entries, more, top);
+    return verify_entries(region, entries, more, top, &end);
 }

@@ -490,6 +490,7 @@ int hf_placer_finish(struct hf_placer *placer)
     if (status < 0)
         return status;
     state->open_count = (uint32_t)placer->open_count;
-    memcpy(state->open, placer->open, placer->open_count * sizeof *placer->open);
+    if (placer->open_count > 0)
+        memcpy(state->open, placer->open, placer->open_count * sizeof *placer->open);
     return 0;
 }

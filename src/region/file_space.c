@@ -195,7 +195,8 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
         if (found <= 0 || value.size != sizeof *units)
             return found < 0 ? found : HF_CORRUPT;
         memcpy(units, value.bytes, sizeof *units);
-        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units + need > txn->state.version.top / HF_UNIT)
+        uint64_t top = txn->state.version.top / HF_UNIT;
+        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units >= top || need > top - *units)
             return HF_CORRUPT;
         status = space_remove(txn, number);
         if (status == 0)
@@ -474,6 +475,8 @@ static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 
     if (bits)
         count = HF_PAGE_UNITS / 2;
+    if (at + count > HF_ZONE_UNITS || (bits && at % count != 0))
+        return HF_CORRUPT;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64];
         uint64_t mask = UINT64_C(1) << (at + i) % 64;
@@ -515,12 +518,8 @@ static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, c
         int cells = entry_of(fold->txn, cells_key(number, zone->head), &entry, sizeof *entry.cells);
         status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
         for (int i = 0; status == 0 && i < cells; i++)
-            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ||
-                             ((entry.cells[i].piece >> 40 & HF_PIECE_BITS) == 0 &&
-                              hf_link_units(entry.cells[i].piece) % HF_ZONE_UNITS + (entry.cells[i].piece >> 40) >
-                                  HF_ZONE_UNITS)
-                         ? HF_CORRUPT
-                         : set_bits(fold, &entry.cells[i]);
+            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ? HF_CORRUPT
+                                                                                     : set_bits(fold, &entry.cells[i]);
     }
     for (uint64_t page = 0; status == 0 && page < HF_ZONE_PAGES; page++)
         status = sort_page(fold, number, zone, page);
