@@ -397,7 +397,8 @@ static bool is_due(const hf_txn *txn)
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 || state->written >= HF_FILE_LOG / 2 ||
+    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 ||
+        state->written >= HF_FILE_LOG / 2 ||
         state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     return file->level == HF_REGION_INTERVAL && now() - atomic_load(&file->shared->flushed_at) >= file->interval;

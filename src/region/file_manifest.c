@@ -10,7 +10,8 @@
  *
  * How they are found. Every commit notes in the log, in the lock file, the pieces that it wrote; a walk from the roots
  * goes down only to blocks that are in one of them. Since a node is written anew when anything below it is, that finds
- * all, and nothing else of the file is touched. Where the log was too small, the walk goes by birth.
+ * all, and nothing else of the file is touched. Where the log was too small, the walk goes by birth; where it is empty,
+ * what this commit writes is all there is.
  *
  * Concurrency: by the holder of the writer's lock. Failure: HF_NOMEM, HF_CORRUPT.
  */
@@ -214,6 +215,21 @@ static int walk_kept(struct walk *walk, const struct hf_version *version)
     return status < 0 ? status : 0;
 }
 
+/* The blocks of this commit, and its spill. */
+static int written_now(const struct hf_placer *placer, struct hf_pieces *out)
+{
+    const struct hf_file_state *state = &placer->txn->state.file;
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < placer->blocks.count; i++)
+        status = hf_pieces_add(out, placer->blocks.block[i].place, hf_units(placer->blocks.block[i].size));
+    if (status == 0 && state->spill_count > 0)
+        status = hf_pieces_add(out, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)));
+    if (status == 0)
+        hf_pieces_merge(out);
+    return status;
+}
+
 int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
 {
     const hf_txn *txn = placer->txn;
@@ -230,6 +246,9 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
     };
     int status = 0;
 
+    /* Nothing was written before this commit, and all that it writes is part of the version: no need to look for it. */
+    if (state->written == 0)
+        return written_now(placer, out);
     for (uint64_t i = 0; status == 0 && walk.written != NULL && i < state->written; i++)
         status = hf_pieces_add(&written, hf_link_units(file->log[i]), file->log[i] >> 40);
     for (size_t i = 0; status == 0 && i < placer->blocks.count; i++)

@@ -468,25 +468,34 @@ static int put_in_zone(struct fold *fold, uint64_t number, struct hf_zone *zone,
 }
 
 /* A unit that is free already was freed twice: of a damaged file. */
+static int set_word(struct fold *fold, uint64_t at, uint64_t mask)
+{
+    uint64_t *word = &fold->bits[at / HF_PAGE_UNITS][at % HF_PAGE_UNITS / 64];
+
+    if ((*word & mask) != 0)
+        return HF_CORRUPT;
+    *word |= mask;
+    return 0;
+}
+
 static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 {
     uint64_t at = hf_link_units(cell->piece) % HF_ZONE_UNITS, count = cell->piece >> 40;
-    bool bits = (count & HF_PIECE_BITS) != 0;
+    int status = 0;
 
-    if (bits)
-        count = HF_PAGE_UNITS / 2;
-    if (at + count > HF_ZONE_UNITS || (bits && at % count != 0))
-        return HF_CORRUPT;
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64];
-        uint64_t mask = UINT64_C(1) << (at + i) % 64;
-        if (bits && ((i < 64 ? cell->birth : cell->unlink) >> i % 64 & 1) == 0)
-            continue;
-        if ((*word & mask) != 0)
+    if ((count & HF_PIECE_BITS) != 0) {
+        if (at % (HF_PAGE_UNITS / 2) != 0)
             return HF_CORRUPT;
-        *word |= mask;
+        status = set_word(fold, at, cell->birth);
+        return status < 0 ? status : set_word(fold, at + 64, cell->unlink);
     }
-    return 0;
+    if (at + count > HF_ZONE_UNITS)
+        return HF_CORRUPT;
+    for (uint64_t part; status == 0 && count > 0; at += part, count -= part) {
+        part = 64 - at % 64 < count ? 64 - at % 64 : count;
+        status = set_word(fold, at, UINT64_MAX >> (64 - part) << at % 64);
+    }
+    return status;
 }
 
 /* Offers a page that has become worth it, or notes what is free of it. */

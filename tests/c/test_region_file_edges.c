@@ -417,6 +417,31 @@ static void test_numbers_are_not_used_again(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- a reader beside a writer -- */
+
+/* The table of what was verified grows with the file for who only reads, too: else most is verified at each look. */
+static void test_room_for_what_a_reader_verified(void **state)
+{
+    (void)state;
+    hf_region *writer = open_at(HF_REGION_OFF), *reader = open_at(HF_REGION_OFF);
+    hf_region_stats stats;
+    hf_view view;
+    for (int i = 0; i < 60; i++) {
+        hf_txn *txn;
+        ok(hf_txn_begin(writer, -1, &txn));
+        for (int key = 0; key < KEYS; key++)
+            assert_true(put(txn, key + i * KEYS, 89) >= 0);
+        ok(hf_txn_commit(txn));
+    }
+    ok(hf_region_stats_get(writer, &stats));
+    ok(hf_view_pin(reader, &view));
+    hf_view_unpin(&view);
+    assert_true(stats.top / (2 * HF_UNIT) > 1 << 16);
+    assert_true(atomic_load(&reader->file->verified_mask) + 1 >= stats.top / (4 * HF_UNIT));
+    ok(hf_region_close(reader));
+    ok(hf_region_close(writer));
+}
+
 /* -- who may not write -- */
 
 static void test_a_reader_who_cannot_write_the_lock_file(void **state)
@@ -652,6 +677,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stale_mark, begin, end),
         cmocka_unit_test_setup_teardown(test_recovery_writes_zeros_again, begin, end),
         cmocka_unit_test_setup_teardown(test_numbers_are_not_used_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_room_for_what_a_reader_verified, begin, end),
         cmocka_unit_test_setup_teardown(test_hostile_records, begin, end),
         cmocka_unit_test_setup_teardown(test_hostile_links, begin, end),
         cmocka_unit_test_setup_teardown(test_hostile_cells, begin, end),
