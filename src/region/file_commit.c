@@ -428,7 +428,8 @@ static bool is_due(const hf_txn *txn)
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 || state->written >= HF_FILE_LOG / 2 ||
+    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 ||
+        state->written >= HF_FILE_LOG / 2 ||
         state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     if (file->level == HF_REGION_OFF)
@@ -602,7 +603,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (version->top % HF_REGION_PAGE != 0)
+    if (!hf_record_is_sound(version, &txn->state.file))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

@@ -746,7 +746,8 @@ void hf_file_inherit(hf_region *region, int fd)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
-    if (region->control_fd >= 0)
+    /* The same, where that is another one now, or none could be had. */
+    if (region->file->control.writable)
         region->file->control.fd = region->control_fd;
     hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */
