@@ -154,11 +154,18 @@ struct hf_blocks {
     size_t count, room;
 };
 
+/* A page that is being filled. */
+struct hf_open_page {
+    struct hf_file_offer offer;
+    unsigned free; /* units */
+    unsigned room; /* of them, in runs that take any block of the space tree */
+};
+
 struct hf_placer {
     hf_txn *txn;
     struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
     size_t placed;            /* so many of them have a place */
-    struct hf_file_offer *open; /* pages that are being filled */
+    struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
     uint64_t *extents; /* for the space tree's large entries */
@@ -280,6 +287,10 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault);
 void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
 /* -- file_open.c -- */
+
+/* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
+int hf_file_name(const char *from, const char *to);
+int hf_file_flush_folder(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);

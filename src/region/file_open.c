@@ -107,7 +107,7 @@ static int write_new(int fd, const uint64_t *seed)
 }
 
 /* Flushes the folder that a path is in. */
-static int flush_folder(const char *path)
+int hf_file_flush_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');
     size_t size = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
@@ -139,6 +139,13 @@ static int give_name(const char *from, const char *to)
     return result < 0 ? result : hf_os_unlink(from);
 }
 
+int hf_file_name(const char *from, const char *to)
+{
+    int result = give_name(from, to);
+
+    return result < 0 ? hf_region_status(result) : hf_file_flush_folder(to);
+}
+
 int hf_file_make(const char *path, const uint64_t *seed)
 {
     uint64_t random;
@@ -161,14 +168,10 @@ int hf_file_make(const char *path, const uint64_t *seed)
     if (status == 0)
         status = write_new(fd, seed);
     hf_os_close(fd);
-    if (status == 0) {
-        result = give_name(other, path);
-        status = result < 0 ? hf_region_status(result) : 0;
-    }
+    if (status == 0)
+        status = hf_file_name(other, path);
     if (status < 0)
         hf_os_unlink(other);
-    else
-        status = flush_folder(path);
 done:
     hf_free(other);
     return status;
@@ -328,7 +331,7 @@ static int settle_on(hf_region *region, const struct found *found)
     if (status < 0)
         return status;
     result = hf_os_fdatasync(region->fd);
-    return result < 0 ? hf_region_status(result) : flush_folder(region->file->path);
+    return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
 /* -- the lock file -- */
@@ -381,7 +384,7 @@ static int recover(hf_region *region)
         status = settle_on(region, &found);
     /* Whoever made it may have died, or failed, before its name was durable. */
     else if (status == 0 && !region->file->read_only)
-        status = flush_folder(region->file->path);
+        status = hf_file_flush_folder(region->file->path);
     return status == 0 ? publish_found(region, &found) : status;
 }
 
@@ -620,7 +623,17 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
-    return fd < 0 ? hf_region_status(fd == -EISDIR ? -EACCES : fd) : open_description(fd, path, options, out);
+    if (fd < 0)
+        return hf_region_status(fd == -EISDIR ? -EACCES : fd);
+    int status = open_description(fd, path, options, out);
+    /* Another one may have taken its place, compacted, while this one was waited for. */
+    for (int tries = 0; status == HF_ABSENT && tries < 8; tries++) {
+        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        if (fd < 0)
+            return hf_region_status(fd);
+        status = open_description(fd, path, options, out);
+    }
+    return status;
 }
 
 /* -- closing -- */
@@ -737,6 +750,15 @@ int hf_file_kept_at(const hf_region *region, const struct hf_version *version, c
         return HF_CORRUPT;
     *out = table;
     return 0;
+}
+
+int hf_file_kept_durable(const hf_txn *txn, const struct hf_kept_table **out)
+{
+    const struct hf_root *root = root_in(txn->region, (unsigned)((txn->state.file.flushes - 1) % HF_FILE_SLOTS));
+    struct hf_version version = {.top = txn->state.version.top, .kept = root->version.kept};
+
+    *out = NULL;
+    return is_root(txn->region, root) ? hf_file_kept_at(txn->region, &version, out) : HF_CORRUPT;
 }
 
 static int table_new(hf_txn *txn, uint64_t size, uint64_t *link, void **out)

@@ -474,11 +474,12 @@ static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 
     if (bits)
         count = HF_PAGE_UNITS / 2;
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64];
-        uint64_t mask = UINT64_C(1) << (at + i) % 64;
-        if (bits && ((i < 64 ? cell->birth : cell->unlink) >> i % 64 & 1) == 0)
-            continue;
+    for (uint64_t i = 0, part; i < count; i += part) {
+        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64], first = (at + i) % 64;
+        part = 64 - first < count - i ? 64 - first : count - i;
+        uint64_t mask = (part == 64 ? UINT64_MAX : (UINT64_C(1) << part) - 1) << first;
+        if (bits)
+            mask = i < 64 ? cell->birth : cell->unlink;
         if ((*word & mask) != 0)
             return HF_CORRUPT;
         *word |= mask;
@@ -630,7 +631,7 @@ static uint64_t room_in(const struct hf_placer *placer)
     uint64_t room = 0;
 
     for (size_t i = 0; i < placer->open_count; i++)
-        room += hf_offer_room(&placer->open[i]);
+        room += placer->open[i].room;
     return room;
 }
 

@@ -92,7 +92,7 @@ struct hf_scan {
 };
 
 enum {
-    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX,
+    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + 2 * HF_REGION_KEPT_MAX,
     HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
     HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
@@ -408,6 +408,9 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 int hf_file_finish(hf_region *region);
 void hf_file_stop(hf_region *region); /* its thread */
 void hf_file_close(hf_region *region);
+
+/* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
+int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;

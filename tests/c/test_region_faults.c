@@ -2,16 +2,7 @@
  * Every operation with every allocation and every call to the system failing in turn; full file systems; no address
  * space. The failure is reported, the region is as it was, and goes on once there is room.
  */
-#include "test_region_support.h"
-
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/wait.h>
+#include "test_region_child.h"
 
 enum { SPACE = 256 << 20 };
 
@@ -318,42 +309,6 @@ static void a_region_that_outgrew_a_mapping_is_a_limit(void **state)
     ok(hf_region_close(small));
     region_check(large);
     ok(hf_region_close(large));
-}
-
-static void in_a_child(void (*run)(void))
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        run();
-        _exit(0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-/* cmocka's failures cannot leave the child, but an exit status can. */
-#define must(condition)                                                     \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            _exit(1);                                                       \
-        }                                                                   \
-    } while (0)
-
-/* A tmpfs of its own, in a mount namespace that ends with this process. Where that is not allowed, the test is skipped. */
-static void small_tmpfs(char *path, const char *size)
-{
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        _exit(77);
-    must(mkdtemp(path) != NULL);
-    if (mount("tmpfs", path, "tmpfs", 0, size) < 0) {
-        rmdir(path);
-        _exit(77);
-    }
 }
 
 static void on_a_small_tmpfs_child(void)
