@@ -393,13 +393,23 @@ static int clear_mark(hf_region *region)
     return status;
 }
 
+/*
+ * Recovery goes on from the next multiple of 2^24 behind the root that it finds, and may find the same one again. A
+ * version of such a number, and the one behind it, are durable: so no version that is lost, or that follows one, has a
+ * number that another one gets (docs/adr/0005).
+ */
+static bool is_due_for_its_number(const hf_txn *txn)
+{
+    return (txn->state.version.txid & ((UINT64_C(1) << HF_FILE_STEP_BITS) - 1)) <= 1;
+}
+
 static bool is_due(const hf_txn *txn)
 {
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || state->written_size >= HF_FILE_UNFLUSHED ||
-        state->written >= HF_FILE_LOG / 2)
+    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
+        state->written_size >= HF_FILE_UNFLUSHED || state->written >= HF_FILE_LOG / 2)
         return true;
     if (file->level == HF_REGION_OFF)
         return false;

@@ -264,6 +264,7 @@ struct found {
     int slot;
     bool clean;
     bool passed_over; /* the other slot has what is newer, or may be */
+    bool older;       /* it has the root before */
 };
 
 /* The newest root that is whole. HF_CORRUPT: there is none, or the file is marked as clean, with another one. */
@@ -288,6 +289,7 @@ static int choose(const hf_region *region, struct found *out)
         out->slot = slot;
         out->passed_over =
             valid[!slot] ? other->version.txid > root->version.txid : memcmp(other, zeros, HF_REGION_PAGE) != 0;
+        out->older = valid[!slot] && !out->passed_over;
     }
     return status;
 }
@@ -312,14 +314,18 @@ static int write_again(hf_region *region, const struct hf_root *root)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
-/* Makes sure of what was found, and that nothing else can be found later. */
+/*
+ * Makes sure of what was found, and that nothing else can be found later. After a flush that failed, the disk may have
+ * something else than what is read, and will not get it unless that is written again: a newer root where there are zeros
+ * now, a clean mark where there is none.
+ */
 static int settle_on(hf_region *region, const struct found *found)
 {
     unsigned other = (unsigned)!found->slot;
-    int result = 0;
+    int result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
 
     /* Not both at once: a power cut in the middle must leave one of them. */
-    if (found->passed_over && !HF_SABOTAGE(no_invalidate)) {
+    if (result == 0 && !found->older && !HF_SABOTAGE(no_invalidate)) {
         result =
             hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
         if (result == 0)
