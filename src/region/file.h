@@ -37,6 +37,9 @@ enum {
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
 };
 
+/* Units of one piece of the log or of a manifest: 16 MiB. */
+#define HF_PIECE_LONGEST (UINT64_C(1) << 20)
+
 /* Bytes that are written between two flushes, at most. */
 #define HF_FILE_UNFLUSHED (UINT64_C(64) << 20)
 
@@ -269,6 +272,9 @@ int hf_file_commit(hf_txn *txn);
 int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+
+/* Flushes FILE: if that fails, the store is broken. HF_BROKEN. */
+int hf_file_sync(hf_region *region);
 
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);

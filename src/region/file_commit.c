@@ -201,22 +201,26 @@ static int write_blocks(struct hf_placer *placer)
 
 /* -- the log -- */
 
-static void log_piece(hf_txn *txn, uint64_t units, uint64_t count)
+/* Appends to the log, or makes its last piece longer: sorted as they come, blocks in a row are one. `fresh`: never that. */
+static void log_piece(hf_txn *txn, uint64_t units, uint64_t count, bool fresh)
 {
     struct hf_file_state *state = &txn->state.file;
     uint64_t *log = txn->region->file->log;
 
     state->written_size += count * HF_UNIT;
-    if (state->written >= HF_FILE_LOG) {
-        state->written = HF_FILE_LOG + 1;
-        return;
+    for (uint64_t part; count > 0; units += part, count -= part) {
+        part = count < HF_PIECE_LONGEST ? count : HF_PIECE_LONGEST;
+        if (state->written >= HF_FILE_LOG) {
+            state->written = HF_FILE_LOG + 1;
+            return;
+        }
+        uint64_t *last = fresh || state->written == 0 ? NULL : &log[state->written - 1];
+        if (last != NULL && hf_link_units(*last) + (*last >> 40) == units && (*last >> 40) + part <= HF_PIECE_LONGEST)
+            *last += part << 40;
+        else
+            log[state->written++] = hf_piece(units, part);
+        fresh = false;
     }
-    uint64_t *last = &log[state->written];
-    /* Sorted, so that blocks in a row are one piece. */
-    if (state->written > 0 && hf_link_units(last[-1]) + (last[-1] >> 40) == units && (last[-1] >> 40) + count < 1 << 20)
-        last[-1] += count << 40;
-    else
-        log[state->written++] = hf_piece(units, count);
 }
 
 /* A piece that the published record counts is not changed: what is appended to the last one begins a new one. */
@@ -224,19 +228,11 @@ static void log_blocks(struct hf_placer *placer)
 {
     hf_txn *txn = placer->txn;
     struct hf_file_state *state = &txn->state.file;
-    uint64_t *log = txn->region->file->log;
 
-    for (size_t i = 0; i < placer->blocks.count; i++) {
-        const struct hf_block *block = &placer->blocks.block[i];
-        if (i == 0 && state->written < HF_FILE_LOG) {
-            log[state->written++] = hf_piece(block->place, hf_units(block->size));
-            state->written_size += hf_units(block->size) * HF_UNIT;
-        } else {
-            log_piece(txn, block->place, hf_units(block->size));
-        }
-    }
-    if (state->spill_count > 0 && state->spill != 0 && placer->spill_count > 0)
-        log_piece(txn, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)));
+    for (size_t i = 0; i < placer->blocks.count; i++)
+        log_piece(txn, placer->blocks.block[i].place, hf_units(placer->blocks.block[i].size), i == 0);
+    if (state->spill_count > 0 && placer->spill_count > 0)
+        log_piece(txn, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)), true);
 }
 
 /* -- the root -- */
@@ -248,7 +244,8 @@ static int break_store(hf_region *region, int error)
     return HF_BROKEN;
 }
 
-static int flush(hf_region *region)
+/* Once, and never again if it fails: F3. */
+int hf_file_sync(hf_region *region)
 {
     int result = hf_os_fdatasync(region->fd);
 
@@ -268,7 +265,7 @@ int hf_file_invalidate(hf_region *region, unsigned slot)
                      ? 0
                      : hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)slot_at(slot));
 
-    return result < 0 ? break_store(region, result) : flush(region);
+    return result < 0 ? break_store(region, result) : hf_file_sync(region);
 }
 
 /* The manifest: what there is no room for in the root's page goes behind the top. */
@@ -309,7 +306,7 @@ static int take_back(hf_region *region, unsigned slot, int error)
 
     if (result < 0)
         return break_store(region, error);
-    int status = flush(region);
+    int status = hf_file_sync(region);
     if (status == 0)
         atomic_store(&region->file->shared->handed, 0);
     return status < 0 ? status : hf_region_status(error);
@@ -335,11 +332,13 @@ static int write_root(hf_txn *txn, struct hf_root *root)
     int result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)slot_at(slot));
     if (result < 0)
         return take_back(region, (unsigned)(slot % HF_FILE_SLOTS), result);
-    int status = HF_SABOTAGE(missing_flush) ? 0 : flush(region);
+    int status = HF_SABOTAGE(missing_flush) ? 0 : hf_file_sync(region);
     if (status == 0)
         atomic_store(&shared->durable, txn->state.version.txid);
-    if (status == 0)
+    if (status == 0) {
         atomic_store(&shared->root_checksum, root->checksum);
+        atomic_store(&shared->renumbered, 0);
+    }
     return status;
 }
 
@@ -387,20 +386,18 @@ static int clear_mark(hf_region *region)
         return 0;
     int status = write_at(region, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     if (status == 0 && !HF_SABOTAGE(clean_late))
-        status = flush(region);
+        status = hf_file_sync(region);
     if (status == 0)
         atomic_store(&shared->clean, 0);
     return status;
 }
 
-/*
- * Recovery goes on from the next multiple of 2^24 behind the root that it finds, and may find the same one again. A
- * version of such a number, and the one behind it, are durable: so no version that is lost, or that follows one, has a
- * number that another one gets (docs/adr/0005).
- */
+/* For the sake of its number, at any level: the first one behind a recovery, and one of a number that recovery gives. So
+ * no version that is lost has a number that another one gets (docs/adr/0005). */
 static bool is_due_for_its_number(const hf_txn *txn)
 {
-    return (txn->state.version.txid & ((UINT64_C(1) << HF_FILE_STEP_BITS) - 1)) <= 1;
+    return atomic_load(&txn->region->file->shared->renumbered) != 0 ||
+           txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
 }
 
 static bool is_due(const hf_txn *txn)
@@ -409,7 +406,8 @@ static bool is_due(const hf_txn *txn)
     const struct hf_file_state *state = &txn->state.file;
 
     if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
-        state->written_size >= HF_FILE_UNFLUSHED || state->written >= HF_FILE_LOG / 2)
+        state->written >= HF_FILE_LOG / 2 ||
+        state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     if (file->level == HF_REGION_OFF)
         return false;
@@ -544,13 +542,30 @@ int hf_file_commit(hf_txn *txn)
     return 0;
 }
 
+/* The lock of who may not write to the lock file is in memory that cannot be written. */
+int hf_file_admit(const hf_region *region)
+{
+    return region->file->read_only ? HF_DENIED : 0;
+}
+
+bool hf_file_is_disturbed(const hf_region *region, uint64_t published)
+{
+    const struct hf_file_control *shared = region->file->shared;
+
+    return atomic_load(&shared->broken) != 0 || atomic_load(&shared->handed) > published;
+}
+
+/* The root of the last durable version, as its record says. */
+static const struct hf_root *durable_root(const hf_region *region, const struct hf_file_state *state)
+{
+    return hf_region_at(region, HF_FILE_ROOT_AT + (state->flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
+}
+
 int hf_file_load(hf_txn *txn, uint64_t txid)
 {
     hf_region *region = txn->region;
     struct hf_file_control *shared = region->file->shared;
 
-    if (region->file->read_only || shared == NULL)
-        return HF_DENIED;
     if (atomic_load(&shared->broken) != 0)
         return HF_BROKEN;
     const struct hf_file_commit *record = (const struct hf_file_commit *)(void *)hf_region_seen(region, txid);
@@ -563,13 +578,26 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;
-    if (atomic_load(&shared->handed) > txid)
+    if (atomic_load(&shared->handed) > txid) {
         status = hf_file_invalidate(region, (unsigned)(txn->state.file.flushes % HF_FILE_SLOTS));
+        atomic_store(&shared->root_checksum, durable_root(region, &txn->state.file)->checksum);
+    }
     if (status == 0) {
         atomic_store(&shared->durable, txn->state.file.durable);
         atomic_store(&shared->handed, 0);
     }
     return status;
+}
+
+/* Is the newest version durable, and nothing left to be seen to? Without the lock, for which others may have to be waited
+ * for. `published` first: what is published later is not asked for. */
+static bool is_flushed(const hf_region *region)
+{
+    const struct hf_file_control *shared = region->file->shared;
+    uint64_t published = atomic_load(&region->lock->published);
+
+    return atomic_load(&shared->durable) >= published && atomic_load(&shared->handed) == 0 &&
+           atomic_load(&shared->broken) == 0 && atomic_load(&shared->renumbered) == 0;
 }
 
 int hf_file_flush(hf_region *region, int64_t timeout)
@@ -579,10 +607,12 @@ int hf_file_flush(hf_region *region, int64_t timeout)
 
     if (region->file->read_only)
         return 0;
+    if (is_flushed(region))
+        return 0;
     status = hf_txn_begin(region, timeout, &txn);
     if (status < 0)
         return status;
-    if (txn->state.file.durable == txn->state.version.txid - 1)
+    if (txn->state.file.durable == txn->state.version.txid - 1 && atomic_load(&region->file->shared->renumbered) == 0)
         return hf_txn_abort(txn);
     txn->changed = true;
     region->file->flush_wanted = true;

@@ -78,6 +78,8 @@ struct hf_file_control {
     _Atomic uint32_t clean;        /* the file has a clean mark */
     _Atomic uint32_t stepped_back; /* recovery did not find the newest root whole */
     _Atomic uint32_t recovered;    /* and it had to be, at all */
+    _Atomic uint32_t renumbered;   /* the newest version has a number that no root on the disk has */
+    uint32_t pad;
     _Atomic uint64_t root_checksum; /* of the last durable version's */
     _Atomic int64_t flushed_at;    /* when, by the clock that only goes forward */
 };

@@ -18,7 +18,7 @@
 
 #include <stdlib.h>
 
-int hf_pieces_add(struct hf_pieces *pieces, uint64_t units, uint64_t count)
+static int add(struct hf_pieces *pieces, uint64_t units, uint64_t count)
 {
     if (pieces->count == pieces->room) {
         size_t room = pieces->room == 0 ? 64 : 2 * pieces->room;
@@ -32,28 +32,43 @@ int hf_pieces_add(struct hf_pieces *pieces, uint64_t units, uint64_t count)
     return 0;
 }
 
+/* A length has 24 bits: what is longer is several pieces. */
+int hf_pieces_add(struct hf_pieces *pieces, uint64_t units, uint64_t count)
+{
+    int status = 0;
+
+    for (uint64_t part; status == 0 && count > 0; units += part, count -= part) {
+        part = count < HF_PIECE_LONGEST ? count : HF_PIECE_LONGEST;
+        status = add(pieces, units, part);
+    }
+    return status;
+}
+
 static int compare(const void *a, const void *b)
 {
     uint64_t left = hf_link_units(*(const uint64_t *)a), right = hf_link_units(*(const uint64_t *)b);
     return (left > right) - (left < right);
 }
 
-/* Sorts, and makes one of two that meet. */
+/* Sorts, and makes one of two that meet. They may overlap: what was written, freed and written again before a flush is in
+ * the log more than once. Afterwards each unit is in one piece. */
 void hf_pieces_merge(struct hf_pieces *pieces)
 {
-    enum { LONGEST = 1 << 20 };
     size_t kept = 0;
 
     if (pieces->count == 0)
         return;
     qsort(pieces->piece, pieces->count, sizeof *pieces->piece, compare);
     for (size_t i = 1; i < pieces->count; i++) {
-        uint64_t *last = &pieces->piece[kept], next = pieces->piece[i];
-        uint64_t end = hf_link_units(*last) + (*last >> 40);
-        if (hf_link_units(next) == end && (*last >> 40) + (next >> 40) <= LONGEST)
-            *last += next >> 40 << 40;
+        uint64_t *last = &pieces->piece[kept], start = hf_link_units(*last), end = start + (*last >> 40);
+        uint64_t from = hf_link_units(pieces->piece[i]), to = from + (pieces->piece[i] >> 40);
+        if (to <= end)
+            continue;
+        from = from < end ? end : from;
+        if (from == end && to - start <= HF_PIECE_LONGEST)
+            *last = hf_piece(start, to - start);
         else
-            pieces->piece[++kept] = next;
+            pieces->piece[++kept] = hf_piece(from, to - from);
     }
     pieces->count = kept + 1;
 }

@@ -18,7 +18,8 @@
  * died before the flush, or whose flush failed.
  *
  * Numbers of versions that were lost are not used again: what recovery finds is published as the next multiple of 2^24.
- * Why that is enough: docs/adr/0005.
+ * The first commit after it, or the close, is durable at any level: until a root has the new number, the next recovery
+ * would begin at the same multiple. Why that is enough: docs/adr/0005.
  *
  * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on FILE
  * says that it is there (control.h, READERS), and while it is nothing is written over.
@@ -264,7 +265,7 @@ struct found {
     int slot;
     bool clean;
     bool passed_over; /* the other slot has what is newer, or may be */
-    bool older;       /* it has the root before */
+    bool doubtful;    /* or nothing; but on the disk there may be what is newer, if a flush failed */
 };
 
 /* The newest root that is whole. HF_CORRUPT: there is none, or the file is marked as clean, with another one. */
@@ -275,21 +276,25 @@ static int choose(const hf_region *region, struct found *out)
     int status = HF_CORRUPT;
 
     *out = (struct found){.slot = -1, .clean = is_marked(region, &clean)};
+    /* In its own slot: else the next one would be written over it. */
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
-        valid[i] = is_root(region, root_in(region, i));
+        valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
-    for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
+    /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
+     * lost, or an older page has come back: to go by it would be to step back without a word. */
+    for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
+        /* Nothing is newer than what the mark is of: it goes before anything is written. */
+        if (out->clean && (tries > 0 || !valid[slot] || root->version.txid != clean->txid ||
+                           root->checksum != clean->root_checksum))
+            return HF_CORRUPT;
         if (!valid[slot])
-            continue;
-        if (out->clean && (root->version.txid != clean->txid || root->checksum != clean->root_checksum))
             continue;
         status = hf_root_verify(region, root);
         out->slot = slot;
-        out->passed_over =
-            valid[!slot] ? other->version.txid > root->version.txid : memcmp(other, zeros, HF_REGION_PAGE) != 0;
-        out->older = valid[!slot] && !out->passed_over;
+        out->doubtful = !valid[!slot] || other->version.txid > root->version.txid;
+        out->passed_over = out->doubtful && memcmp(other, zeros, HF_REGION_PAGE) != 0;
     }
     return status;
 }
@@ -314,20 +319,16 @@ static int write_again(hf_region *region, const struct hf_root *root)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
-/*
- * Makes sure of what was found, and that nothing else can be found later. After a flush that failed, the disk may have
- * something else than what is read, and will not get it unless that is written again: a newer root where there are zeros
- * now, a clean mark where there is none.
- */
+/* Makes sure of what was found, and that nothing else can be found later. What can be read may not be what is on the disk,
+ * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
 {
-    unsigned other = (unsigned)!found->slot;
+    uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
     int result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
 
     /* Not both at once: a power cut in the middle must leave one of them. */
-    if (result == 0 && !found->older && !HF_SABOTAGE(no_invalidate)) {
-        result =
-            hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(HF_FILE_ROOT_AT + other * HF_REGION_PAGE));
+    if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
+        result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
         if (result == 0)
             result = hf_os_fdatasync(region->fd);
     }
@@ -336,7 +337,10 @@ static int settle_on(hf_region *region, const struct found *found)
     int status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    result = hf_os_fdatasync(region->fd);
+    /* That there is no mark may be in the page cache only, too: if the flush that was to remove it failed. */
+    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    if (result == 0)
+        result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
@@ -375,6 +379,7 @@ static int publish_found(hf_region *region, const struct found *found)
     atomic_store(&region->file->shared->durable, version.txid);
     atomic_store(&region->file->shared->root_checksum, root->checksum);
     atomic_store(&region->file->shared->clean, found->clean);
+    atomic_store(&region->file->shared->renumbered, !found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
     hf_file_publish(region, &version, &state);
@@ -618,7 +623,8 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
     if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
-        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        /* Without O_NONBLOCK a pipe of that name would be waited for. */
+        HF_OS_RETRY(fd, hf_os_open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
         if (fd >= 0 && options->mode == HF_REGION_CREATE && made != 0) {
             hf_os_close(fd);
             return HF_EXISTS;
@@ -629,8 +635,10 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
+    if (fd == -EISDIR || fd == -ENXIO) /* a folder, a socket */
+        return HF_NOT_REGION;
     if (fd < 0)
-        return hf_region_status(fd == -EISDIR ? -EACCES : fd);
+        return hf_region_status(fd);
     int status = open_description(fd, path, options, out);
     /* Another one may have taken its place, compacted, while this one was waited for. */
     for (int tries = 0; status == HF_ABSENT && tries < 8; tries++) {
@@ -656,13 +664,10 @@ static int write_mark(hf_region *region)
         return HF_CORRUPT;
     memcpy(clean.id, root->id, sizeof clean.id);
     clean.checksum = clean_checksum(&clean);
-    int result = hf_os_pwrite_all(region->fd, &clean, sizeof clean, HF_FILE_CLEAN_AT);
-    if (result == 0)
-        result = hf_os_fdatasync(region->fd);
-    if (result < 0)
-        return hf_region_status(result);
+    /* Before, since a write or a flush that fails, or a death, may have left the mark there all the same: F4. */
     atomic_store(&region->file->shared->clean, 1);
-    return 0;
+    int result = hf_os_pwrite_all(region->fd, &clean, sizeof clean, HF_FILE_CLEAN_AT);
+    return result < 0 ? hf_region_status(result) : hf_file_sync(region);
 }
 
 int hf_file_finish(hf_region *region)
@@ -674,7 +679,9 @@ int hf_file_finish(hf_region *region)
     if (atomic_load(&file->shared->broken) != 0)
         return HF_BROKEN;
     int status = hf_file_flush(region, -1);
-    if (status < 0)
+    /* This thread has a transaction, through another region of the same file. That one is not the last to write, then:
+     * what it closes later flushes. */
+    if (status < 0 && status != HF_BUSY)
         return status;
     /* Who opens it is not waited for long: without a mark it is only opened more slowly. */
     int last = hf_control_leave(region->fd, &file->control, LEAVE);

@@ -45,7 +45,8 @@ int hf_stage_bin(uint64_t size)
 {
     if (size <= HF_REGION_PAGE)
         return (int)hf_units(size);
-    if (size > UINT64_C(1) << 33)
+    /* struct hf_block has 32 bits for it. */
+    if (size > UINT32_MAX)
         return HF_LIMIT;
     int class = extent_class(size);
     return class < 0 ? class : HF_STAGE_SMALL + 1 + class;

@@ -412,6 +412,13 @@ void hf_region_free(hf_region *region);
 void hf_region_link(hf_region *region);
 uint64_t hf_super_checksum(const struct hf_superblock *super);
 
+/* -- file_commit.c -- */
+
+/* May a writer begin, as far as is known without the lock? 0, HF_DENIED: it was opened for reading only. And, with the
+ * lock: has somebody left something that the next writer has to see to, whether or not it knows the newest record? */
+int hf_file_admit(const hf_region *region);
+bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
+
 /* -- file_open.c -- */
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */

@@ -94,7 +94,8 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 /*
  * HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. A file is flushed
  * before it is closed, and marked as clean by the last who writes to it; where that fails it is closed all the same, and
- * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO.
+ * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO. (Where this thread has a transaction of the same file through another
+ * region, that one's close flushes.)
  */
 int hf_region_close(hf_region *region);
 
@@ -149,7 +150,8 @@ void hf_snapshot_end(hf_snapshot *snapshot);
 
 /* -- writing -- */
 
-/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
+/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_DENIED: it is open for reading only;
+ * HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
 
 /* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */

@@ -123,7 +123,8 @@ static int claim_among(hf_region *region, int fd, uint32_t from, uint32_t count,
             continue;
         if (result < 0)
             return hf_region_status(result);
-        if (atomic_load(&slot->owner) != 0)
+        /* (A child of a reader without slots finds its parent's; the lock area it may not write to.) */
+        if (atomic_load(&slot->owner) != 0 && fd >= 0)
             atomic_fetch_add_explicit(&region->lock->adopted, 1, memory_order_relaxed);
         atomic_store(&slot->pin, 0);
         atomic_store(&slot->retries, 0);

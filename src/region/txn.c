@@ -21,7 +21,7 @@
  * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
  * transaction as it was.
  */
-#include "region/impl.h"
+#include "region/file.h"
 
 static bool is_mine(const hf_txn *txn)
 {
@@ -88,8 +88,10 @@ static void end(hf_txn *txn)
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
 {
     hf_txn *txn = &region->txn;
-    int status = hf_lock_acquire(region, timeout);
+    int status = region->file != NULL ? hf_file_admit(region) : 0;
 
+    if (status == 0)
+        status = hf_lock_acquire(region, timeout);
     if (status < 0)
         return status;
     /* A thread of this process that ended in the middle of a transaction has left one; the lock is ours by its death. */
@@ -98,7 +100,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
         forget(txn);
     }
     uint64_t published = atomic_load(&region->lock->published);
-    if (txn->loaded != published) {
+    if (txn->loaded != published || (region->file != NULL && hf_file_is_disturbed(region, published))) {
         txn->loaded = 0;
         status = region->home->load(txn, published);
     }

@@ -163,7 +163,7 @@ static void a_file_is_whole_after_kills(void **state)
 
 static void a_file_is_whole_after_a_kill_at_any_instruction(void **state)
 {
-    steps(&region_file, 2000);
+    steps(&region_file, 4000);
 }
 
 static void histories_of_clients_of_a_file_are_linearizable(void **state)
@@ -178,7 +178,7 @@ static void a_slow_reader_of_a_file_has_one_version(void **state)
 
 static void a_slow_writer_to_a_file_does_a_reader_no_harm(void **state)
 {
-    weave(&region_file_writer, 2000);
+    weave(&region_file_writer, 8000);
 }
 
 int main(void)

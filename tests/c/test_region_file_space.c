@@ -98,10 +98,61 @@ static void what_a_durable_version_keeps_is_left_alone(void **state)
     ok(hf_region_close(region));
 }
 
+static int die(int fd)
+{
+    _exit(hf_os_native.fdatasync(fd) == 0 ? 0 : 1);
+}
+
+/* A writer dies with its root on the disk, before it is published. It never was a version: the next writer takes it away,
+ * though the state that it has from its own last commit is the newest. */
+static void what_a_dead_writer_handed_over_is_taken_back(void **state)
+{
+    static struct hf_os deadly;
+    hf_region *region = region_new(0), *cut;
+    int status;
+    /* Pages with room, for what is small. */
+    for (uint64_t i = 1; i < 40; i++)
+        put_all(region, 200, i);
+    put_all(region, 200, 1);
+    ok(hf_region_flush(region, -1));
+    pid_t child = fork();
+    if (child == 0) {
+        its_own_death();
+        deadly = hf_os_native;
+        deadly.fdatasync = die;
+        hf_txn *txn;
+        must(hf_txn_begin(region, 0, &txn) == 0);
+        for (uint64_t i = 0; i < 2000; i++)
+            plain_put(txn, i, 2);
+        region->file->level = HF_REGION_FULL;
+        hf_os_replace(&deadly);
+        hf_txn_commit(txn);
+        _exit(2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    put_all(region, 1, 3);
+    cut = after_a_power_cut(region);
+    hf_view view;
+    hf_region_stats stats;
+    ok(hf_region_stats_get(cut, &stats));
+    assert_false(stats.stepped_back);
+    ok(hf_view_pin(cut, &view));
+    assert_int_equal(hf_view_count(&view, 0), 200);
+    for (uint64_t i = 0; i < 200; i++)
+        assert_true(plain_is(&view, i, 1));
+    hf_view_unpin(&view);
+    region_check(cut);
+    region_check(region);
+    ok(hf_region_close(cut));
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_home(what_a_durable_version_keeps_is_left_alone, HOME_OFF),
+        in_home(what_a_dead_writer_handed_over_is_taken_back, HOME_OFF),
     };
     return cmocka_run_group_tests_name("region/file_space", tests, NULL, NULL);
 }

@@ -221,6 +221,54 @@ static void test_no_number_twice(void **state)
     close(numbers[0]);
 }
 
+/* Gives the newest version of a closed file another number. */
+static void renumber(uint64_t txid)
+{
+    union {
+        struct hf_root root;
+        unsigned char bytes[HF_REGION_PAGE];
+    } page[HF_FILE_SLOTS];
+    struct hf_clean clean;
+    FILE *file = fopen(path, "r+b");
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, HF_FILE_ROOT_AT, SEEK_SET), 0);
+    assert_int_equal(fread(page, sizeof page, 1, file), 1);
+    assert_int_equal(fread(&clean, sizeof clean, 1, file), 1);
+    int newest = page[1].root.version.txid > page[0].root.version.txid;
+    struct hf_root *root = &page[newest].root;
+    root->version.txid = root->state.durable = txid;
+    root->checksum = hf_root_checksum(root);
+    clean.txid = txid;
+    clean.root_checksum = root->checksum;
+    clean.checksum = hf_checksum64(&clean, offsetof(struct hf_clean, checksum), HF_FILE_CLEAN_MAGIC);
+    assert_int_equal(fseek(file, HF_FILE_ROOT_AT, SEEK_SET), 0);
+    assert_int_equal(fwrite(page, sizeof page, 1, file), 1);
+    assert_int_equal(fwrite(&clean, sizeof clean, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A number that recovery may give is not given to what can be lost. */
+static void test_numbers_of_recovery(void **state)
+{
+    const uint64_t step = UINT64_C(1) << HF_FILE_STEP_BITS;
+
+    ok(open_region(HF_REGION_FULL));
+    ok(put("one"));
+    ok(hf_region_close(region));
+    renumber(step - 2);
+    ok(open_region(HF_REGION_OFF));
+    assert_true(has("one"));
+    ok(put("two"));
+    assert_int_equal(stats_now().durable, step - 2);
+    ok(put("three"));
+    assert_int_equal(stats_now().durable, step);
+    ok(put("four"));
+    assert_int_equal(stats_now().durable, step);
+    assert_int_equal(stats_now().txid, step + 1);
+    ok(hf_region_close(region));
+}
+
 /* -- flushes that fail -- */
 
 /* The clean mark is to go, and the flush fails. The mark must not be there again once there is something new. */
@@ -280,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_number_twice, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_numbers_of_recovery, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_mark_that_stays_on_the_disk, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_root_that_stays_on_the_disk, a_disk, no_disk),
     };

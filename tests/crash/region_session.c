@@ -60,6 +60,8 @@ static void close_region(struct session *session)
         hf_run_violation(work->run, "it does not close: %s", hf_status_message(status));
     else if (status == 0 && session->home->durable != NULL)
         hf_run_durable(work->run);
+    else if (status == HF_BROKEN)
+        hf_run_broken(work->run);
 }
 
 /* Opens it and says what is there; false if that cannot be. */
@@ -93,7 +95,9 @@ static bool recommence(struct session *session, hf_txn *txn, int status)
         hf_run_violation(work->run, "a commit fails: %s", hf_status_message(status));
     hf_txn_abort(txn);
     /* Of a broken store nothing is known until it is opened again. */
-    if (status != HF_BROKEN)
+    if (status == HF_BROKEN)
+        hf_run_broken(work->run);
+    else
         hf_run_failed(work->run);
     close_region(session);
     return reopen(session);
