@@ -84,6 +84,12 @@ struct hf_file_control {
     _Atomic int64_t flushed_at;    /* when, by the clock that only goes forward */
 };
 
+_Static_assert(offsetof(struct hf_file_control, broken) == 16, "layout");
+_Static_assert(offsetof(struct hf_file_control, renumbered) == 32, "layout");
+_Static_assert(offsetof(struct hf_file_control, root_checksum) == 40, "layout");
+_Static_assert(sizeof(struct hf_file_control) == 56, "layout");
+_Static_assert(HF_FILE_CONTROL_AT + sizeof(struct hf_file_control) <= HF_REGION_RING_AT, "layout");
+
 /* -- blocks -- */
 
 struct hf_file_node {

@@ -224,10 +224,8 @@ static void test_no_number_twice(void **state)
 /* Gives the newest version of a closed file another number. */
 static void renumber(uint64_t txid)
 {
-    union {
-        struct hf_root root;
-        unsigned char bytes[HF_REGION_PAGE];
-    } page[HF_FILE_SLOTS];
+    uint64_t page[HF_FILE_SLOTS][HF_REGION_PAGE / 8];
+    struct hf_root *root, *first = (struct hf_root *)(void *)page[0];
     struct hf_clean clean;
     FILE *file = fopen(path, "r+b");
 
@@ -235,8 +233,8 @@ static void renumber(uint64_t txid)
     assert_int_equal(fseek(file, HF_FILE_ROOT_AT, SEEK_SET), 0);
     assert_int_equal(fread(page, sizeof page, 1, file), 1);
     assert_int_equal(fread(&clean, sizeof clean, 1, file), 1);
-    int newest = page[1].root.version.txid > page[0].root.version.txid;
-    struct hf_root *root = &page[newest].root;
+    root = (struct hf_root *)(void *)page[1];
+    root = root->version.txid > first->version.txid ? root : first;
     root->version.txid = root->state.durable = txid;
     root->checksum = hf_root_checksum(root);
     clean.txid = txid;
