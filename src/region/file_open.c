@@ -18,9 +18,8 @@
  * died before the flush, or whose flush failed.
  *
  * Numbers of versions that were lost are not used again: what recovery finds is published as the next multiple of 2^24.
- * No more versions than that can have been lost, since a flush is due after 64 MiB, and each takes 32 bytes. The first
- * commit after it, or the close, is durable at any level: until a root has the new number, the next recovery would begin
- * at the same multiple.
+ * The first commit after it, or the close, is durable at any level: until a root has the new number, the next recovery
+ * would begin at the same multiple. Why that is enough: docs/adr/0005.
  *
  * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on FILE
  * says that it is there (control.h, READERS), and while it is nothing is written over.
