@@ -74,6 +74,7 @@ struct hf_file_home {
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
+    struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
     char *path; /* of FILE, as it was opened */
     void *alone; /* what stands for a lock file where there is none, or none to write to */
 };
@@ -180,10 +181,14 @@ struct hf_placer {
     size_t extent_count, extent_room;
     struct hf_file_cell *spill; /* what is left over at the end */
     size_t spill_count, spill_room;
+    char *buffer;   /* of one write */
+    uint64_t known; /* `open` is that of this version's record; 0: of none */
 };
 
+/* For a commit; after it: gives back what was needed for a large one only; and for good. */
 int hf_placer_begin(struct hf_placer *placer, hf_txn *txn);
 void hf_placer_end(struct hf_placer *placer);
+void hf_placer_free(struct hf_placer *placer);
 
 /* Adds a trie's (or a table's) staged blocks. HF_NOMEM, HF_CORRUPT. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link);

@@ -527,11 +527,15 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     file->interval = options->interval > 0 ? options->interval : INT64_C(1000000000);
     file->read_only = options->read_only;
     file->path = hf_alloc(size);
-    if (file->path == NULL) {
+    file->placer = hf_alloc(sizeof *file->placer);
+    if (file->path == NULL || file->placer == NULL) {
+        hf_free(file->path);
+        hf_free(file->placer);
         hf_free(file);
         return HF_NOMEM;
     }
     memcpy(file->path, path, size);
+    memset(file->placer, 0, sizeof *file->placer);
     region->file = file;
     region->home = &hf_home_file;
     region->ops = HF_CPU_SELECT(hf_file_trie_ops);
@@ -549,6 +553,7 @@ static void free_file(hf_region *region)
     hf_verify_unmap(file);
     if (file->alone != NULL)
         hf_os_munmap(file->alone, HF_FILE_CONTROL_SIZE);
+    hf_placer_free(file->placer);
     hf_free(file->stage.freed);
     hf_free(file->path);
     hf_free(file);
@@ -753,6 +758,7 @@ void hf_file_inherit(hf_region *region, int fd)
     if (atomic_load(&region->txn.owner) != hf_thread_self()) {
         stage->freed = NULL;
         stage->freed_count = stage->freed_room = 0;
+        memset(region->file->placer, 0, sizeof *region->file->placer);
     }
 }
 
