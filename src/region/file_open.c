@@ -281,7 +281,8 @@ static int choose(const hf_region *region, struct found *out)
     *out = (struct found){.slot = -1, .clean = is_marked(region, &clean)};
     /* In its own slot: else the next one would be written over it. */
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
-        valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
+        valid[i] =
+            is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
     for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
@@ -341,7 +342,11 @@ static int settle_on(hf_region *region, const struct found *found)
     status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    result = hf_os_fdatasync(region->fd);
+    /* The file's end too, which is behind every top: its size may be that of a flush that failed. */
+    result =
+        hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)(atomic_load(&region->size) - HF_REGION_PAGE));
+    if (result == 0)
+        result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
