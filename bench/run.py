@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import contenders, jobs, machine, native, plot, report
+from harness import contenders, jobs, machine, native, plot, region, report
 from harness.row import SIZES, Case, Row
 from harness.stats import Result
 from rows import ROWS
@@ -46,6 +46,7 @@ def arguments() -> argparse.Namespace:
     add("--no-plot", action="store_true", help="do not draw bench/results/*.png")
     add("--peers-only", action="store_true", help="measure the peers though holdfast cannot be imported")
     add("--c-bench", metavar="FILE", type=Path, default=native.C_PROGRAM, help="the C benchmark")
+    add("--region-bench", metavar="FILE", type=Path, default=region.C_PROGRAM, help="the C benchmark of regions")
     add("--install", action="store_true", help="install the peers of bench/requirements.txt, and stop")
     return parser.parse_args()
 
@@ -157,6 +158,8 @@ def main() -> int:
     if options.list:
         for row in dict.fromkeys(row for row, _ in work):
             print(f"{'goals' if row.goals else '':6} {'matrix' if row.in_matrix else '':7}{row.name}")
+        for group in region.GROUPS:
+            print(f"goals         region: {group}")
         return 0
     wanted = options.only.split(",") if options.only else list(contenders.BY_NAME)
     probed = {name: probe(name) for name in wanted}
@@ -172,6 +175,13 @@ def main() -> int:
     versions = {name: version for name, (version, _) in probed.items() if version}
     about["versions"] = versions | {f"{name} (C row)": text for name, text in native_versions.items()}
     about["absent"] = absent
+    groups = region.named(options.rows.split(",") if options.rows else [""])
+    failure = ""
+    if groups and not options.peers_only:
+        print()
+        about["region"], failure = region.run(options.region_bench, groups, options.quick)
+        if failure:
+            print(failure, file=sys.stderr)
     about["machine"]["load at the end"] = [round(load, 2) for load in os.getloadavg()]
 
     found = report.verdicts(ROWS, results)
@@ -188,7 +198,7 @@ def main() -> int:
         (RESULTS / "table.md").write_text(report.markdown(found, about))
         if not options.no_plot:
             draw(results, found, about)
-    return 1 if any(result.failed("holdfast") for result in results) else 0
+    return 1 if failure or any(result.failed("holdfast") for result in results) else 0
 
 
 if __name__ == "__main__":

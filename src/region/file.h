@@ -8,6 +8,7 @@
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
+ *      file_flusher.c  the thread that flushes now and then
  *      file_open.c     create, recover, close
  *      file_check.c    is all this true?
  *
@@ -65,6 +66,8 @@ struct hf_file_home {
     enum hf_region_level level;
     bool read_only;
     int64_t interval;
+    uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
+    bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     bool flush_wanted; /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
@@ -159,11 +162,18 @@ struct hf_blocks {
     size_t count, room;
 };
 
+/* A page that is being filled. */
+struct hf_open_page {
+    struct hf_file_offer offer;
+    unsigned free; /* units */
+    unsigned room; /* of them, in runs that take any block of the space tree */
+};
+
 struct hf_placer {
     hf_txn *txn;
     struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
     size_t placed;            /* so many of them have a place */
-    struct hf_file_offer *open; /* pages that are being filled */
+    struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
     uint64_t *extents; /* for the space tree's large entries */
@@ -207,6 +217,9 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);
 /* A page of one queue: 1, or 0: there is none. */
 int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out);
 int hf_space_settle(struct hf_placer *placer);
+
+/* Looks at everything that waits to be used again. (hf_space_settle does when there is much of it.) */
+int hf_space_look(hf_txn *txn);
 
 /* Everything that the record of the last commit left to this one. */
 int hf_space_begin(hf_txn *txn);
@@ -268,11 +281,24 @@ int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
 
+/* How long RLIMIT_FSIZE lets a file be. What is behind that must not be tried, since the system sends a signal that kills.
+ * And is that at least `end` for FILE? HF_NOSPACE. (A limit that is lowered while FILE is open is not seen.) */
+int hf_file_limit(uint64_t *out);
+int hf_file_may_write(hf_region *region, uint64_t end);
+
 /* Flushes FILE: if that fails, the store is broken. HF_BROKEN. */
 int hf_file_sync(hf_region *region);
 
 /* Removes a root from its slot, and flushes. */
 int hf_file_invalidate(hf_region *region, unsigned slot);
+
+/* -- file_flusher.c -- */
+
+/* A version is published that is not durable. By the holder of the writer's lock. HF_NOMEM, HF_LIMIT. */
+int hf_flusher_want(hf_region *region);
+/* Before the region is closed; in a child. */
+void hf_flusher_stop(hf_region *region);
+void hf_flusher_forget(hf_region *region);
 
 /* -- file_check.c -- */
 
@@ -280,6 +306,10 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault);
 void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
 /* -- file_open.c -- */
+
+/* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
+int hf_file_name(const char *from, const char *to);
+int hf_file_flush_folder(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);

@@ -92,12 +92,15 @@ static int write_new(int fd, const uint64_t *seed)
 {
     enum { SIZE = HF_FILE_HEAP_AT + HF_REGION_PAGE };
     char *pages = hf_alloc(SIZE);
+    uint64_t most;
     int status;
 
     if (pages == NULL)
         return HF_NOMEM;
     memset(pages, 0, SIZE);
-    status = fill_pages(pages, seed);
+    status = hf_file_limit(&most);
+    if (status == 0)
+        status = most < SIZE ? hf_region_status(-EFBIG) : fill_pages(pages, seed);
     if (status == 0) {
         int result = hf_os_pwrite_all(fd, pages, SIZE, 0);
         if (result == 0)
@@ -109,7 +112,7 @@ static int write_new(int fd, const uint64_t *seed)
 }
 
 /* Flushes the folder that a path is in. */
-static int flush_folder(const char *path)
+int hf_file_flush_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');
     size_t size = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
@@ -141,6 +144,13 @@ static int give_name(const char *from, const char *to)
     return result < 0 ? result : hf_os_unlink(from);
 }
 
+int hf_file_name(const char *from, const char *to)
+{
+    int result = give_name(from, to);
+
+    return result < 0 ? hf_region_status(result) : hf_file_flush_folder(to);
+}
+
 int hf_file_make(const char *path, const uint64_t *seed)
 {
     uint64_t random;
@@ -163,14 +173,10 @@ int hf_file_make(const char *path, const uint64_t *seed)
     if (status == 0)
         status = write_new(fd, seed);
     hf_os_close(fd);
-    if (status == 0) {
-        result = give_name(other, path);
-        status = result < 0 ? hf_region_status(result) : 0;
-    }
+    if (status == 0)
+        status = hf_file_name(other, path);
     if (status < 0)
         hf_os_unlink(other);
-    else
-        status = flush_folder(path);
 done:
     hf_free(other);
     return status;
@@ -281,11 +287,12 @@ static int choose(const hf_region *region, struct found *out)
     for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
+        /* Nothing is newer than what the mark is of: it goes before anything is written. */
+        if (out->clean && (tries > 0 || !valid[slot] || root->version.txid != clean->txid ||
+                           root->checksum != clean->root_checksum))
+            return HF_CORRUPT;
         if (!valid[slot])
             continue;
-        /* The mark names the newest one, or it, or a root, is not what was written last. */
-        if (out->clean && (root->version.txid != clean->txid || root->checksum != clean->root_checksum))
-            return HF_CORRUPT;
         status = hf_root_verify(region, root);
         out->slot = slot;
         out->doubtful = !valid[!slot] || other->version.txid > root->version.txid;
@@ -319,8 +326,11 @@ static int write_again(hf_region *region, const struct hf_root *root)
 static int settle_on(hf_region *region, const struct found *found)
 {
     uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
-    int result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    int status = hf_file_may_write(region, root_in(region, (unsigned)found->slot)->version.top), result;
 
+    if (status < 0)
+        return status;
+    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
         result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
@@ -329,11 +339,11 @@ static int settle_on(hf_region *region, const struct found *found)
     }
     if (result < 0)
         return hf_region_status(result);
-    int status = write_again(region, root_in(region, (unsigned)found->slot));
+    status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
     result = hf_os_fdatasync(region->fd);
-    return result < 0 ? hf_region_status(result) : flush_folder(region->file->path);
+    return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
 /* -- the lock file -- */
@@ -387,7 +397,7 @@ static int recover(hf_region *region)
         status = settle_on(region, &found);
     /* Whoever made it may have died, or failed, before its name was durable. */
     else if (status == 0 && !region->file->read_only)
-        status = flush_folder(region->file->path);
+        status = hf_file_flush_folder(region->file->path);
     return status == 0 ? publish_found(region, &found) : status;
 }
 
@@ -605,6 +615,21 @@ fail:
     return status;
 }
 
+/* Without O_NONBLOCK a pipe of that name would be waited for. */
+static int open_named(const char *path, bool read_only)
+{
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_open(path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
+    return fd;
+}
+
+/* A folder, or a socket, is as little a region as another file. */
+static int open_status(int error)
+{
+    return error == -EISDIR || error == -ENXIO ? HF_NOT_REGION : hf_region_status(error);
+}
+
 int hf_region_open_file(const char *path, const hf_region_options *options, hf_region **out)
 {
     static const hf_region_options by_default = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(1000000000)};
@@ -615,7 +640,7 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
     if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
-        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        fd = open_named(path, options->read_only);
         if (fd >= 0 && options->mode == HF_REGION_CREATE && made != 0) {
             hf_os_close(fd);
             return HF_EXISTS;
@@ -626,7 +651,17 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
-    return fd < 0 ? hf_region_status(fd == -EISDIR ? -EACCES : fd) : open_description(fd, path, options, out);
+    if (fd < 0)
+        return open_status(fd);
+    int status = open_description(fd, path, options, out);
+    /* Another one may have taken its place, compacted, while this one was waited for. */
+    for (int tries = 0; status == HF_ABSENT && tries < 8; tries++) {
+        fd = open_named(path, options->read_only);
+        if (fd < 0)
+            return open_status(fd);
+        status = open_description(fd, path, options, out);
+    }
+    return status;
 }
 
 /* -- closing -- */
@@ -675,6 +710,11 @@ int hf_file_finish(hf_region *region)
     return status < 0 ? status : 0;
 }
 
+void hf_file_stop(hf_region *region)
+{
+    hf_flusher_stop(region);
+}
+
 void hf_file_close(hf_region *region)
 {
     /* Its locks too: they would stay with the description if a mapping of it did. */
@@ -709,6 +749,7 @@ void hf_file_inherit(hf_region *region, int fd)
     /* The same, where that is another one now, or none could be had. */
     if (region->file->control.writable)
         region->file->control.fd = region->control_fd;
+    hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */
     if (atomic_load(&region->txn.owner) != hf_thread_self()) {
         stage->freed = NULL;
@@ -737,6 +778,15 @@ int hf_file_kept_at(const hf_region *region, const struct hf_version *version, c
         return HF_CORRUPT;
     *out = table;
     return 0;
+}
+
+int hf_file_kept_durable(const hf_txn *txn, const struct hf_kept_table **out)
+{
+    const struct hf_root *root = root_in(txn->region, (unsigned)((txn->state.file.flushes - 1) % HF_FILE_SLOTS));
+    struct hf_version version = {.top = txn->state.version.top, .kept = root->version.kept};
+
+    *out = NULL;
+    return is_root(txn->region, root) ? hf_file_kept_at(txn->region, &version, out) : HF_CORRUPT;
 }
 
 static int table_new(hf_txn *txn, uint64_t size, uint64_t *link, void **out)

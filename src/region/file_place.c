@@ -36,57 +36,79 @@ unsigned hf_offer_free(const struct hf_file_offer *offer)
     return count;
 }
 
-static bool is_free(const struct hf_file_offer *offer, unsigned unit)
-{
-    return offer->free[unit / 64] >> unit % 64 & 1;
-}
+/* The runs of free units of a page, in order. */
+struct runs {
+    unsigned count;
+    struct {
+        uint16_t at, units;
+    } run[HF_PAGE_UNITS / 2];
+};
 
-/* The next run of free units from *at on: how many, and where. 0: there is none. */
-static unsigned next_run(const struct hf_file_offer *offer, unsigned *at)
+static void find_runs(const struct hf_file_offer *offer, struct runs *out)
 {
-    unsigned from = *at;
+    unsigned end = UINT32_MAX; /* of the run before */
 
-    while (from < HF_PAGE_UNITS && !is_free(offer, from)) {
-        uint64_t rest = offer->free[from / 64] >> from % 64;
-        from = rest == 0 ? (from / 64 + 1) * 64 : from + (unsigned)__builtin_ctzll(rest);
+    out->count = 0;
+    for (unsigned word = 0; word < HF_PAGE_UNITS / 64; word++) {
+        uint64_t bits = offer->free[word];
+        while (bits != 0) {
+            unsigned from = (unsigned)__builtin_ctzll(bits);
+            uint64_t taken = ~(bits >> from);
+            unsigned units = taken == 0 ? 64 : (unsigned)__builtin_ctzll(taken), at = word * 64 + from;
+            bits = from + units == 64 ? 0 : bits >> (from + units) << (from + units);
+            if (at == end)
+                out->run[out->count - 1].units = (uint16_t)(out->run[out->count - 1].units + units);
+            else {
+                out->run[out->count].at = (uint16_t)at;
+                out->run[out->count++].units = (uint16_t)units;
+            }
+            end = at + units;
+        }
     }
-    if (from >= HF_PAGE_UNITS)
-        return 0;
-    unsigned end = from;
-    while (end < HF_PAGE_UNITS && is_free(offer, end)) {
-        uint64_t taken = ~(offer->free[end / 64] >> end % 64);
-        unsigned left = 64 - end % 64, run = taken == 0 ? 64 : (unsigned)__builtin_ctzll(taken);
-        end += run < left ? run : left;
-    }
-    *at = from;
-    return end - from;
 }
 
 /* Takes the first run that will do: its unit in the page, or -1. */
-static int take_run(struct hf_file_offer *offer, unsigned units)
+static int take_run(struct runs *runs, unsigned units)
 {
-    for (unsigned at = 0, run; (run = next_run(offer, &at)) > 0; at += run) {
-        if (run < units)
+    for (unsigned i = 0; i < runs->count; i++) {
+        if (runs->run[i].units < units)
             continue;
-        for (unsigned i = at; i < at + units; i++)
-            offer->free[i / 64] &= ~(UINT64_C(1) << i % 64);
-        return (int)at;
+        int at = runs->run[i].at;
+        runs->run[i].at = (uint16_t)(runs->run[i].at + units);
+        runs->run[i].units = (uint16_t)(runs->run[i].units - units);
+        return at;
     }
     return -1;
 }
 
-unsigned hf_offer_room(const struct hf_file_offer *offer)
+static unsigned room_of(const struct runs *runs)
 {
     unsigned room = 0;
 
-    for (unsigned at = 0, run; (run = next_run(offer, &at)) > 0; at += run)
-        room += run >= ROOMY ? run : 0;
+    for (unsigned i = 0; i < runs->count; i++)
+        room += runs->run[i].units >= ROOMY ? runs->run[i].units : 0;
     return room;
 }
 
-static bool is_roomy(const struct hf_file_offer *offer)
+/* What is left of a page, as bits. */
+static void set_free(struct hf_open_page *page, const struct runs *runs)
 {
-    return hf_offer_room(offer) > 0;
+    memset(page->offer.free, 0, sizeof page->offer.free);
+    page->free = 0;
+    for (unsigned i = 0; i < runs->count; i++) {
+        for (unsigned unit = runs->run[i].at; unit < runs->run[i].at + runs->run[i].units; unit++)
+            page->offer.free[unit / 64] |= UINT64_C(1) << unit % 64;
+        page->free += runs->run[i].units;
+    }
+    page->room = room_of(runs);
+}
+
+unsigned hf_offer_room(const struct hf_file_offer *offer)
+{
+    struct runs runs;
+
+    find_runs(offer, &runs);
+    return room_of(&runs);
 }
 
 /* -- pages that are being filled -- */
@@ -95,13 +117,14 @@ int hf_placer_add_open(struct hf_placer *placer, const struct hf_file_offer *off
 {
     if (placer->open_count == placer->open_room) {
         size_t room = placer->open_room == 0 ? 2 * HF_FILE_OPEN : 2 * placer->open_room;
-        struct hf_file_offer *open = hf_realloc(placer->open, room * sizeof *open);
+        struct hf_open_page *open = hf_realloc(placer->open, room * sizeof *open);
         if (open == NULL)
             return HF_NOMEM;
         placer->open = open;
         placer->open_room = room;
     }
-    placer->open[placer->open_count++] = *offer;
+    placer->open[placer->open_count++] =
+        (struct hf_open_page){.offer = *offer, .free = hf_offer_free(offer), .room = hf_offer_room(offer)};
     return 0;
 }
 
@@ -122,7 +145,7 @@ unsigned hf_offer_cells(const struct hf_file_offer *offer, struct hf_file_cell o
 static int close_page(struct hf_placer *placer, size_t index)
 {
     struct hf_file_cell cells[2];
-    unsigned count = hf_offer_cells(&placer->open[index], cells);
+    unsigned count = hf_offer_cells(&placer->open[index].offer, cells);
     int status = 0;
 
     placer->open[index] = placer->open[--placer->open_count];
@@ -239,30 +262,31 @@ static int place_extents(struct hf_placer *placer, bool last)
 }
 
 /* Fills a page with blocks that have no place: how many it took. `only_all`: nothing if not all. */
-static size_t fill(struct hf_placer *placer, struct hf_file_offer *offer, bool only_all)
+static size_t fill(struct hf_placer *placer, struct hf_open_page *page, bool only_all)
 {
-    struct hf_file_offer trial = *offer;
+    struct runs runs;
     size_t first = placer->placed, took = 0;
     unsigned misses = 0;
 
     while (first < placer->blocks.count && placer->blocks.block[first].place != 0)
         first++;
     placer->placed = first;
+    find_runs(&page->offer, &runs);
     for (size_t i = first; i < placer->blocks.count && misses < MISSES; i++) {
         struct hf_block *block = &placer->blocks.block[i];
         if (block->place != 0)
             continue;
-        int at = take_run(&trial, (unsigned)block->bin);
+        int at = take_run(&runs, (unsigned)block->bin);
         misses += at < 0;
         if (at < 0 && only_all)
             return 0;
         if (at >= 0 && !only_all)
-            settle_in(placer, block, offer->page * HF_PAGE_UNITS + (unsigned)at);
+            settle_in(placer, block, page->offer.page * HF_PAGE_UNITS + (unsigned)at);
         took += at >= 0;
     }
     if (only_all)
-        return fill(placer, offer, false);
-    *offer = trial;
+        return fill(placer, page, false);
+    set_free(page, &runs);
     return took;
 }
 
@@ -283,7 +307,7 @@ static size_t left(const struct hf_placer *placer, uint64_t *units)
 static bool place_in_one(struct hf_placer *placer, uint64_t units, bool roomy)
 {
     for (size_t i = placer->open_count; i-- > 0;)
-        if (hf_offer_free(&placer->open[i]) >= units && is_roomy(&placer->open[i]) == roomy &&
+        if (placer->open[i].free >= units && (placer->open[i].room > 0) == roomy &&
             fill(placer, &placer->open[i], true) > 0)
             return true;
     return false;
@@ -332,7 +356,7 @@ static size_t roomiest(const struct hf_placer *placer)
     unsigned most = CLOSED_AT;
 
     for (size_t i = placer->open_count; i-- > 0;) {
-        unsigned room = hf_offer_free(&placer->open[i]);
+        unsigned room = placer->open[i].free;
         if (room > most) {
             most = room;
             best = i;
@@ -370,7 +394,7 @@ static void place_last(struct hf_placer *placer)
 {
     for (int roomy = 1; roomy >= 0; roomy--)
         for (size_t i = placer->open_count; i-- > 0 && placer->placed < placer->blocks.count;)
-            if (is_roomy(&placer->open[i]) == roomy)
+            if ((placer->open[i].room > 0) == roomy)
                 fill(placer, &placer->open[i], false);
 }
 
@@ -391,7 +415,7 @@ static int place_in_pages(struct hf_placer *placer)
             continue;
         }
         size_t took = fill(placer, &placer->open[index], false);
-        bool poor = hf_offer_free(&placer->open[index]) <= CLOSED_AT;
+        bool poor = placer->open[index].free <= CLOSED_AT;
         /* What takes nothing of what is left will not take it later either. */
         int status = took == 0 || poor ? close_page(placer, index) : 0;
         if (status < 0)
@@ -422,7 +446,7 @@ int hf_placer_place(struct hf_placer *placer, bool last)
 
 static int compare_room(const void *a, const void *b)
 {
-    unsigned left_room = hf_offer_free(a), right_room = hf_offer_free(b);
+    unsigned left_room = ((const struct hf_open_page *)a)->free, right_room = ((const struct hf_open_page *)b)->free;
     return (left_room < right_room) - (left_room > right_room);
 }
 
@@ -431,8 +455,7 @@ int hf_placer_trim(struct hf_placer *placer)
     if (placer->open_count > 0)
         qsort(placer->open, placer->open_count, sizeof *placer->open, compare_room);
     while (placer->open_count > 0) {
-        const struct hf_file_offer *poorest = &placer->open[placer->open_count - 1];
-        if (placer->open_count <= TRIMMED && hf_offer_free(poorest) > CLOSED_AT)
+        if (placer->open_count <= TRIMMED && placer->open[placer->open_count - 1].free > CLOSED_AT)
             return 0;
         int status = close_page(placer, placer->open_count - 1);
         if (status < 0)
@@ -481,7 +504,7 @@ int hf_placer_finish(struct hf_placer *placer)
     /* One is left for the page that a spill begins. */
     while (placer->open_count > HF_FILE_OPEN - 1) {
         struct hf_file_cell cells[2];
-        unsigned count = hf_offer_cells(&placer->open[--placer->open_count], cells);
+        unsigned count = hf_offer_cells(&placer->open[--placer->open_count].offer, cells);
         for (unsigned i = 0; status == 0 && i < count; i++)
             status = leave(placer, &cells[i]);
         if (status < 0)
@@ -490,7 +513,7 @@ int hf_placer_finish(struct hf_placer *placer)
     if (status < 0)
         return status;
     state->open_count = (uint32_t)placer->open_count;
-    if (placer->open_count > 0)
-        memcpy(state->open, placer->open, placer->open_count * sizeof *placer->open);
+    for (size_t i = 0; i < placer->open_count; i++)
+        state->open[i] = placer->open[i].offer;
     return 0;
 }

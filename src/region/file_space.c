@@ -25,7 +25,7 @@
  * and so is its block used again by the next such entry, without pieces.
  *
  * What it costs. A commit frees some six pieces: once in seven commits an entry or two go to the queue. Now and then
- * (`distribute`) what has become free goes to its zones, an entry each; and when a zone has got as many new cells as
+ * (hf_space_look) what has become free goes to its zones, an entry each; and when a zone has got as many new cells as
  * it has pages, all it has is read, and what is not worth an offer is written anew, half a page a cell (`fold`).
  *
  * When a piece is free. What was born in b and unlinked in f is part of the versions b .. f - 1. It becomes free when
@@ -606,8 +606,7 @@ static int distribute_all(struct fold *fold)
     return status;
 }
 
-/* Looks at everything that waits. */
-static int distribute(hf_txn *txn)
+int hf_space_look(hf_txn *txn)
 {
     struct hf_file_state *state = &txn->state.file;
     struct fold *fold = hf_alloc(sizeof *fold);
@@ -638,7 +637,7 @@ static uint64_t room_in(const struct hf_placer *placer)
     uint64_t room = 0;
 
     for (size_t i = 0; i < placer->open_count; i++)
-        room += hf_offer_room(&placer->open[i]);
+        room += placer->open[i].room;
     return room;
 }
 
@@ -677,7 +676,7 @@ int hf_space_settle(struct hf_placer *placer)
             return status;
         if (!done && txn->state.file.waiting >= txn->state.file.fold_at && txn->state.file.waiting >= HF_CELLS_LARGE) {
             done = true;
-            status = distribute(txn);
+            status = hf_space_look(txn);
             if (status < 0)
                 return status;
             continue;

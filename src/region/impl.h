@@ -92,7 +92,7 @@ struct hf_scan {
 };
 
 enum {
-    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + HF_REGION_KEPT_MAX,
+    HF_SCAN_PINS = HF_REGION_SLOTS_MAX + 2 * HF_REGION_KEPT_MAX,
     HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
     HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
@@ -110,6 +110,7 @@ struct hf_txn {
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
+    bool puts; /* something was put in it */
     uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
     unsigned epoch;   /* savepoints so far; blocks carry it */
     unsigned level;   /* of savepoints */
@@ -413,7 +414,11 @@ bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
+void hf_file_stop(hf_region *region); /* its thread */
 void hf_file_close(hf_region *region);
+
+/* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
+int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;

@@ -425,6 +425,8 @@ int hf_region_close(hf_region *region)
     hf_txn *left;
     bool busy;
 
+    if (region->file != NULL)
+        hf_file_stop(region);
     /* The transaction of a thread that has ended goes with the lock, if that can be had. */
     if (atomic_load(&region->txn.active) && hf_txn_begin(region, 0, &left) == 0)
         hf_txn_abort(left);

@@ -26,7 +26,7 @@
 
 enum {
     FIRST_STEP = 256 << 10,
-    LARGEST_STEP = 2 << 20,
+    LARGEST_STEP = 512 << 10, /* of which the call is a hundredth; what is not needed is memory gone */
 };
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)

@@ -170,7 +170,20 @@ static bool pin_gone(const struct hf_scan *scan)
     return false;
 }
 
-/* The kept snapshots of the published version are pins. Where they cannot be read, all versions are. */
+/* The kept snapshots of a table are pins: how many. Where they cannot be read, all versions are. */
+static size_t add_kept(int status, const struct hf_kept_table *table, uint64_t *pins, uint64_t *open)
+{
+    if (status < 0)
+        *open = 0;
+    if (status < 0 || table == NULL)
+        return 0;
+    for (uint64_t i = 0; i < table->count; i++)
+        pins[i] = table->kept[i].txid;
+    return (size_t)table->count;
+}
+
+/* Those of the published version, and those of the last durable one of a file: it is there again after a power cut,
+ * and so must be what it keeps, though that may have been forgotten since. */
 static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, uint64_t *open)
 {
     const hf_region *region = txn->region;
@@ -178,12 +191,12 @@ static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, 
     struct hf_version version = {.top = txn->state.version.top};
 
     version.kept = atomic_load_explicit(&hf_region_seen(region, published)->kept, memory_order_relaxed);
-    if (hf_kept_table_at(region, &version, &table) < 0)
-        *open = 0;
-    else if (table != NULL)
-        for (uint64_t i = 0; i < table->count; i++)
-            pins[i] = table->kept[i].txid;
-    return table == NULL ? 0 : (size_t)table->count;
+    int status = hf_kept_table_at(region, &version, &table);
+    size_t count = add_kept(status, table, pins, open);
+    if (region->file == NULL)
+        return count;
+    status = hf_file_kept_durable(txn, &table);
+    return count + add_kept(status, table, pins + count, open);
 }
 
 /* Looks at each slot once: how many pins it added. */
@@ -251,8 +264,11 @@ static bool scan_again(struct hf_txn *txn, bool now)
     if (scan->txid != 0 && scan->txid + 1 >= txn->state.version.txid && scan->open == UINT64_MAX && !now)
         return false;
     uint32_t slots = atomic_load_explicit(&txn->region->lock->slots, memory_order_relaxed);
-    uint64_t due = SCAN_EVERY + scan->count / 2 + slots / 4;
-    if (!now && scan->txid != 0 && txn->allocations - scan->at < due)
+    uint64_t due = SCAN_EVERY + 2 * scan->count + slots / 4;
+    /* Before the region grows it is worth more, but a scan should not cost more than what it may save. */
+    if (now)
+        due = scan->count / 4;
+    if (scan->txid != 0 && txn->allocations - scan->at < due)
         return false;
     hf_scan_slots(txn);
     return true;
@@ -262,6 +278,9 @@ bool hf_scan_pinned(const struct hf_scan *scan, const struct hf_cell *cell)
 {
     size_t low = 0, high = scan->count;
 
+    /* What was made after the newest pin, mostly. */
+    if (high == 0 || scan->pins[high - 1] < cell->birth || scan->pins[0] >= cell->unlink)
+        return false;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (scan->pins[middle] < cell->birth)
@@ -356,8 +375,12 @@ void hf_recycle_harvest(struct hf_txn *txn)
     }
     if (scan->txid + 1 < txn->state.version.txid || scan->count > 0 || scan->open != UINT64_MAX)
         scan_again(txn, true);
-    /* Pins may have come and gone while others wrote, or before this process was here. */
-    if (scan->unpark == 0)
-        scan->unpark = txn->state.version.parked;
+    /* Pins may have come and gone while others wrote, or before this process was here: then a few entries show it. */
+    uint64_t parked = txn->state.version.parked;
+    bool guess = scan->unpark == 0;
+    if (guess)
+        scan->unpark = parked;
     unpark(txn, HARVESTED);
+    if (guess && txn->state.version.parked == parked)
+        scan->unpark = 0;
 }

@@ -150,7 +150,8 @@ void hf_snapshot_end(hf_snapshot *snapshot);
 
 /* -- writing -- */
 
-/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
+/* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_DENIED: it is open for reading only;
+ * HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
 
 /* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */
@@ -199,6 +200,23 @@ typedef struct hf_region_stats {
 } hf_region_stats;
 
 int hf_region_stats_get(hf_region *region, hf_region_stats *out);
+
+/*
+ * Copies all versions, the newest and those that are kept, to a region that is empty and has the same seed. Writers go on;
+ * the copy is of the moment at which it began, and as small as can be. HF_EXISTS: it is not empty; HF_INVALID: another
+ * seed; what else may happen to either. After a failure there is something in `to`.
+ */
+int hf_region_copy(hf_region *from, hf_region *to);
+
+/* A copy in a file of its own, durable when this returns; of shared memory too. HF_EXISTS: `path` is there already. */
+int hf_region_backup(hf_region *region, const char *path);
+
+/*
+ * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
+ * happens. HF_BUSY where somebody has it open; needs as much space again. (A segment of shared memory is compacted by
+ * hf_region_copy to another one.)
+ */
+int hf_region_compact(const char *path, int64_t timeout);
 
 /*
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every

@@ -123,7 +123,8 @@ static int claim_among(hf_region *region, int fd, uint32_t from, uint32_t count,
             continue;
         if (result < 0)
             return hf_region_status(result);
-        if (atomic_load(&slot->owner) != 0)
+        /* (A child of a reader without slots finds its parent's; the lock area it may not write to.) */
+        if (atomic_load(&slot->owner) != 0 && fd >= 0)
             atomic_fetch_add_explicit(&region->lock->adopted, 1, memory_order_relaxed);
         atomic_store(&slot->pin, 0);
         atomic_store(&slot->retries, 0);
@@ -298,7 +299,8 @@ int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct
     return status < 0 ? status : 1;
 }
 
-/* A pin where nothing was published since this thread's last one: NARROW at once. False: it was, or the slot is in use. */
+/* A pin where nothing was published since this thread's last one: NARROW at once. False: it was, or the
+ * slot is in use. */
 static inline bool pin_again(hf_region *region, hf_view *out)
 {
     uint64_t idle = 0, txid = atomic_load(&region->lock->published);

@@ -76,11 +76,14 @@ static void weave(const struct hf_weave_subject *subject, unsigned stride)
     expect_nothing(&report);
 }
 
-static void power(const struct hf_subject *subject, uint64_t images)
+/* `before`: commits of the store's history; `steps`: those whose power cuts are looked at. */
+static void power(const struct hf_subject *subject, uint64_t images, unsigned before, unsigned steps)
 {
-    const struct hf_power_options options = HF_POWER_DEFAULTS;
+    struct hf_power_options options = HF_POWER_DEFAULTS;
     struct hf_report report = report_of("power", subject->name, "images", images / SLOW);
 
+    options.before = before;
+    options.steps = steps;
     hf_power_run(subject, &options, &report);
     expect_nothing(&report);
 }
@@ -138,7 +141,9 @@ static void a_slow_writer_does_a_reader_no_harm(void **state)
 
 static void a_file_is_whole_after_power_cuts(void **state)
 {
-    power(&region_file, 10000);
+    power(&region_file, 4000, 0, 6);
+    power(&region_file, 4000, 60, 6);
+    power(&region_file, 2000, 100, 60);
 }
 
 static void a_file_is_whole_after_failing_calls(void **state)
@@ -158,7 +163,7 @@ static void a_file_is_whole_after_kills(void **state)
 
 static void a_file_is_whole_after_a_kill_at_any_instruction(void **state)
 {
-    steps(&region_file, 300);
+    steps(&region_file, 4000);
 }
 
 static void histories_of_clients_of_a_file_are_linearizable(void **state)
@@ -173,7 +178,7 @@ static void a_slow_reader_of_a_file_has_one_version(void **state)
 
 static void a_slow_writer_to_a_file_does_a_reader_no_harm(void **state)
 {
-    weave(&region_file_writer, 500);
+    weave(&region_file_writer, 8000);
 }
 
 int main(void)

@@ -95,12 +95,11 @@ static void by_weave(const struct hf_weave_subject *subject, unsigned stride, un
     expect_found(&report);
 }
 
-static void by_power(const struct hf_subject *subject, uint64_t images)
+static void by_power(const struct hf_subject *subject, const struct hf_power_options *options, uint64_t images)
 {
-    struct hf_power_options options = HF_POWER_DEFAULTS;
     struct hf_report report = report_of("power", images);
 
-    hf_power_run(subject, &options, &report);
+    hf_power_run(subject, options, &report);
     expect_found(&report);
 }
 
@@ -117,6 +116,16 @@ static void by_faults(const struct hf_subject *subject)
 
 static void the_fault_is_found(void **state)
 {
+    struct hf_power_options usual = HF_POWER_DEFAULTS, old = HF_POWER_DEFAULTS, small = HF_POWER_DEFAULTS;
+
+    /* A store with a history, in which what was freed is used again. */
+    old.before = 100;
+    old.steps = 40;
+    /* One commit and what it may leave, and of each the first commit after it, and what that may leave. */
+    small.before = 20;
+    small.steps = small.reopened = 1;
+    small.nested = 20;
+    small.crash.garble = small.crash.tails = false;
     switch ((enum hf_sabotage)HF_REGION_SABOTAGE) {
     case HF_SABOTAGE_recycled_soon:
     case HF_SABOTAGE_in_place:
@@ -135,10 +144,18 @@ static void the_fault_is_found(void **state)
     case HF_SABOTAGE_missing_flush:
     case HF_SABOTAGE_root_early:
     case HF_SABOTAGE_same_slot:
+        by_power(&region_file, &usual, 20000);
+        break;
     case HF_SABOTAGE_recycled_durable:
+        by_power(&region_file, &old, 60000);
+        break;
     case HF_SABOTAGE_no_invalidate:
+        if (SLOW)
+            skip(); /* threads that end in a commit leave what it had */
+        by_power(&region_file, &usual, 60000);
+        break;
     case HF_SABOTAGE_clean_late:
-        by_power(&region_file, 20000);
+        by_power(&region_file, &small, 150000);
         break;
     case HF_SABOTAGE_flush_again:
         by_faults(&region_file);

@@ -1,8 +1,12 @@
 /*
  * Random programs on a region, against arrays: transactions, savepoints, snapshots, kept snapshots, through two mappings of
- * one segment. After each step the contents are compared, and after each transaction the whole region is checked.
+ * one segment or file; children that commit, or that die in the middle; and files are closed and opened again. After each
+ * step the contents are compared, and after each transaction the whole region is checked.
  */
 #include "test_region_support.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { SNAPSHOTS = 6, KEPT = 3, LEVELS = 4, SPACE = 64 << 20 };
 
@@ -142,6 +146,95 @@ static void snapshots(program *p)
     p->snapshots[i].model = p->kept[slot].model;
 }
 
+static void end_snapshots(program *p)
+{
+    for (int i = 0; i < SNAPSHOTS; i++)
+        if (p->snapshots[i].snapshot != NULL) {
+            assert_true(view_is_model(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model));
+            hf_snapshot_end(p->snapshots[i].snapshot);
+            p->snapshots[i].snapshot = NULL;
+        }
+}
+
+/* What a child does to the region and to the model, which the parent has too: a few changes, and it ends with the lock in
+ * its hand, or it commits. No assertions: those would go on with the parent's tests. */
+static int child_changes(hf_region *region, random_source *random, model *m)
+{
+    hf_txn *txn;
+    model mine = *m;
+    if (hf_txn_begin(region, INT64_C(10000000000), &txn) < 0)
+        return 1;
+    for (unsigned i = 0; i < 8; i++) {
+        int tree = (int)random_below(random, TREES), key = (int)random_below(random, KEYS);
+        int value = (int)random_below(random, VALUES);
+        if ((random_below(random, 3) == 0 ? both_remove(txn, &mine, tree, key)
+                                          : both_put(txn, &mine, tree, key, value)) < 0)
+            return 2;
+    }
+    if (random_below(random, 3) == 0)
+        return 0;
+    if (hf_txn_commit(txn) < 0)
+        return 3;
+    *m = mine;
+    return region_is_model(region, m) ? 0 : 4;
+}
+
+/* A child that uses what it inherits; or, with `path`, what it opens by that name, and does not close. */
+static void child(program *p, const char *path)
+{
+#ifdef __SANITIZE_THREAD__
+    return; /* it believes that the child has its parent's locks */
+#endif
+    int status;
+    unsigned which = random_below(&p->random, 2);
+    random_source random = {random_next(&p->random)};
+    model *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(m != MAP_FAILED);
+    *m = p->now;
+    pid_t pid = fork();
+    if (pid == 0) {
+        hf_region *region = p->regions[which];
+        hf_region_options options = file_options(HF_REGION_ATTACH, 0);
+        if (path != NULL && hf_region_open_file(path, &options, &region) < 0)
+            _exit(10);
+        _exit(child_changes(region, &random, m));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    p->now = *m;
+    munmap(m, sizeof *m);
+}
+
+/* Closes a file, and opens it again: perhaps without what the lock file says; perhaps after somebody else, who did not close
+ * it. What was not made durable is there for as long as the lock file is. */
+static void reopen(program *p)
+{
+    char path[96], beside[112];
+    hf_region_stats stats;
+    snprintf(path, sizeof path, "%s", p->regions[0]->file->path);
+    snprintf(beside, sizeof beside, "%s-lock", path);
+    end_snapshots(p);
+    bool closed = random_below(&p->random, 2) == 0;
+    if (!closed && random_below(&p->random, 2) == 0)
+        child(p, path);
+    ok(hf_region_close(p->regions[0]));
+    ok(hf_region_close(p->regions[1]));
+    if (!closed)
+        child(p, path);
+    if ((closed || the_home == HOME_FULL) && random_below(&p->random, 2) == 0)
+        unlink(beside);
+    p->regions[0] = file_again(path);
+    p->regions[1] = file_again(path);
+    ok(hf_region_stats_get(p->regions[0], &stats));
+    assert_false(stats.stepped_back);
+    assert_false(stats.broken);
+    if (closed) {
+        assert_false(stats.recovered);
+        assert_int_equal(stats.durable, stats.txid);
+    }
+    assert_true(region_is_model(p->regions[1], &p->now));
+}
+
 static void run_program(uint64_t seed, int steps)
 {
     program *p = &the;
@@ -151,7 +244,13 @@ static void run_program(uint64_t seed, int steps)
     p->regions[1] = region_again(p->regions[0]);
     model_clear(&p->now);
     for (int step = 0; step < steps; step++) {
-        if (random_below(&p->random, 3) == 0)
+        if (random_below(&p->random, 25) == 0)
+            child(p, NULL);
+        else if (the_home != HOME_SHARED && random_below(&p->random, 15) == 0)
+            reopen(p);
+        else if (the_home != HOME_SHARED && random_below(&p->random, 15) == 0)
+            ok(hf_region_flush(p->regions[random_below(&p->random, 2)], -1));
+        else if (random_below(&p->random, 3) == 0)
             snapshots(p);
         else
             transaction(p);
@@ -160,11 +259,10 @@ static void run_program(uint64_t seed, int steps)
             if (p->snapshots[i].snapshot != NULL)
                 assert_true(view_is(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model, step % 2));
     }
-    for (int i = 0; i < SNAPSHOTS; i++)
-        if (p->snapshots[i].snapshot != NULL)
-            hf_snapshot_end(p->snapshots[i].snapshot);
+    end_snapshots(p);
     ok(hf_region_close(p->regions[0]));
     ok(hf_region_close(p->regions[1]));
+    files_remove();
 }
 
 static void random_programs(void **state)
@@ -284,12 +382,12 @@ static void keys_of_all_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_region_has_nothing),
-        cmocka_unit_test(a_put_of_what_is_there_changes_nothing),
-        cmocka_unit_test(regions_in_use_are_not_closed),
-        cmocka_unit_test(keys_of_all_sizes),
-        cmocka_unit_test(random_programs),
-        cmocka_unit_test(a_transaction_has_as_many_savepoints_as_it_may),
+        in_all_homes(an_empty_region_has_nothing),
+        in_all_homes(a_put_of_what_is_there_changes_nothing),
+        in_both_homes(regions_in_use_are_not_closed),
+        in_both_homes(keys_of_all_sizes),
+        in_all_homes(random_programs),
+        in_both_homes(a_transaction_has_as_many_savepoints_as_it_may),
     };
     return cmocka_run_group_tests_name("region/model", tests, NULL, NULL);
 }

@@ -2,10 +2,16 @@
  * test_region_support.h: regions for tests, and a model of one: an array.
  *
  *      model      value[tree][key]: a number, or ABSENT; the number says how long the value is, and what bytes it has
+ *      home       shared memory, or a file at one of the levels: region_new and region_again go by `the_home`, which
+ *                 in_all_homes and its like set for a test
+ *
+ * The files are in a folder of the process's own, which is removed when it exits. It is in memory, since most tests ask
+ * what is in a file and not what the disk does; HF_TEST_FOLDER=/tmp puts it elsewhere.
  */
 #ifndef HF_TEST_REGION_SUPPORT_H
 #define HF_TEST_REGION_SUPPORT_H
 
+#include "region/file.h"
 #include "region/impl.h"
 #include "region/region.h"
 
@@ -15,6 +21,7 @@
 
 #include "cm.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +121,53 @@ static inline bool value_is(int value, int key, const hf_span *found)
 
 #define ok(status) assert_int_equal((status), 0)
 
+/* -- homes -- */
+
+typedef enum home { HOME_SHARED, HOME_FULL, HOME_INTERVAL, HOME_OFF, HOMES } home;
+
+static home the_home;
+static char files_in[64]; /* "": not made yet */
+static pid_t files_by;
+
+/* Removes the files of all tests so far. */
+static inline void files_remove(void)
+{
+    char path[400];
+    struct dirent *entry;
+    DIR *folder = files_in[0] != '\0' && files_by == getpid() ? opendir(files_in) : NULL;
+    if (folder == NULL)
+        return;
+    while ((entry = readdir(folder)) != NULL) {
+        snprintf(path, sizeof path, "%s/%s", files_in, entry->d_name);
+        if (entry->d_name[0] != '.')
+            unlink(path);
+    }
+    closedir(folder);
+}
+
+static inline void files_end(void)
+{
+    files_remove();
+    if (files_by == getpid())
+        rmdir(files_in);
+}
+
+static inline void file_name(char path[96])
+{
+    static unsigned count;
+    const char *chosen = getenv("HF_TEST_FOLDER");
+    if (files_in[0] == '\0') {
+        snprintf(files_in, sizeof files_in, "%.40s/hf-test-XXXXXX",
+                 chosen != NULL                         ? chosen
+                 : access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm"
+                                                        : "/tmp");
+        assert_non_null(mkdtemp(files_in));
+        files_by = getpid();
+        ok(atexit(files_end));
+    }
+    snprintf(path, 96, "%s/region-%u", files_in, count++);
+}
+
 /* A segment of this test alone; its name is free again at once. */
 static inline void region_name(char name[64])
 {
@@ -121,24 +175,81 @@ static inline void region_name(char name[64])
     snprintf(name, 64, "/hf-test-%d-%u", (int)getpid(), count++);
 }
 
+static inline hf_region_options file_options(hf_region_mode mode, uint64_t reserve)
+{
+    hf_region_options options = {
+        .mode = mode,
+        .reserve = reserve,
+        .timeout = INT64_C(10000000000),
+        .level = the_home == HOME_FULL       ? HF_REGION_FULL
+                 : the_home == HOME_INTERVAL ? HF_REGION_INTERVAL
+                                             : HF_REGION_OFF,
+        .interval = 2000000,
+    };
+    return options;
+}
+
+/* The same file once more, by its name. */
+static inline hf_region *file_again(const char *path)
+{
+    hf_region *again;
+    hf_region_options options = file_options(HF_REGION_ATTACH, 0);
+    ok(hf_region_open_file(path, &options, &again));
+    return again;
+}
+
 static inline hf_region *region_new(uint64_t reserve)
 {
-    char name[64];
+    char name[96];
     hf_region *region;
     hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = reserve};
+    if (the_home != HOME_SHARED) {
+        options = file_options(HF_REGION_CREATE, reserve);
+        file_name(name);
+        ok(hf_region_open_file(name, &options, &region));
+        return region;
+    }
     region_name(name);
     ok(hf_region_open(name, &options, &region));
     ok(hf_region_unlink(name));
     return region;
 }
 
-/* Another view of the same segment, as another process would have it. */
+/* Another view of the same region, as another process would have it. */
 static inline hf_region *region_again(hf_region *region)
 {
     hf_region *again;
+    if (region->file != NULL)
+        return file_again(region->file->path);
     ok(hf_region_open_fd(hf_region_fd(region), NULL, &again));
     return again;
 }
+
+static inline int home_begin(void **state)
+{
+    the_home = *(const home *)*state;
+    return 0;
+}
+
+static inline int home_end(void **state)
+{
+    hf_fault_disarm();
+    files_remove();
+    the_home = HOME_SHARED;
+    the_mode = HASH_MIXED;
+    return 0;
+}
+
+static const home all_homes[HOMES] = {HOME_SHARED, HOME_FULL, HOME_INTERVAL, HOME_OFF};
+
+/* A test for the list of a program, in this home, or in several. */
+#define in_home(test, which)                                                               \
+    {                                                                                      \
+#test "@" #which, test, home_begin, home_end, (void *)(uintptr_t)&all_homes[which] \
+    }
+#define in_files(test) in_home(test, HOME_FULL), in_home(test, HOME_INTERVAL), in_home(test, HOME_OFF)
+#define in_all_homes(test) in_home(test, HOME_SHARED), in_files(test)
+#define in_both_homes(test) in_home(test, HOME_SHARED), in_home(test, HOME_OFF)
 
 static inline void region_check(hf_region *region)
 {

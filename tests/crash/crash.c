@@ -13,6 +13,7 @@ struct choice {
     unsigned choices, chosen;
     uint64_t op;
     bool fresh; /* of the last operation */
+    bool same;  /* what there is to lose is what is there without it, such as zeros in a new part of a file */
 };
 
 /* A block that may be garbled, and whether it is. */
@@ -55,6 +56,16 @@ static void add_choice(struct hf_crash *crash, struct choice choice)
     crash->choice[crash->choices++] = choice;
 }
 
+static bool is_same(const struct hf_file *file, uint64_t sector)
+{
+    static const uint8_t zeros[HF_SECTOR];
+    const size_t b = (size_t)(sector / HF_SECTORS_A_BLOCK), at = (size_t)(sector % HF_SECTORS_A_BLOCK) * HF_SECTOR;
+    const uint8_t *now = file->now[b] != NULL ? file->now[b]->bytes + at : zeros;
+    const uint8_t *durable = file->durable[b] != NULL ? file->durable[b]->bytes + at : zeros;
+
+    return memcmp(now, durable, HF_SECTOR) == 0;
+}
+
 static void add_sectors(struct hf_crash *crash, uint32_t inode)
 {
     const struct hf_file *file = &crash->state->files[inode];
@@ -68,7 +79,8 @@ static void add_sectors(struct hf_crash *crash, uint32_t inode)
                                           .inode = inode,
                                           .index = i,
                                           .choices = sector->versions + 1,
-                                          .op = sector->op});
+                                          .op = sector->op,
+                                          .same = is_same(file, sector->number)});
         if (!sector->written || file->settled[b])
             continue;
         while (g > 0 && (crash->garble[g - 1].inode != inode || crash->garble[g - 1].block != b))
@@ -222,11 +234,25 @@ static unsigned choose_any(struct hf_crash *crash, const struct choice *choice, 
     return 1 + (unsigned)hf_random_below(&crash->random, choice->choices - 1);
 }
 
+/* One of them, and where there are others not one that is the same either way. */
+static size_t choose_odd(struct hf_crash *crash, size_t from)
+{
+    const size_t odd = from + (size_t)hf_random_below(&crash->random, crash->choices - from);
+
+    for (size_t i = 0; i < crash->choices - from; i++) {
+        const size_t at = from + (odd - from + i) % (crash->choices - from);
+
+        if (!crash->choice[at].same)
+            return at;
+    }
+    return odd;
+}
+
 static void choose_random(struct hf_crash *crash, size_t from)
 {
     static const unsigned kept_of_8[] = {4, 4, 1, 7};
     const unsigned way = (unsigned)hf_random_below(&crash->random, 7);
-    const size_t odd = from + (size_t)hf_random_below(&crash->random, crash->choices - from);
+    const size_t odd = choose_odd(crash, from);
     const uint64_t moment = odd < crash->choices ? crash->choice[odd].op : 0;
 
     for (size_t i = from; i < crash->choices; i++) {

@@ -30,6 +30,8 @@ struct hf_disk {
     uint64_t fail_flush;
     int fail_error;
     bool flush_failed;
+    uint64_t end_thread;
+    bool thread_ended;
     bool *open; /* by descriptor */
     size_t opens;
     unsigned streams;
@@ -292,6 +294,17 @@ unsigned hf_disk_open_count(const struct hf_disk *disk)
     return count;
 }
 
+void hf_disk_end_thread(struct hf_disk *disk, uint64_t n)
+{
+    disk->end_thread = n;
+    disk->thread_ended = false;
+}
+
+bool hf_disk_thread_ended(const struct hf_disk *disk)
+{
+    return disk->thread_ended;
+}
+
 void hf_disk_fail_flush(struct hf_disk *disk, uint64_t n, int error)
 {
     disk->fail_flush = n;
@@ -319,6 +332,19 @@ static void lock(void)
 static void unlock(void)
 {
     pthread_mutex_unlock(&disk_now->mutex);
+}
+
+/* Before a call that is to be the thread's last, and not made. Nothing is held here. */
+static void end_thread_if_due(void)
+{
+    bool due;
+
+    lock();
+    due = disk_now->end_thread > 0 && --disk_now->end_thread == 0;
+    disk_now->thread_ended |= due;
+    unlock();
+    if (due)
+        pthread_exit(NULL);
 }
 
 static void record(struct hf_disk *disk, const struct hf_op *op)
@@ -520,6 +546,7 @@ static ssize_t disk_pwrite(int fd, const void *buffer, size_t size, off_t at)
     ssize_t done;
     uint32_t inode;
 
+    end_thread_if_due();
     lock();
     done = hf_os_native.pwrite(fd, buffer, size, at);
     inode = done > 0 ? inode_of_fd(fd) : HF_NO_INODE;
@@ -538,6 +565,7 @@ static int disk_ftruncate(int fd, off_t length)
     int done;
     uint32_t inode;
 
+    end_thread_if_due();
     lock();
     done = hf_os_native.ftruncate(fd, length);
     inode = done == 0 ? inode_of_fd(fd) : HF_NO_INODE;
@@ -606,6 +634,7 @@ static int disk_flush(int fd)
 {
     int done;
 
+    end_thread_if_due();
     lock();
     done = flush_locked(fd);
     unlock();

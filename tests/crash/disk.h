@@ -78,6 +78,12 @@ void hf_disk_fail_flush(struct hf_disk *disk, uint64_t n, int error);
 /* Whether it did, since that call. */
 bool hf_disk_flush_failed(const struct hf_disk *disk);
 
+/* The n-th write or flush from now on (1: the next; 0: none) is not made, and ends the thread that wanted to make it: as
+ * a process dies between two calls, but that this one lives and can go on on the disk as it is. */
+void hf_disk_end_thread(struct hf_disk *disk, uint64_t n);
+/* Whether it did, since that call. */
+bool hf_disk_thread_ended(const struct hf_disk *disk);
+
 /* The folder has been changed behind the table: write all of it at the next load. */
 void hf_disk_forget(struct hf_disk *disk);
 

@@ -61,6 +61,9 @@ void hf_expect_mark(struct hf_expect *expect, int mark, uint64_t digest)
         if (expect->count > expect->done + 1)
             expect->count--;
         break;
+    case HF_MARK_BROKEN:
+        expect->done = expect->durable;
+        break;
     case HF_MARK_RECOVERED:
         expect_recovered(expect, digest);
         expect->rebooted = false;

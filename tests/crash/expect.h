@@ -7,6 +7,7 @@
  *     DONE         the commit begun last has returned: it survives the death of the process
  *     DURABLE      the same, and it survives a power cut
  *     FAILED       the commit begun last has failed and left nothing
+ *     BROKEN       the store is broken: what was not durable may be lost, though nobody died
  *     RECOVERED d  the store was opened and has d: nothing later than d may come up again
  *
  *     digest   [ d0 | d1 | d2 | d3 | d4 ]     oldest first, d4 begun
@@ -28,6 +29,7 @@ enum hf_mark {
     HF_MARK_DURABLE,
     HF_MARK_FAILED,
     HF_MARK_RECOVERED,
+    HF_MARK_BROKEN,
 };
 
 /* The digest of a store that is not there. */

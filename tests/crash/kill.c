@@ -207,7 +207,7 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
         for (unsigned i = 0; i < options->fresh_every && end == HF_TRACE_STOPPED && hf_report_more(report); i++) {
             end = step_once(&cycle, n);
             left = end == HF_TRACE_LEFT ? left + 1 : 0;
-            if (end == HF_TRACE_LEFT && left < HF_TRACE_LEFT_OFTEN)
+            if (end == HF_TRACE_LEFT && left < hf_trace_left_often(options->stride))
                 end = HF_TRACE_STOPPED;
             n += options->stride <= 1 ? 1 : 1 + hf_random_below(&cycle.random, 2 * (uint64_t)options->stride - 1);
             if (end == HF_TRACE_STOPPED && n > options->most_steps) {

@@ -111,6 +111,11 @@ void hf_run_failed(struct hf_lab_run *run)
     run_mark(run, HF_MARK_FAILED, 0);
 }
 
+void hf_run_broken(struct hf_lab_run *run)
+{
+    run_mark(run, HF_MARK_BROKEN, 0);
+}
+
 /* A signal of its own kind, so that the tracer cannot take it for a step. */
 void hf_run_enter(struct hf_lab_run *run)
 {

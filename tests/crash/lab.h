@@ -23,6 +23,8 @@
  *             hf_run_durable(run);                      or hf_run_done, where it is not
  *         else if (nothing of it may be left)
  *             hf_run_failed(run);
+ *         else if (what was not durable may be lost)
+ *             hf_run_broken(run);
  *     }
  *     store_close(store);
  *
@@ -96,6 +98,7 @@ void hf_run_begin(struct hf_lab_run *run, uint64_t digest);
 void hf_run_done(struct hf_lab_run *run);
 void hf_run_durable(struct hf_lab_run *run);
 void hf_run_failed(struct hf_lab_run *run);
+void hf_run_broken(struct hf_lab_run *run);
 /* The section at each of whose instructions the process is killed. */
 void hf_run_enter(struct hf_lab_run *run);
 void hf_run_leave(struct hf_lab_run *run);

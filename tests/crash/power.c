@@ -146,26 +146,49 @@ void hf_power_images(const struct hf_subject *subject, const struct hf_power_opt
     hf_expect_clear(&nothing);
 }
 
+/* A store with a history, on a disk of which all is durable; and what it has. */
+static void prepare(struct power *power, struct hf_expect *expect)
+{
+    const unsigned most = power->options->before;
+    struct hf_lab_run run = {.disk = power->disk[0],
+                             .live = expect,
+                             .expect = expect,
+                             .seed = hf_seed_of(power->seed, UINT32_MAX),
+                             .steps = (unsigned)(hf_seed_of(power->seed, UINT32_MAX - 1) % (most + 1))};
+    struct hf_state *durable;
+
+    load_empty(power->disk[0]);
+    hf_expect_init(expect);
+    if (run.steps == 0)
+        return;
+    hf_run_session(power->subject, &run);
+    if (run.violated)
+        hf_report_violation(power->report, run.text);
+    durable = hf_state_durable(hf_disk_state(power->disk[0]));
+    hf_disk_load(power->disk[0], durable, true);
+    hf_state_free(durable);
+    hf_expect_crash(expect, true);
+}
+
 void hf_power_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report)
 {
     struct power power;
-    struct hf_expect nothing;
+    struct hf_expect there;
 
-    hf_expect_init(&nothing);
     power_init(&power, subject, options, report);
     for (; hf_report_more(report); power.seed++) {
         struct hf_lab_run run = {
-            .disk = power.disk[0], .expect = &nothing, .seed = power.seed, .steps = options->steps};
+            .disk = power.disk[0], .expect = &there, .seed = power.seed, .steps = options->steps};
 
-        load_empty(power.disk[0]);
         hf_report_where(report, "seed %llu", (unsigned long long)power.seed);
+        prepare(&power, &there);
         hf_run_session(subject, &run);
         if (run.violated)
             hf_report_violation(report, run.text);
-        images_of(&power, power.disk[0], &nothing, 1);
+        images_of(&power, power.disk[0], &there, 1);
+        hf_expect_clear(&there);
     }
     power_clear(&power);
-    hf_expect_clear(&nothing);
 }
 
 /* -- failing calls -- */

@@ -17,6 +17,7 @@
 struct hf_power_options {
     struct hf_crash_options crash;
     uint64_t seed;
+    unsigned before;   /* commits of a session before the first, at most: all of it durable, and not traced */
     unsigned steps;    /* commits of the first session */
     unsigned reopened; /* commits of a session on an image, at most */
     unsigned depth;    /* 1: images of the first session; 2: and of those sessions */

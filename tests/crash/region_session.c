@@ -6,13 +6,14 @@
  */
 #include "region_lab.h"
 
-#include <signal.h>
+#include <pthread.h>
 #include <unistd.h>
 
 struct session {
     struct work work;
     const struct region_home *home;
     uint64_t how;
+    bool lazy; /* seldom closes and flushes, so that there are many commits in between */
 };
 
 static void after_commit(struct session *session)
@@ -59,6 +60,8 @@ static void close_region(struct session *session)
         hf_run_violation(work->run, "it does not close: %s", hf_status_message(status));
     else if (status == 0 && session->home->durable != NULL)
         hf_run_durable(work->run);
+    else if (status == HF_BROKEN)
+        hf_run_broken(work->run);
 }
 
 /* Opens it and says what is there; false if that cannot be. */
@@ -92,10 +95,63 @@ static bool recommence(struct session *session, hf_txn *txn, int status)
         hf_run_violation(work->run, "a commit fails: %s", hf_status_message(status));
     hf_txn_abort(txn);
     /* Of a broken store nothing is known until it is opened again. */
-    if (status != HF_BROKEN)
+    if (status == HF_BROKEN)
+        hf_run_broken(work->run);
+    else
         hf_run_failed(work->run);
     close_region(session);
     return reopen(session);
+}
+
+/* What a process under ThreadSanitizer or LeakSanitizer may not do: end threads that have something. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { THREADS_END = 0 };
+#else
+enum { THREADS_END = 1 };
+#endif
+
+struct ending {
+    struct work *work;
+    bool committed;
+};
+
+static void *commit_to_the_end(void *argument)
+{
+    struct ending *ending = argument;
+    struct work_state next;
+    hf_txn *txn;
+
+    if (work_change(ending->work, &txn, &next) != 1)
+        return NULL;
+    hf_run_begin(ending->work->run, work_digest(&next));
+    ending->committed = hf_txn_commit(txn) == 0;
+    if (!ending->committed)
+        hf_txn_abort(txn);
+    return NULL;
+}
+
+/* A writer that dies in its commit, between two calls. What it leaves is looked at, and then it is what there is. */
+static bool commit_and_die(struct session *session)
+{
+    struct work *work = &session->work;
+    struct ending ending = {.work = work};
+    pthread_t thread;
+    int status;
+
+    hf_disk_end_thread(work->run->disk, 1 + hf_random_below(&work->random, 8));
+    HF_LAB_REQUIRE(pthread_create(&thread, NULL, commit_to_the_end, &ending) == 0);
+    pthread_join(thread, NULL);
+    hf_disk_end_thread(work->run->disk, 0);
+    memset(&work->now, 0, sizeof(work->now));
+    status = work_recover(work);
+    if (status < 0) {
+        hf_run_violation(work->run, "after the death of a writer: %s", hf_status_message(status));
+        return false;
+    }
+    hf_run_recovered(work->run, work_digest(&work->now), false);
+    if (ending.committed)
+        after_commit(session);
+    return true;
 }
 
 /* One commit of many changes; false if the session cannot go on. */
@@ -104,6 +160,9 @@ static bool commit(struct session *session)
     struct work *work = &session->work;
     struct work_state next;
     hf_txn *txn;
+
+    if (THREADS_END && work->run->disk != NULL && !work->run->faulty && hf_random_chance(&work->random, 1, 12))
+        return commit_and_die(session);
     int status = work_change(work, &txn, &next);
 
     if (status < 0 && !work->run->faulty && !work->run->damaged)
@@ -158,11 +217,11 @@ static bool other_things(struct session *session)
 {
     struct work *work = &session->work;
 
-    if (hf_random_chance(&work->random, 1, 12)) {
+    if (hf_random_chance(&work->random, 1, session->lazy ? 60 : 5)) {
         close_region(session);
         return reopen(session);
     }
-    if (session->home->flush != NULL && hf_random_chance(&work->random, 1, 8)) {
+    if (session->home->flush != NULL && hf_random_chance(&work->random, 1, session->lazy ? 40 : 8)) {
         const int status = session->home->flush(work->region);
 
         if (status == 0)
@@ -182,6 +241,7 @@ void region_session(struct hf_lab_run *run, const struct region_home *home)
     static struct session session; /* large; one thread at a time */
 
     session = (struct session){.home = home, .work = {.run = run, .random = {run->seed}}};
+    session.lazy = hf_random_chance(&session.work.random, 1, 2);
     if (!reopen(&session))
         return;
     for (unsigned i = 0; i < run->steps && !run->violated; i++) {

@@ -10,7 +10,7 @@ struct settings {
     const char *tool, *subject;
     uint64_t count, seed;
     double seconds;
-    unsigned stride, steps, reopened;
+    unsigned stride, steps, reopened, before;
     bool torture, count_given;
 };
 
@@ -32,7 +32,7 @@ static int usage(const char *program)
 {
     fprintf(stderr,
             "usage: %s power|faults|kills|steps|damage|clients|weave [--subject NAME] [--count N] [--seconds S] "
-            "[--seed N] [--stride N] [--steps N] [--reopened N]\n",
+            "[--seed N] [--stride N] [--steps N] [--reopened N] [--before N]\n",
             program);
     return 2;
 }
@@ -40,10 +40,15 @@ static int usage(const char *program)
 static bool parse(int argc, char **argv, struct settings *settings)
 {
     static const struct option options[] = {
-        {"subject", required_argument, NULL, 's'},  {"count", required_argument, NULL, 'c'},
-        {"seconds", required_argument, NULL, 't'},  {"seed", required_argument, NULL, 'r'},
-        {"stride", required_argument, NULL, 'd'},   {"steps", required_argument, NULL, 'n'},
-        {"reopened", required_argument, NULL, 'o'}, {0},
+        {"subject", required_argument, NULL, 's'},
+        {"count", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 't'},
+        {"seed", required_argument, NULL, 'r'},
+        {"stride", required_argument, NULL, 'd'},
+        {"steps", required_argument, NULL, 'n'},
+        {"reopened", required_argument, NULL, 'o'},
+        {"before", required_argument, NULL, 'b'},
+        {0},
     };
     const char *torture = getenv("TORTURE"), *time_given = getenv("TIME");
     int option;
@@ -74,6 +79,9 @@ static bool parse(int argc, char **argv, struct settings *settings)
             break;
         case 'o':
             settings->reopened = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            settings->before = (unsigned)strtoul(optarg, NULL, 10);
             break;
         default:
             return false;
@@ -116,6 +124,7 @@ static void run_power(const struct settings *settings, const struct hf_subject *
     options.seed = settings->seed;
     options.steps = settings->steps > 0 ? settings->steps : options.steps;
     options.reopened = settings->reopened > 0 ? settings->reopened : options.reopened;
+    options.before = settings->before;
     if (strcmp(report->tool, "power") == 0)
         hf_power_run(subject, &options, report);
     else

@@ -3,11 +3,13 @@
  * a list of its subjects and a main of one line (crash_toy.c).
  *
  *     crash_toy TOOL [--subject NAME] [--count N] [--seconds S] [--seed N] [--stride N] [--steps N] [--reopened N]
+ *               [--before N]
  *     crash_toy --jobs
  *
  * TOOL is power, faults, kills, steps, damage, clients or weave. The counts are small, for `make test`; with TORTURE=1 in the
  * environment large, and the seed is the clock's, and said. TIME=S in it is as --seconds S. --steps N sets how many
- * commits a first session makes, --reopened N how many one on a crash image makes at most.
+ * commits a first session makes, --reopened N how many one on a crash image makes at most, --before N how
+ * many a session makes before the first, at most.
  *
  * The last line says how many of what were tried, and the violations; the exit status is 1 where there is any, or
  * where nothing was tried, 2 where the laboratory could not work, 77 where the system does not let it.

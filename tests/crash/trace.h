@@ -11,10 +11,16 @@
 
 enum {
     HF_TRACE_NOT_PERMITTED = 4, /* the exit status of such a child */
-    /* The section is not as long every time: it is done with once it was left before the n-th instruction so often in a
-     * row. Else its last instructions, which matter most, would hardly ever be reached. */
-    HF_TRACE_LEFT_OFTEN = 16,
 };
+
+/*
+ * The section is not as long every time: it is done with once it was left before the n-th instruction so often in a
+ * row. Else its last instructions, which matter most, would hardly ever be reached.
+ */
+static inline unsigned hf_trace_left_often(unsigned stride)
+{
+    return stride < 100 ? 16 : 4;
+}
 
 enum hf_trace_end {
     HF_TRACE_STOPPED, /* where it was wanted */
