@@ -591,7 +591,7 @@ static void make_sound(void)
 {
     forget_lock_file();
     unlink(path);
-    hf_region *region = open_at(HF_REGION_FULL);
+    hf_region *region = open_at(HF_REGION_OFF);
     for (int key = 0; key < 100; key++)
         ok(put_one(region, key, key));
     ok(hf_region_close(region));
