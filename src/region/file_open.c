@@ -321,6 +321,19 @@ static int write_again(hf_region *region, const struct hf_root *root)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
+/* The file's length may not be on the disk either, if a flush failed: to write its end again makes it due. Where no more can
+ * be written so far up, `top` is further down. */
+static int write_end_again(hf_region *region)
+{
+    struct stat found;
+    int result = hf_os_fstat(region->fd, &found);
+
+    if (result < 0 || (uint64_t)found.st_size > region->reserved ||
+        hf_file_may_write(region, (uint64_t)found.st_size) < 0)
+        return result;
+    return hf_os_pwrite_all(region->fd, region->base + found.st_size - 1, 1, found.st_size - 1);
+}
+
 /* Makes sure of what was found, and that nothing else can be found later. What can be read may not be what is on the disk,
  * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
@@ -330,7 +343,9 @@ static int settle_on(hf_region *region, const struct found *found)
 
     if (status < 0)
         return status;
-    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    result = write_end_again(region);
+    if (result == 0)
+        result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
         result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);

@@ -366,21 +366,24 @@ static void test_recovery_writes_zeros_again(void **state)
     (void)state;
     hf_region *region;
     struct hf_os noting = hf_os_native;
-    bool mark = false, slot = false;
+    bool mark = false, slot = false, at_end = false;
+    struct stat found;
     KILLED(region = open_at(HF_REGION_OFF); if (put_one(region, 1, 1) < 0) _exit(1));
     assert_true(is_zero(HF_FILE_CLEAN_AT, sizeof(struct hf_clean)));
     assert_true(is_zero(HF_FILE_ROOT_AT + HF_REGION_PAGE, HF_REGION_PAGE));
     forget_lock_file();
     noting.pwrite = noting_pwrite;
     written_count = 0;
+    ok(stat(path, &found));
     hf_os_replace(&noting);
     region = open_at(HF_REGION_OFF);
     hf_os_replace(NULL);
     for (unsigned i = 0; i < written_count; i++) {
         mark |= written_at[i] == HF_FILE_CLEAN_AT;
         slot |= written_at[i] == HF_FILE_ROOT_AT + HF_REGION_PAGE;
+        at_end |= written_at[i] == (uint64_t)found.st_size - 1;
     }
-    assert_true(mark && slot);
+    assert_true(mark && slot && at_end);
     hf_region_stats stats;
     ok(hf_region_stats_get(region, &stats));
     assert_true(stats.recovered && !stats.stepped_back);
@@ -588,7 +591,7 @@ static void make_sound(void)
 {
     forget_lock_file();
     unlink(path);
-    hf_region *region = open_at(HF_REGION_FULL);
+    hf_region *region = open_at(HF_REGION_OFF);
     for (int key = 0; key < 100; key++)
         ok(put_one(region, key, key));
     ok(hf_region_close(region));
