@@ -40,6 +40,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/vfs.h>
@@ -103,6 +104,7 @@ struct hf_os_dir;
     X(TRANSFER, ssize_t, getrandom, (void *buffer, size_t size, unsigned flags), (buffer, size, flags))       \
     X(CALL, int, clock_gettime, (clockid_t clock, struct timespec *out), (clock, out))                        \
     X(CALL, int, nanosleep, (const struct timespec *wanted, struct timespec *left), (wanted, left))           \
+    X(CALL, int, getrlimit, (int resource, struct rlimit *out), (resource, out))                              \
     X(SURE, pid_t, getpid, (void), ())                                                                        \
     X(SURE, uid_t, geteuid, (void), ())
 

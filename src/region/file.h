@@ -66,6 +66,8 @@ struct hf_file_home {
     enum hf_region_level level;
     bool read_only;
     int64_t interval;
+    uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
+    bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     bool flush_wanted; /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
@@ -120,6 +122,9 @@ void hf_block_seal(void *block, uint64_t size, uint64_t units);
 
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
+
+/* Does all that a record has lie within its version's `top`? What it has may then be looked at; it can still be wrong. */
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state);
 
 static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
 {
@@ -213,6 +218,9 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);
 int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out);
 int hf_space_settle(struct hf_placer *placer);
 
+/* Looks at everything that waits to be used again. (hf_space_settle does when there is much of it.) */
+int hf_space_look(hf_txn *txn);
+
 /* Everything that the record of the last commit left to this one. */
 int hf_space_begin(hf_txn *txn);
 
@@ -272,6 +280,11 @@ int hf_file_commit(hf_txn *txn);
 int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+
+/* How long RLIMIT_FSIZE lets a file be. What is behind that must not be tried, since the system sends a signal that kills.
+ * And is that at least `end` for FILE? HF_NOSPACE. (A limit that is lowered while FILE is open is not seen.) */
+int hf_file_limit(uint64_t *out);
+int hf_file_may_write(hf_region *region, uint64_t end);
 
 /* Flushes FILE: if that fails, the store is broken. HF_BROKEN. */
 int hf_file_sync(hf_region *region);

@@ -50,23 +50,55 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
     return 0;
 }
 
+int hf_file_limit(uint64_t *out)
+{
+    struct rlimit limit;
+    int result = hf_os_getrlimit(RLIMIT_FSIZE, &limit);
+
+    if (result == 0)
+        *out = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+    return result < 0 ? hf_region_status(result) : 0;
+}
+
+int hf_file_may_write(hf_region *region, uint64_t end)
+{
+    uint64_t *most = &region->file->writable;
+    int status = end <= *most ? 0 : hf_file_limit(most);
+
+    return status < 0 ? status : end <= *most ? 0 : hf_region_status(-EFBIG);
+}
+
+/* What a transaction that puts leaves free behind the top. One that removes needs space before it frees any, and a file
+ * that is full would stay so. */
+static uint64_t reserve_of(const hf_region *region)
+{
+    uint64_t part = region->txn.state.version.top / 4;
+
+    return !region->txn.puts ? 0 : part < HF_RESERVE ? part : HF_RESERVE;
+}
+
 int hf_file_grow(hf_region *region, uint64_t top)
 {
-    uint64_t need = top + HF_REGION_PAGE, size = atomic_load_explicit(&region->size, memory_order_relaxed);
+    uint64_t need = top + HF_REGION_PAGE + reserve_of(region), most,
+             size = atomic_load_explicit(&region->size, memory_order_relaxed);
     struct stat found;
 
     if (need <= size)
         return 0;
     if (need > region->reserved || need / HF_UNIT >= HF_FILE_UNITS)
         return HF_LIMIT;
+    int status = hf_file_may_write(region, need);
+    if (status < 0)
+        return status;
     int result = hf_os_fstat(region->fd, &found);
     if (result < 0)
         return hf_region_status(result);
     size = (uint64_t)found.st_size;
+    most = region->reserved < region->file->writable ? region->reserved : region->file->writable;
     if (need > size) {
         uint64_t step = size / 8 / HF_REGION_PAGE * HF_REGION_PAGE, old = size;
         step = step < FIRST_STEP ? FIRST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
-        size = need + step < region->reserved ? need + step : need;
+        size = need + step < most ? need + step : need;
         result = write_zeros(region->fd, old, size);
         if (result < 0 && result != -EIO) {
             size = need;
@@ -261,9 +293,8 @@ static uint64_t slot_at(uint64_t flushes)
 
 int hf_file_invalidate(hf_region *region, unsigned slot)
 {
-    int result = HF_SABOTAGE(no_invalidate)
-                     ? 0
-                     : hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)slot_at(slot));
+    int result =
+        HF_SABOTAGE(no_invalidate) ? 0 : hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)slot_at(slot));
 
     return result < 0 ? break_store(region, result) : hf_file_sync(region);
 }
@@ -502,6 +533,8 @@ static int commit(struct hf_placer *placer)
     size_t kept = 0;
     int status = hf_space_begin(txn);
 
+    if (status == 0 && txn->region->file->starved)
+        status = hf_space_look(txn);
     if (status == 0 && durable && state->manifest != 0) {
         status = hf_stage_freed(txn, hf_piece(state->manifest, state->manifest_units), HF_CELL_INTERNAL,
                                 txn->state.version.txid);
@@ -526,14 +559,18 @@ int hf_file_commit(hf_txn *txn)
 {
     hf_region *region = txn->region;
     struct hf_placer placer = {0};
-    int status = clear_mark(region);
+    /* Here, or in hf_file_grow: all that a commit writes is below what was the top, or behind it. */
+    int status = hf_file_may_write(region, txn->state.version.top);
 
+    if (status == 0)
+        status = clear_mark(region);
     if (status == 0)
         status = hf_placer_begin(&placer, txn);
     if (status == 0)
         status = commit(&placer);
     hf_placer_end(&placer);
     txn->doomed = status;
+    region->file->starved = status == HF_NOSPACE || status == HF_LIMIT;
     if (status < 0)
         return status;
     hf_verify_room(region->file, txn->state.version.top);
@@ -574,7 +611,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (version->top % HF_REGION_PAGE != 0)
+    if (!hf_record_is_sound(version, &txn->state.file))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

@@ -91,12 +91,15 @@ static int write_new(int fd, const uint64_t *seed)
 {
     enum { SIZE = HF_FILE_HEAP_AT + HF_REGION_PAGE };
     char *pages = hf_alloc(SIZE);
+    uint64_t most;
     int status;
 
     if (pages == NULL)
         return HF_NOMEM;
     memset(pages, 0, SIZE);
-    status = fill_pages(pages, seed);
+    status = hf_file_limit(&most);
+    if (status == 0)
+        status = most < SIZE ? hf_region_status(-EFBIG) : fill_pages(pages, seed);
     if (status == 0) {
         int result = hf_os_pwrite_all(fd, pages, SIZE, 0);
         if (result == 0)
@@ -280,9 +283,7 @@ static int choose(const hf_region *region, struct found *out)
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
         valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
-    /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
-     * lost, or an older page has come back: to go by it would be to step back without a word. */
-    for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
+    for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
         /* Nothing is newer than what the mark is of: it goes before anything is written. */
@@ -324,8 +325,11 @@ static int write_again(hf_region *region, const struct hf_root *root)
 static int settle_on(hf_region *region, const struct found *found)
 {
     uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
-    int result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    int status = hf_file_may_write(region, root_in(region, (unsigned)found->slot)->version.top), result;
 
+    if (status < 0)
+        return status;
+    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
         result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
@@ -334,13 +338,10 @@ static int settle_on(hf_region *region, const struct found *found)
     }
     if (result < 0)
         return hf_region_status(result);
-    int status = write_again(region, root_in(region, (unsigned)found->slot));
+    status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    /* That there is no mark may be in the page cache only, too: if the flush that was to remove it failed. */
-    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
-    if (result == 0)
-        result = hf_os_fdatasync(region->fd);
+    result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
@@ -613,6 +614,21 @@ fail:
     return status;
 }
 
+/* Without O_NONBLOCK a pipe of that name would be waited for. */
+static int open_named(const char *path, bool read_only)
+{
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_open(path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
+    return fd;
+}
+
+/* A folder, or a socket, is as little a region as another file. */
+static int open_status(int error)
+{
+    return error == -EISDIR || error == -ENXIO ? HF_NOT_REGION : hf_region_status(error);
+}
+
 int hf_region_open_file(const char *path, const hf_region_options *options, hf_region **out)
 {
     static const hf_region_options by_default = {.mode = HF_REGION_ATTACH, .timeout = INT64_C(1000000000)};
@@ -623,8 +639,7 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
     if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
-        /* Without O_NONBLOCK a pipe of that name would be waited for. */
-        HF_OS_RETRY(fd, hf_os_open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_NOCTTY, 0));
+        fd = open_named(path, options->read_only);
         if (fd >= 0 && options->mode == HF_REGION_CREATE && made != 0) {
             hf_os_close(fd);
             return HF_EXISTS;
@@ -635,16 +650,14 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
-    if (fd == -EISDIR || fd == -ENXIO) /* a folder, a socket */
-        return HF_NOT_REGION;
     if (fd < 0)
-        return hf_region_status(fd);
+        return open_status(fd);
     int status = open_description(fd, path, options, out);
     /* Another one may have taken its place, compacted, while this one was waited for. */
     for (int tries = 0; status == HF_ABSENT && tries < 8; tries++) {
-        HF_OS_RETRY(fd, hf_os_open(path, options->read_only ? O_RDONLY : O_RDWR, 0));
+        fd = open_named(path, options->read_only);
         if (fd < 0)
-            return hf_region_status(fd);
+            return open_status(fd);
         status = open_description(fd, path, options, out);
     }
     return status;
@@ -732,7 +745,8 @@ void hf_file_inherit(hf_region *region, int fd)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
-    if (region->control_fd >= 0)
+    /* The same, where that is another one now, or none could be had. */
+    if (region->file->control.writable)
         region->file->control.fd = region->control_fd;
     hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */

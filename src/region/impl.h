@@ -120,6 +120,7 @@ struct hf_txn {
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
+    bool puts; /* something was put in it */
     uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
     unsigned epoch;   /* savepoints so far; blocks carry it */
     unsigned level;   /* of savepoints */

@@ -21,7 +21,7 @@
  * Failure: a change that fails is undone (hf_heap_undo, or from a copy of the state). A commit that fails leaves the
  * transaction as it was.
  */
-#include "region/file.h"
+#include "region/impl.h"
 
 static bool is_mine(const hf_txn *txn)
 {
@@ -114,7 +114,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
     }
     txn->loaded = 0;
     txn->state.version.txid = published + 1;
-    txn->changed = false;
+    txn->changed = txn->puts = false;
     txn->reserve = 0;
     txn->epoch = 0;
     txn->doomed = 0;
@@ -199,6 +199,7 @@ int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value,
     if (key->size > UINT32_MAX || size > UINT32_MAX)
         return HF_LIMIT;
     txn->made_count = 0;
+    txn->puts = true;
     txn->reserve = HF_RESERVE;
     int status = hf_txn_prepare(txn);
     if (status == 0)

@@ -102,6 +102,13 @@ static long call_fallocate(void)
     return hf_os_fallocate(-1, 0, 0, 1);
 }
 
+static long call_getrlimit(void)
+{
+    struct rlimit out;
+
+    return hf_os_getrlimit(1000, &out);
+}
+
 static long call_fsync(void)
 {
     return hf_os_fsync(-1);
@@ -401,7 +408,7 @@ static void native_errors_are_negative_errnos(void **state)
         [HF_OS_SITE_flock] = EBADF,      [HF_OS_SITE_shm_open] = ENOENT,      [HF_OS_SITE_shm_unlink] = ENOENT,
         [HF_OS_SITE_getrandom] = EINVAL, [HF_OS_SITE_clock_gettime] = EINVAL, [HF_OS_SITE_nanosleep] = EINVAL,
         [HF_OS_SITE_mmap] = EINVAL,      [HF_OS_SITE_lock] = EBADF,           [HF_OS_SITE_opendir] = ENOENT,
-        [HF_OS_SITE_readlinkat] = EBADF,
+        [HF_OS_SITE_readlinkat] = EBADF, [HF_OS_SITE_getrlimit] = EINVAL,
     };
 
     for (EVERY_SITE(site)) {

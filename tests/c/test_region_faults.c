@@ -12,6 +12,7 @@ static model now;
 typedef struct work {
     hf_txn *txn;
     model *m;
+    const model *attempted; /* what a commit that failed was to make */
     hf_snapshot *snapshot;
     hf_region *opened;
     unsigned level;
@@ -69,14 +70,48 @@ static int keep(work *w)
     return hf_txn_keep(w->txn, "name");
 }
 
+/* In a file a commit that has failed can only be aborted, and then there is what was there before; or the store is broken,
+ * and is opened again. Either goes on. */
+static void after_a_failed_commit(work *w, int status)
+{
+    if (hf_txn_abort(w->txn) < 0)
+        assert_true(false);
+    *w->m = now;
+    if (status == HF_BROKEN) {
+        char path[96];
+        static model with;
+        snprintf(path, sizeof path, "%s", region->file->path);
+        assert_int_equal(hf_region_close(region), HF_BROKEN);
+        region = file_again(path);
+        /* What was handed over may have got there. */
+        if (!region_is_model(region, &now)) {
+            with = *w->attempted;
+            assert_true(region_is_model(region, &with));
+            *w->m = with;
+        }
+    }
+    assert_true(region_is_model(region, w->m));
+    ok(hf_txn_begin(region, 0, &w->txn));
+    for (int key = 0; key < KEYS; key += 7)
+        assert_true(both_put(w->txn, w->m, 0, key, key % VALUES) >= 0);
+    ok(hf_txn_commit(w->txn));
+}
+
+/* Which call fails first, and how many are tried before they become rarer: a file makes many. */
+static uint64_t next_call(uint64_t n)
+{
+    return n < 60 || the_home == HOME_SHARED || getenv("TORTURE") != NULL ? n + 1 : n + n / 10;
+}
+
 /* Each step fails at its n-th call of anything; the transaction goes on and is committed, without it or with it. */
 static void changes(void **state)
 {
     static step *const steps[] = {put_large, put_longest, put_many, remove_many, clear, savepoint, keep};
-    static model mine;
+    static model mine, attempted;
+    unsigned failures = 0, broken = 0;
     for (size_t i = 0; i < LENGTH(steps); i++) {
         for (int commits = 0; commits < 2; commits++) {
-            for (uint64_t n = 1;; n++) {
+            for (uint64_t n = 1;; n = next_call(n)) {
                 region = region_new(SPACE);
                 work w = {.m = &mine};
                 model_clear(&now);
@@ -89,14 +124,21 @@ static void changes(void **state)
                 ok(hf_txn_begin(region, 0, &w.txn));
                 hf_fault_arm(HF_FAULT_ANY, n, ENOSPC);
                 int status = steps[i](&w);
+                attempted = mine;
+                w.attempted = &attempted;
                 if (status >= 0 && commits)
                     status = hf_txn_commit(w.txn);
                 uint64_t failed = hf_fault_failed(HF_FAULT_ANY);
                 hf_fault_disarm();
+                failures += failed > 0;
+                broken += status == HF_BROKEN;
                 /* A growth in a large step that failed is tried again in a small one. */
                 if (status < 0)
-                    assert_true(failed > 0 && (status == HF_NOSPACE || status == HF_NOMEM || status == HF_IO));
-                if (status < 0 || !commits) {
+                    assert_true(failed > 0 && (status == HF_NOSPACE || status == HF_NOMEM || status == HF_IO ||
+                                               status == HF_BROKEN));
+                if (the_home != HOME_SHARED && status < 0 && commits) {
+                    after_a_failed_commit(&w, status);
+                } else if (status < 0 || !commits) {
                     for (int key = 0; key < KEYS; key += 7)
                         assert_true(both_put(w.txn, &mine, 0, key, (int)n % VALUES) >= 0);
                     ok(hf_txn_commit(w.txn));
@@ -104,11 +146,14 @@ static void changes(void **state)
                 region_check(region);
                 assert_true(region_is_model(region, &mine));
                 ok(hf_region_close(region));
+                files_remove();
                 if (failed == 0)
                     break;
             }
         }
     }
+    print_message("%u calls failed, %u stores broken\n", failures, broken);
+    assert_true(failures > 10 && (broken > 0) == (the_home == HOME_FULL));
 }
 
 static int begin_snapshot(work *w)
@@ -123,13 +168,37 @@ static int begin_kept(work *w)
 
 static int attach(work *w)
 {
+    hf_region_options options = file_options(HF_REGION_ATTACH, SPACE);
+    if (region->file != NULL)
+        return hf_region_open_file(region->file->path, &options, &w->opened);
     return hf_region_open_fd(hf_region_fd(region), NULL, &w->opened);
+}
+
+/* One that failed may have left a file, but only a whole one; or a file of another name, if that could not be removed. */
+static int create_file(work *w)
+{
+    char path[96];
+    hf_region_options options = file_options(HF_REGION_CREATE, SPACE);
+    file_name(path);
+    int status = hf_region_open_file(path, &options, &w->opened);
+    uint64_t failed = hf_fault_failed(HF_FAULT_ANY);
+    hf_fault_disarm();
+    if (status < 0 && access(path, F_OK) == 0) {
+        hf_region *whole = file_again(path);
+        region_check(whole);
+        ok(hf_region_close(whole));
+    }
+    if (failed > 0)
+        hf_fault_arm(HF_FAULT_ANY, 0, ENOSPC);
+    return status == 0 && failed > 0 ? 1 : status;
 }
 
 static int create(work *w)
 {
-    char name[64];
+    char name[96];
     hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = SPACE};
+    if (the_home != HOME_SHARED)
+        return create_file(w);
     region_name(name);
     int status = hf_region_open(name, &options, &w->opened);
     /* One that failed has left nothing. */
@@ -180,7 +249,7 @@ static void readers(void **state)
             uint64_t failed = hf_fault_failed(HF_FAULT_ANY);
             hf_fault_disarm();
             if (status < 0)
-                assert_true(status == HF_NOMEM || status == HF_IO);
+                assert_true(status == HF_NOMEM || status == HF_IO || (region->file != NULL && status == HF_LIMIT));
             if (w.snapshot != NULL)
                 hf_snapshot_end(w.snapshot);
             if (w.opened != NULL)
@@ -190,6 +259,7 @@ static void readers(void **state)
             assert_true(region_is_model(region, &now));
             region_check(region);
             ok(hf_region_close(region));
+            files_remove();
             if (failed == 0 && status >= 0 && n > 1)
                 break;
         }
@@ -487,9 +557,13 @@ static void with_a_limit_of_address_space(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(changes),
-        cmocka_unit_test(readers),
-        cmocka_unit_test(a_fork_without_descriptors),
+        in_home(changes, HOME_SHARED),
+        in_home(changes, HOME_FULL),
+        in_home(changes, HOME_OFF),
+        in_home(readers, HOME_SHARED),
+        in_home(readers, HOME_OFF),
+        in_home(a_fork_without_descriptors, HOME_SHARED),
+        in_home(a_fork_without_descriptors, HOME_OFF),
         cmocka_unit_test(too_little_address_space_is_a_limit),
         cmocka_unit_test(a_region_that_outgrew_a_mapping_is_a_limit),
         cmocka_unit_test(on_a_small_tmpfs),

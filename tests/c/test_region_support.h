@@ -233,6 +233,7 @@ static inline int home_begin(void **state)
 
 static inline int home_end(void **state)
 {
+    hf_fault_disarm();
     files_remove();
     the_home = HOME_SHARED;
     the_mode = HASH_MIXED;
