@@ -9,10 +9,12 @@
  *      readers      two processes that read, beside two that read private tables
  *      beside       a reader beside a writer that never rests
  *      takeover     from a writer that was killed
- *      file         a region in a file: commits, memory, opening after a kill; in a new folder of F, on the disk to measure
+ *      file         a region in a file: commits, memory, opening after a kill; in a new folder of F, on the disk to
+ *                   measure
  *
- * Keys of 12 bytes and values of 64, put and read in shuffled orders; the keys are there before the clock starts. What is
- * read is compared as it is read; a contender that is wrong ends the run. With --json each figure is a line of JSON.
+ * Keys of 12 bytes and values of 64, put and read in shuffled orders; the keys are there before the clock starts.
+ * What is read is compared as it is read; a contender that is wrong ends the run. With --json each figure is a line
+ * of JSON.
  */
 #include "region_rows.h"
 

@@ -1,11 +1,13 @@
 /*
  * region_file.c: the rows of a region in a file, beside LMDB in a file and beside what the disk takes in any case.
  *
- *      durable     one update, committed: a region at HF_REGION_FULL, LMDB as it is by default, and two 4 KiB writes at
- *                  drawn places of a file that was written before, and one fdatasync. They take turns, commit by commit
+ *      durable     one update, committed: a region at HF_REGION_FULL, LMDB as it is by default, and two 4 KiB
+ *                  writes at drawn places of a file that was written before, and one fdatasync. They take turns,
+ *                  commit by commit
  *      volatile    a region at HF_REGION_OFF and LMDB with MDB_NOSYNC take turns, 100 commits each
  *      memory      blocks of the file, when all keys were put, a transaction each
- *      opening     of a file whose writer was killed; with its lock file (the same boot), and without (as after another)
+ *      opening     of a file whose writer was killed; with its lock file (the same boot), and without (as after
+ *                  another)
  */
 #include "region_rows.h"
 

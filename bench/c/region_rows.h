@@ -7,8 +7,8 @@
  *      region_processes.c   rows of several: scaling, a reader beside a writer, taking over from a killed one
  *      region_file.c        rows of a region in a file
  *
- * A figure is reported on the standard output as text, or as a line of JSON for bench/run.py; a contender that is wrong
- * ends the program.
+ * A figure is reported on the standard output as text, or as a line of JSON for bench/run.py; a contender that is
+ * wrong ends the program.
  */
 #ifndef REGION_ROWS_H
 #define REGION_ROWS_H

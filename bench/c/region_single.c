@@ -1,9 +1,10 @@
 /*
  * region_single.c: the rows that one process is enough for.
  *
- * In each round every contender does every row in turn, in an order that goes round. What live snapshots cost a writer
- * is told beside no snapshot and beside one, over updates of shuffled keys until each has been updated about once:
- * the version that a snapshot holds has to be there twice then, however many hold it, and the memory for that is new.
+ * In each round every contender does every row in turn, in an order that goes round. What live snapshots cost a
+ * writer is told beside no snapshot and beside one, over updates of shuffled keys until each has been updated about
+ * once: the version that a snapshot holds has to be there twice then, however many hold it, and the memory for that
+ * is new.
  */
 #include "region_rows.h"
 

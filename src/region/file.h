@@ -124,6 +124,9 @@ void hf_block_seal(void *block, uint64_t size, uint64_t units);
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
 
+/* Does all that a record has lie within its version's `top`? What it has may then be looked at; it can still be wrong. */
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state);
+
 static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
 {
     return units << 24 | (hf_head_txid(head) & 0xffffff);

@@ -423,12 +423,21 @@ static int clear_mark(hf_region *region)
     return status;
 }
 
+/* For the sake of its number, at any level: the first one behind a recovery, and one of a number that recovery gives. So
+ * no version that is lost has a number that another one gets (docs/adr/0005). */
+static bool is_due_for_its_number(const hf_txn *txn)
+{
+    return atomic_load(&txn->region->file->shared->renumbered) != 0 ||
+           txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
+}
+
 static bool is_due(const hf_txn *txn)
 {
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 || state->written >= HF_FILE_LOG / 2 ||
+    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
+        state->written >= HF_FILE_LOG / 2 ||
         state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     if (file->level == HF_REGION_OFF)
@@ -602,7 +611,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (version->top % HF_REGION_PAGE != 0)
+    if (!hf_record_is_sound(version, &txn->state.file))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

@@ -18,9 +18,8 @@
  * died before the flush, or whose flush failed.
  *
  * Numbers of versions that were lost are not used again: what recovery finds is published as the next multiple of 2^24.
- * No more versions than that can have been lost, since a flush is due after 64 MiB, and each takes 32 bytes. The first
- * commit after it, or the close, is durable at any level: until a root has the new number, the next recovery would begin
- * at the same multiple.
+ * The first commit after it, or the close, is durable at any level: until a root has the new number, the next recovery
+ * would begin at the same multiple. Why that is enough: docs/adr/0005.
  *
  * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on FILE
  * says that it is there (control.h, READERS), and while it is nothing is written over.
@@ -284,9 +283,7 @@ static int choose(const hf_region *region, struct found *out)
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
         valid[i] = is_root(region, root_in(region, i)) && (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
     int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
-    /* With a mark, only the newest will do. A mark older than that was on the disk when it was written (F4), so a write was
-     * lost, or an older page has come back: to go by it would be to step back without a word. */
-    for (int tries = 0; tries < (out->clean ? 1 : 2) && status == HF_CORRUPT; tries++) {
+    for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
         const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
         /* Nothing is newer than what the mark is of: it goes before anything is written. */
@@ -344,10 +341,7 @@ static int settle_on(hf_region *region, const struct found *found)
     status = write_again(region, root_in(region, (unsigned)found->slot));
     if (status < 0)
         return status;
-    /* That there is no mark may be in the page cache only, too: if the flush that was to remove it failed. */
-    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
-    if (result == 0)
-        result = hf_os_fdatasync(region->fd);
+    result = hf_os_fdatasync(region->fd);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(region->file->path);
 }
 
@@ -751,7 +745,8 @@ void hf_file_inherit(hf_region *region, int fd)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
-    if (region->control_fd >= 0)
+    /* The same, where that is another one now, or none could be had. */
+    if (region->file->control.writable)
         region->file->control.fd = region->control_fd;
     hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */

@@ -199,7 +199,8 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
         if (found <= 0 || value.size != sizeof *units)
             return found < 0 ? found : HF_CORRUPT;
         memcpy(units, value.bytes, sizeof *units);
-        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units + need > txn->state.version.top / HF_UNIT)
+        uint64_t top = txn->state.version.top / HF_UNIT;
+        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units >= top || need > top - *units)
             return HF_CORRUPT;
         status = space_remove(txn, number);
         if (status == 0)
@@ -500,24 +501,34 @@ static int put_in_zone(struct fold *fold, uint64_t number, struct hf_zone *zone,
 }
 
 /* A unit that is free already was freed twice: of a damaged file. */
+static int set_word(struct fold *fold, uint64_t at, uint64_t mask)
+{
+    uint64_t *word = &fold->bits[at / HF_PAGE_UNITS][at % HF_PAGE_UNITS / 64];
+
+    if ((*word & mask) != 0)
+        return HF_CORRUPT;
+    *word |= mask;
+    return 0;
+}
+
 static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 {
     uint64_t at = hf_link_units(cell->piece) % HF_ZONE_UNITS, count = cell->piece >> 40;
-    bool bits = (count & HF_PIECE_BITS) != 0;
+    int status = 0;
 
-    if (bits)
-        count = HF_PAGE_UNITS / 2;
-    for (uint64_t i = 0, part; i < count; i += part) {
-        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64], first = (at + i) % 64;
-        part = 64 - first < count - i ? 64 - first : count - i;
-        uint64_t mask = (part == 64 ? UINT64_MAX : (UINT64_C(1) << part) - 1) << first;
-        if (bits)
-            mask = i < 64 ? cell->birth : cell->unlink;
-        if ((*word & mask) != 0)
+    if ((count & HF_PIECE_BITS) != 0) {
+        if (at % (HF_PAGE_UNITS / 2) != 0)
             return HF_CORRUPT;
-        *word |= mask;
+        status = set_word(fold, at, cell->birth);
+        return status < 0 ? status : set_word(fold, at + 64, cell->unlink);
     }
-    return 0;
+    if (at + count > HF_ZONE_UNITS)
+        return HF_CORRUPT;
+    for (uint64_t part; status == 0 && count > 0; at += part, count -= part) {
+        part = 64 - at % 64 < count ? 64 - at % 64 : count;
+        status = set_word(fold, at, UINT64_MAX >> (64 - part) << at % 64);
+    }
+    return status;
 }
 
 /* Offers a page that has become worth it, or notes what is free of it. */
@@ -549,12 +560,8 @@ static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, c
         int cells = entry_of(fold->txn, cells_key(number, zone->head), &entry, sizeof *entry.cells);
         status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
         for (int i = 0; status == 0 && i < cells; i++)
-            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ||
-                             ((entry.cells[i].piece >> 40 & HF_PIECE_BITS) == 0 &&
-                              hf_link_units(entry.cells[i].piece) % HF_ZONE_UNITS + (entry.cells[i].piece >> 40) >
-                                  HF_ZONE_UNITS)
-                         ? HF_CORRUPT
-                         : set_bits(fold, &entry.cells[i]);
+            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ? HF_CORRUPT
+                                                                                     : set_bits(fold, &entry.cells[i]);
     }
     for (uint64_t page = 0; status == 0 && page < HF_ZONE_PAGES; page++)
         status = sort_page(fold, number, zone, page);

@@ -299,7 +299,8 @@ int hf_slots_same(hf_region *region, struct hf_slot *slot, uint64_t txid, struct
     return status < 0 ? status : 1;
 }
 
-/* A pin where nothing was published since this thread's last one: NARROW at once. False: it was, or the slot is in use. */
+/* A pin where nothing was published since this thread's last one: NARROW at once. False: it was, or the
+ * slot is in use. */
 static inline bool pin_again(hf_region *region, hf_view *out)
 {
     uint64_t idle = 0, txid = atomic_load(&region->lock->published);
