@@ -68,6 +68,7 @@ struct hf_file_home {
     int64_t interval;
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
+    uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
     bool flush_wanted; /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
