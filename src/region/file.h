@@ -68,12 +68,14 @@ struct hf_file_home {
     int64_t interval;
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
+    uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
     bool flush_wanted; /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
+    struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
     char *path; /* of FILE, as it was opened */
     void *alone; /* what stands for a lock file where there is none, or none to write to */
 };
@@ -122,6 +124,9 @@ void hf_block_seal(void *block, uint64_t size, uint64_t units);
 
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
+
+/* Does all that a record has lie within its version's `top`? What it has may then be looked at; it can still be wrong. */
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state);
 
 static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
 {
@@ -177,10 +182,14 @@ struct hf_placer {
     size_t extent_count, extent_room;
     struct hf_file_cell *spill; /* what is left over at the end */
     size_t spill_count, spill_room;
+    char *buffer;   /* of one write */
+    uint64_t known; /* `open` is that of this version's record; 0: of none */
 };
 
+/* For a commit; after it: gives back what was needed for a large one only; and for good. */
 int hf_placer_begin(struct hf_placer *placer, hf_txn *txn);
 void hf_placer_end(struct hf_placer *placer);
+void hf_placer_free(struct hf_placer *placer);
 
 /* Adds a trie's (or a table's) staged blocks. HF_NOMEM, HF_CORRUPT. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link);

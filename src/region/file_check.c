@@ -203,11 +203,11 @@ static int check_cell(struct checker *checker, const struct hf_file_cell *cell)
 
     if ((count & HF_PIECE_BITS) != 0) {
         struct hf_file_offer page = {.page = units / HF_PAGE_UNITS};
+        if (units % (HF_PAGE_UNITS / 2) != 0)
+            return wrong(checker, "half a page that begins elsewhere", units);
         page.free[units / 64 % 4] = cell->birth;
         page.free[units / 64 % 4 + 1] = cell->unlink;
-        return checker->reached != NULL ? 0
-               : units % (HF_PAGE_UNITS / 2) != 0 ? wrong(checker, "half a page that begins elsewhere", units)
-                                                  : check_offer(checker, &page);
+        return checker->reached != NULL ? 0 : check_offer(checker, &page);
     }
     if ((count & HF_PIECE_EXTENT) != 0) {
         if ((count & ~HF_PIECE_EXTENT) >= HF_FILE_EXTENTS)
@@ -259,7 +259,7 @@ static int check_entry(struct checker *checker, uint64_t key, const void *bytes,
     case HF_SPACE_EXTENT:
         if (checker->reached != NULL)
             return 0;
-        if (number >> 40 >= HF_FILE_EXTENTS || (uint32_t)number >= state->extents[number >> 40])
+        if (size != sizeof(uint64_t) || number >> 40 >= HF_FILE_EXTENTS || (uint32_t)number >= state->extents[number >> 40])
             return wrong(checker, "a free extent that nobody counts", number);
         return mark_free(checker, *(const uint64_t *)bytes, hf_extent_units((unsigned)(number >> 40)));
     default:

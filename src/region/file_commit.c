@@ -171,6 +171,24 @@ static int compare_places(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+/* Mostly there are few, and in order where they were placed one after the other. */
+static void sort_by_place(struct hf_block *blocks, size_t count)
+{
+    enum { FEW = 24 };
+
+    if (count > FEW) {
+        qsort(blocks, count, sizeof *blocks, compare_places);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        struct hf_block block = blocks[i];
+        size_t at = i;
+        for (; at > 0 && blocks[at - 1].place > block.place; at--)
+            blocks[at] = blocks[at - 1];
+        blocks[at] = block;
+    }
+}
+
 static int write_at(hf_region *region, const void *bytes, uint64_t size, uint64_t at)
 {
     int result = hf_os_pwrite_all(region->fd, bytes, size, (off_t)at);
@@ -209,25 +227,24 @@ static int write_blocks(struct hf_placer *placer)
     struct hf_block *blocks = placer->blocks.block;
     size_t count = placer->blocks.count;
     int status = 0;
-    char *buffer = hf_alloc(BUFFER);
 
-    if (buffer == NULL)
+    if (placer->buffer == NULL)
+        placer->buffer = hf_alloc(BUFFER);
+    if (placer->buffer == NULL)
         return HF_NOMEM;
-    if (count > 0)
-        qsort(blocks, count, sizeof *blocks, compare_places);
+    sort_by_place(blocks, count);
     for (size_t i = 0, next; status == 0 && i < count; i = next) {
         uint64_t start = blocks[i].place * HF_UNIT;
         for (next = i + 1; next < count; next++)
             if (!goes_with(&blocks[next], start,
                            (blocks[next - 1].place + hf_units(blocks[next - 1].size)) * HF_UNIT))
                 break;
-        status = write_span(region, blocks + i, next - i, buffer);
+        status = write_span(region, blocks + i, next - i, placer->buffer);
     }
     for (size_t i = 0; status == 0 && i < count; i++) {
         const struct hf_file_table *block = hf_unit_at(region, blocks[i].staged);
         hf_set_verified(region->file, blocks[i].place, block->head);
     }
-    hf_free(buffer);
     return status;
 }
 
@@ -423,12 +440,21 @@ static int clear_mark(hf_region *region)
     return status;
 }
 
+/* For the sake of its number, at any level: the first one behind a recovery, and one of a number that recovery gives. So
+ * no version that is lost has a number that another one gets (docs/adr/0005). */
+static bool is_due_for_its_number(const hf_txn *txn)
+{
+    return atomic_load(&txn->region->file->shared->renumbered) != 0 ||
+           txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
+}
+
 static bool is_due(const hf_txn *txn)
 {
     const struct hf_file_home *file = txn->region->file;
     const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || atomic_load(&file->shared->renumbered) != 0 || state->written >= HF_FILE_LOG / 2 ||
+    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
+        state->written >= HF_FILE_LOG / 2 ||
         state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     if (file->level == HF_REGION_OFF)
@@ -549,17 +575,17 @@ static int commit(struct hf_placer *placer)
 int hf_file_commit(hf_txn *txn)
 {
     hf_region *region = txn->region;
-    struct hf_placer placer = {0};
+    struct hf_placer *placer = region->file->placer;
     /* Here, or in hf_file_grow: all that a commit writes is below what was the top, or behind it. */
     int status = hf_file_may_write(region, txn->state.version.top);
 
     if (status == 0)
         status = clear_mark(region);
     if (status == 0)
-        status = hf_placer_begin(&placer, txn);
+        status = hf_placer_begin(placer, txn);
     if (status == 0)
-        status = commit(&placer);
-    hf_placer_end(&placer);
+        status = commit(placer);
+    hf_placer_end(placer);
     txn->doomed = status;
     region->file->starved = status == HF_NOSPACE || status == HF_LIMIT;
     if (status < 0)
@@ -567,6 +593,7 @@ int hf_file_commit(hf_txn *txn)
     hf_verify_room(region->file, txn->state.version.top);
     hf_file_publish(region, &txn->state.version, &txn->state.file);
     atomic_store(&region->file->shared->handed, 0);
+    placer->known = placer->spill_count == 0 ? txn->state.version.txid : 0;
     return 0;
 }
 
@@ -602,7 +629,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (version->top % HF_REGION_PAGE != 0)
+    if (!hf_record_is_sound(version, &txn->state.file))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

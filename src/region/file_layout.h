@@ -19,7 +19,7 @@
  *      link      [ the checksum's upper bits: 24 | place, in units: 40 ]       of a node, of a record (an entry), of a table
  *
  * So a block that is read is the one that was linked to, as it was written, for this place: what is stale, misdirected or
- * rotten does not match. All integers are little-endian.
+ * rotten does not match. Integers have the order of bytes that the superblock names.
  *
  * A block of up to 4 KiB lies anywhere; a larger one has an extent of its own: a multiple of 1 KiB, of a class
  * (file_space.c). The lock file has lock area, ring and slots at the same places as a segment of shared memory has
@@ -28,7 +28,8 @@
  * Invariants
  *  L5  What the published version, the last durable one, a pinned or a kept one reaches is not written over.
  *  L6  Every unit between header and `top` is exactly one of: part of a block that the published version or its space
- *      tree reaches; in a cell of a queue; free in the page map; free in an offer or an open page.
+ *      tree reaches, of the manifest or of the spill; in a cell, wherever that is; free in an offer or an open page; a
+ *      free extent; room for extents.
  */
 #ifndef HF_REGION_FILE_LAYOUT_H
 #define HF_REGION_FILE_LAYOUT_H
@@ -82,6 +83,12 @@ struct hf_file_control {
     _Atomic uint64_t root_checksum; /* of the last durable version's */
     _Atomic int64_t flushed_at;    /* when, by the clock that only goes forward */
 };
+
+_Static_assert(offsetof(struct hf_file_control, broken) == 16, "layout");
+_Static_assert(offsetof(struct hf_file_control, renumbered) == 32, "layout");
+_Static_assert(offsetof(struct hf_file_control, root_checksum) == 40, "layout");
+_Static_assert(sizeof(struct hf_file_control) == 56, "layout");
+_Static_assert(HF_FILE_CONTROL_AT + sizeof(struct hf_file_control) <= HF_REGION_RING_AT, "layout");
 
 /* -- blocks -- */
 
@@ -170,7 +177,7 @@ struct hf_file_state {
     uint64_t waiting;                  /* cells in the queue of those */
     uint64_t fold_at;                  /* so many of them make it time to look at them */
     uint64_t parked_pins;              /* a digest of the pins that the parked ones were last held against */
-    uint64_t durable;                  /* the last durable version but this one */
+    uint64_t durable;                  /* the last durable version: this one, if it is */
     uint64_t flushes;                  /* durable commits so far: which root slot */
     uint64_t written;                  /* pieces in the log since then */
     uint64_t written_size;             /* and bytes */

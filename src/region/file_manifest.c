@@ -10,7 +10,8 @@
  *
  * How they are found. Every commit notes in the log, in the lock file, the pieces that it wrote; a walk from the roots
  * goes down only to blocks that are in one of them. Since a node is written anew when anything below it is, that finds
- * all, and nothing else of the file is touched. Where the log was too small, the walk goes by birth.
+ * all, and nothing else of the file is touched. Where the log was too small, the walk goes by birth; where it is empty,
+ * what this commit writes is all there is.
  *
  * Concurrency: by the holder of the writer's lock. Failure: HF_NOMEM, HF_CORRUPT.
  */
@@ -214,6 +215,21 @@ static int walk_kept(struct walk *walk, const struct hf_version *version)
     return status < 0 ? status : 0;
 }
 
+/* The blocks of this commit, and its spill. */
+static int written_now(const struct hf_placer *placer, struct hf_pieces *out)
+{
+    const struct hf_file_state *state = &placer->txn->state.file;
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < placer->blocks.count; i++)
+        status = hf_pieces_add(out, placer->blocks.block[i].place, hf_units(placer->blocks.block[i].size));
+    if (status == 0 && state->spill_count > 0)
+        status = hf_pieces_add(out, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)));
+    if (status == 0)
+        hf_pieces_merge(out);
+    return status;
+}
+
 int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
 {
     const hf_txn *txn = placer->txn;
@@ -230,6 +246,9 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
     };
     int status = 0;
 
+    /* Nothing was written before this commit, and all that it writes is part of the version: no need to look for it. */
+    if (state->written == 0)
+        return written_now(placer, out);
     for (uint64_t i = 0; status == 0 && walk.written != NULL && i < state->written; i++)
         status = hf_pieces_add(&written, hf_link_units(file->log[i]), file->log[i] >> 40);
     for (size_t i = 0; status == 0 && i < placer->blocks.count; i++)
@@ -258,13 +277,16 @@ static bool is_within(uint64_t units, uint64_t count, uint64_t top)
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < top && count > 0 && count <= top - units;
 }
 
-static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count, uint64_t top)
+/* They are sorted, and none overlaps another one: so no byte of the file is looked at twice. *end: behind the last. */
+static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count, uint64_t top,
+                          uint64_t *end)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t piece = entries[i].piece;
-        if (!is_within(hf_link_units(piece), piece >> 40, top) ||
+        if (hf_link_units(piece) < *end || !is_within(hf_link_units(piece), piece >> 40, top) ||
             hf_piece_checksum(region, piece) != entries[i].checksum)
             return HF_CORRUPT;
+        *end = hf_link_units(piece) + (piece >> 40);
     }
     return 0;
 }
@@ -272,16 +294,16 @@ static int verify_entries(const hf_region *region, const struct hf_manifest_entr
 int hf_root_verify(const hf_region *region, const struct hf_root *root)
 {
     const struct hf_superblock *super = hf_region_super(region);
-    uint64_t size = atomic_load(&region->size), top = root->version.top / HF_UNIT;
+    uint64_t size = atomic_load(&region->size), top = root->version.top / HF_UNIT, end = 0;
 
     if (root->magic != HF_FILE_ROOT_MAGIC || root->checksum != hf_root_checksum(root) || root->id[0] != super->id[0] ||
         root->id[1] != super->id[1])
         return HF_CORRUPT;
-    if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top % HF_REGION_PAGE != 0 ||
-        root->version.top < HF_FILE_HEAP_AT || root->version.top > size - HF_REGION_PAGE)
+    if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top > size - HF_REGION_PAGE ||
+        !hf_record_is_sound(&root->version, &root->state))
         return HF_CORRUPT;
     uint64_t here = root->pieces < HF_ROOT_PIECES ? root->pieces : HF_ROOT_PIECES, more = root->pieces - here;
-    int status = verify_entries(region, root->manifest, here, top);
+    int status = verify_entries(region, root->manifest, here, top, &end);
     if (status < 0 || more == 0)
         return status;
     uint64_t at = root->state.manifest, bytes = more * sizeof(struct hf_manifest_entry);
@@ -290,5 +312,5 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root)
     const struct hf_manifest_entry *entries = hf_unit_at(region, at);
     if (hf_checksum64(entries, bytes, at) != root->more_checksum)
         return HF_CORRUPT;
-    return verify_entries(region, entries, more, top);
+    return verify_entries(region, entries, more, top, &end);
 }

@@ -18,9 +18,8 @@
  * died before the flush, or whose flush failed.
  *
  * Numbers of versions that were lost are not used again: what recovery finds is published as the next multiple of 2^24.
- * No more versions than that can have been lost, since a flush is due after 64 MiB, and each takes 32 bytes. The first
- * commit after it, or the close, is durable at any level: until a root has the new number, the next recovery would begin
- * at the same multiple.
+ * The first commit after it, or the close, is durable at any level: until a root has the new number, the next recovery
+ * would begin at the same multiple. Why that is enough: docs/adr/0005.
  *
  * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on FILE
  * says that it is there (control.h, READERS), and while it is nothing is written over.
@@ -322,6 +321,19 @@ static int write_again(hf_region *region, const struct hf_root *root)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
+/* The file's length may not be on the disk either, if a flush failed: to write its end again makes it due. Where no more can
+ * be written so far up, `top` is further down. */
+static int write_end_again(hf_region *region)
+{
+    struct stat found;
+    int result = hf_os_fstat(region->fd, &found);
+
+    if (result < 0 || (uint64_t)found.st_size > region->reserved ||
+        hf_file_may_write(region, (uint64_t)found.st_size) < 0)
+        return result;
+    return hf_os_pwrite_all(region->fd, region->base + found.st_size - 1, 1, found.st_size - 1);
+}
+
 /* Makes sure of what was found, and that nothing else can be found later. What can be read may not be what is on the disk,
  * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
@@ -331,7 +343,9 @@ static int settle_on(hf_region *region, const struct found *found)
 
     if (status < 0)
         return status;
-    result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
+    result = write_end_again(region);
+    if (result == 0)
+        result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
         result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
@@ -533,11 +547,15 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     file->interval = options->interval > 0 ? options->interval : INT64_C(1000000000);
     file->read_only = options->read_only;
     file->path = hf_alloc(size);
-    if (file->path == NULL) {
+    file->placer = hf_alloc(sizeof *file->placer);
+    if (file->path == NULL || file->placer == NULL) {
+        hf_free(file->path);
+        hf_free(file->placer);
         hf_free(file);
         return HF_NOMEM;
     }
     memcpy(file->path, path, size);
+    memset(file->placer, 0, sizeof *file->placer);
     region->file = file;
     region->home = &hf_home_file;
     region->ops = HF_CPU_SELECT(hf_file_trie_ops);
@@ -555,6 +573,7 @@ static void free_file(hf_region *region)
     hf_verify_unmap(file);
     if (file->alone != NULL)
         hf_os_munmap(file->alone, HF_FILE_CONTROL_SIZE);
+    hf_placer_free(file->placer);
     hf_free(file->stage.freed);
     hf_free(file->path);
     hf_free(file);
@@ -751,13 +770,15 @@ void hf_file_inherit(hf_region *region, int fd)
         fd = hf_file_reopen(region);
     hf_os_close(region->fd);
     region->fd = fd;
-    if (region->control_fd >= 0)
+    /* The same, where that is another one now, or none could be had. */
+    if (region->file->control.writable)
         region->file->control.fd = region->control_fd;
     hf_flusher_forget(region);
     /* Another thread may have been in the middle of making room in it. */
     if (atomic_load(&region->txn.owner) != hf_thread_self()) {
         stage->freed = NULL;
         stage->freed_count = stage->freed_room = 0;
+        memset(region->file->placer, 0, sizeof *region->file->placer);
     }
 }
 

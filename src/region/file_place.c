@@ -18,10 +18,9 @@
  */
 #include "region/file.h"
 
-#include <stdlib.h>
-
 enum {
     MISSES = 8,      /* blocks that do not fit, before a page is left */
+    KEPT_BLOCKS = 1 << 14, /* of a commit, for which the memory is kept */
     TRIMMED = 8,     /* pages that stay open from one commit to the next, or a few more */
     CLOSED_AT = 24,  /* free units of a page that is not worth coming back to */
     ROOMY = 33,      /* units of the largest blocks of the space tree */
@@ -159,19 +158,36 @@ int hf_placer_begin(struct hf_placer *placer, hf_txn *txn)
     struct hf_file_state *state = &txn->state.file;
     int status = 0;
 
-    *placer = (struct hf_placer){.txn = txn};
-    for (uint32_t i = 0; status == 0 && i < state->open_count && i < HF_FILE_OPEN; i++)
+    bool known = placer->known != 0 && placer->known + 1 == txn->state.version.txid;
+
+    placer->txn = txn;
+    placer->known = 0;
+    placer->blocks.count = placer->placed = placer->extent_count = placer->spill_count = 0;
+    placer->open_count = known ? state->open_count : 0;
+    for (uint32_t i = 0; !known && status == 0 && i < state->open_count && i < HF_FILE_OPEN; i++)
         status = hf_placer_add_open(placer, &state->open[i]);
     state->open_count = 0;
     return status;
 }
 
-void hf_placer_end(struct hf_placer *placer)
+void hf_placer_free(struct hf_placer *placer)
 {
+    if (placer == NULL)
+        return;
     hf_free(placer->blocks.block);
     hf_free(placer->open);
     hf_free(placer->spill);
     hf_free(placer->extents);
+    hf_free(placer->buffer);
+    hf_free(placer);
+}
+
+void hf_placer_end(struct hf_placer *placer)
+{
+    if (placer->blocks.room <= KEPT_BLOCKS)
+        return;
+    hf_free(placer->blocks.block);
+    placer->blocks = (struct hf_blocks){0};
 }
 
 /* -- what there is to place -- */
@@ -444,24 +460,27 @@ int hf_placer_place(struct hf_placer *placer, bool last)
 
 /* -- the end -- */
 
-static int compare_room(const void *a, const void *b)
+static size_t poorest(const struct hf_placer *placer)
 {
-    unsigned left_room = ((const struct hf_open_page *)a)->free, right_room = ((const struct hf_open_page *)b)->free;
-    return (left_room < right_room) - (left_room > right_room);
+    size_t found = 0;
+
+    for (size_t i = 1; i < placer->open_count; i++)
+        if (placer->open[i].free < placer->open[found].free)
+            found = i;
+    return found;
 }
 
 int hf_placer_trim(struct hf_placer *placer)
 {
-    if (placer->open_count > 0)
-        qsort(placer->open, placer->open_count, sizeof *placer->open, compare_room);
-    while (placer->open_count > 0) {
-        if (placer->open_count <= TRIMMED && placer->open[placer->open_count - 1].free > CLOSED_AT)
+    int status = 0;
+
+    while (status == 0 && placer->open_count > 0) {
+        size_t index = poorest(placer);
+        if (placer->open_count <= TRIMMED && placer->open[index].free > CLOSED_AT)
             return 0;
-        int status = close_page(placer, placer->open_count - 1);
-        if (status < 0)
-            return status;
+        status = close_page(placer, index);
     }
-    return 0;
+    return status;
 }
 
 static int spill(struct hf_placer *placer, const struct hf_file_cell *cell)
@@ -498,13 +517,12 @@ int hf_placer_finish(struct hf_placer *placer)
         struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], HF_PIECE_EXTENT)};
         status = leave(placer, &cell);
     }
-
-    if (placer->open_count > 0)
-        qsort(placer->open, placer->open_count, sizeof *placer->open, compare_room);
     /* One is left for the page that a spill begins. */
     while (placer->open_count > HF_FILE_OPEN - 1) {
         struct hf_file_cell cells[2];
-        unsigned count = hf_offer_cells(&placer->open[--placer->open_count].offer, cells);
+        size_t index = poorest(placer);
+        unsigned count = hf_offer_cells(&placer->open[index].offer, cells);
+        placer->open[index] = placer->open[--placer->open_count];
         for (unsigned i = 0; status == 0 && i < count; i++)
             status = leave(placer, &cells[i]);
         if (status < 0)

@@ -24,6 +24,9 @@
  * fits where other blocks fit; or, where many are written at once, it is filled up to the size of the smallest extent,
  * and so is its block used again by the next such entry, without pieces.
  *
+ * When it is looked at. Where much has come together, by number or, of extents, by size: one that is replaced again and
+ * again would else take a file's size for each of the commits until then.
+ *
  * What it costs. A commit frees some six pieces: once in seven commits an entry or two go to the queue. Now and then
  * (hf_space_look) what has become free goes to its zones, an entry each; and when a zone has got as many new cells as
  * it has pages, all it has is read, and what is not worth an offer is written anew, half a page a cell (`fold`).
@@ -45,6 +48,7 @@ enum {
     DRAINED = 2 * HF_CELLS_AN_ENTRY, /* cells of the record's own that are too many */
     ZONE_CELLS = 200,                /* new cells a zone, that make it time to look at those that wait, */
     WAITING_MOST = 1 << 18,           /* and in all */
+    LARGE_LEAST = (1 << 20) / HF_UNIT, /* in extents that were freed, and an eighth of what is used, do that too */
     FOLD_LEAST = 256,                /* new cells that make a zone worth a fold */
 };
 
@@ -195,7 +199,8 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
         if (found <= 0 || value.size != sizeof *units)
             return found < 0 ? found : HF_CORRUPT;
         memcpy(units, value.bytes, sizeof *units);
-        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units + need > txn->state.version.top / HF_UNIT)
+        uint64_t top = txn->state.version.top / HF_UNIT;
+        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units >= top || need > top - *units)
             return HF_CORRUPT;
         status = space_remove(txn, number);
         if (status == 0)
@@ -259,6 +264,14 @@ int hf_space_begin(hf_txn *txn)
     return status;
 }
 
+/* Of an extent: its units; else 0. */
+static uint64_t large_units(const struct hf_file_cell *cell)
+{
+    uint64_t count = cell->piece >> 40, class = count & ~HF_PIECE_EXTENT;
+
+    return (count & HF_PIECE_EXTENT) == 0 || class >= HF_FILE_EXTENTS ? 0 : hf_extent_units((unsigned)class);
+}
+
 /* Moves what was freed to the record, and the oldest of that to the queue. */
 static int drain(hf_txn *txn)
 {
@@ -266,8 +279,11 @@ static int drain(hf_txn *txn)
     struct hf_stage *stage = &txn->region->file->stage;
 
     while (stage->freed_count > 0 || state->recent_count >= DRAINED) {
-        while (stage->freed_count > 0 && state->recent_count < HF_FILE_RECENT)
-            state->recent[state->recent_count++] = stage->freed[--stage->freed_count];
+        while (stage->freed_count > 0 && state->recent_count < HF_FILE_RECENT) {
+            const struct hf_file_cell *freed = &stage->freed[--stage->freed_count];
+            txn->region->file->large_freed += large_units(freed);
+            state->recent[state->recent_count++] = *freed;
+        }
         if (state->recent_count < DRAINED)
             break;
         union hf_space_entry entry;
@@ -408,6 +424,24 @@ static int sort_out(struct fold *fold, const struct hf_file_cell *cell)
     return free_extent(fold->txn, class, units);
 }
 
+/* Extents that the record itself has: a few of them may be much. */
+static int look_at_recent(struct fold *fold)
+{
+    struct hf_file_state *state = &fold->txn->state.file;
+    uint32_t kept = 0;
+    int status = 0;
+
+    for (uint32_t i = 0; i < state->recent_count; i++) {
+        struct hf_file_cell cell = state->recent[i];
+        if (status == 0 && large_units(&cell) > 0 && held_by(fold, &cell) < 0)
+            status = sort_out(fold, &cell);
+        else
+            state->recent[kept++] = cell;
+    }
+    state->recent_count = kept;
+    return status;
+}
+
 /* Looks at all that is in a queue now. */
 static int empty_queue(struct fold *fold, enum hf_file_queue_name name)
 {
@@ -467,24 +501,34 @@ static int put_in_zone(struct fold *fold, uint64_t number, struct hf_zone *zone,
 }
 
 /* A unit that is free already was freed twice: of a damaged file. */
+static int set_word(struct fold *fold, uint64_t at, uint64_t mask)
+{
+    uint64_t *word = &fold->bits[at / HF_PAGE_UNITS][at % HF_PAGE_UNITS / 64];
+
+    if ((*word & mask) != 0)
+        return HF_CORRUPT;
+    *word |= mask;
+    return 0;
+}
+
 static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
 {
     uint64_t at = hf_link_units(cell->piece) % HF_ZONE_UNITS, count = cell->piece >> 40;
-    bool bits = (count & HF_PIECE_BITS) != 0;
+    int status = 0;
 
-    if (bits)
-        count = HF_PAGE_UNITS / 2;
-    for (uint64_t i = 0, part; i < count; i += part) {
-        uint64_t *word = &fold->bits[(at + i) / HF_PAGE_UNITS][(at + i) % HF_PAGE_UNITS / 64], first = (at + i) % 64;
-        part = 64 - first < count - i ? 64 - first : count - i;
-        uint64_t mask = (part == 64 ? UINT64_MAX : (UINT64_C(1) << part) - 1) << first;
-        if (bits)
-            mask = i < 64 ? cell->birth : cell->unlink;
-        if ((*word & mask) != 0)
+    if ((count & HF_PIECE_BITS) != 0) {
+        if (at % (HF_PAGE_UNITS / 2) != 0)
             return HF_CORRUPT;
-        *word |= mask;
+        status = set_word(fold, at, cell->birth);
+        return status < 0 ? status : set_word(fold, at + 64, cell->unlink);
     }
-    return 0;
+    if (at + count > HF_ZONE_UNITS)
+        return HF_CORRUPT;
+    for (uint64_t part; status == 0 && count > 0; at += part, count -= part) {
+        part = 64 - at % 64 < count ? 64 - at % 64 : count;
+        status = set_word(fold, at, UINT64_MAX >> (64 - part) << at % 64);
+    }
+    return status;
 }
 
 /* Offers a page that has become worth it, or notes what is free of it. */
@@ -516,12 +560,8 @@ static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, c
         int cells = entry_of(fold->txn, cells_key(number, zone->head), &entry, sizeof *entry.cells);
         status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
         for (int i = 0; status == 0 && i < cells; i++)
-            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ||
-                             ((entry.cells[i].piece >> 40 & HF_PIECE_BITS) == 0 &&
-                              hf_link_units(entry.cells[i].piece) % HF_ZONE_UNITS + (entry.cells[i].piece >> 40) >
-                                  HF_ZONE_UNITS)
-                         ? HF_CORRUPT
-                         : set_bits(fold, &entry.cells[i]);
+            status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ? HF_CORRUPT
+                                                                                     : set_bits(fold, &entry.cells[i]);
     }
     for (uint64_t page = 0; status == 0 && page < HF_ZONE_PAGES; page++)
         status = sort_page(fold, number, zone, page);
@@ -586,7 +626,10 @@ static int distribute_all(struct fold *fold)
     hf_txn *txn = fold->txn;
     struct hf_file_state *state = &txn->state.file;
     uint64_t pins = digest_of_pins(&txn->scan);
-    int status = empty_queue(fold, HF_QUEUE_WAITING);
+    int status = look_at_recent(fold);
+
+    if (status == 0)
+        status = empty_queue(fold, HF_QUEUE_WAITING);
 
     if (status == 0 && txn->state.version.parked > 0 && (pins != state->parked_pins || fold->readers)) {
         status = empty_queue(fold, HF_QUEUE_PARKED);
@@ -617,6 +660,7 @@ int hf_space_look(hf_txn *txn)
     uint64_t step = (txn->state.version.top / HF_UNIT / HF_ZONE_UNITS + 1) * ZONE_CELLS;
     step = step < HF_CELLS_LARGE ? HF_CELLS_LARGE : step > WAITING_MOST ? WAITING_MOST : step;
     state->fold_at = state->waiting + step;
+    txn->region->file->large_freed = 0;
     hf_free(fold->free);
     hf_free(fold);
     return status;
@@ -657,6 +701,15 @@ static int reserve_extent(struct hf_placer *placer)
     return 1;
 }
 
+static bool is_time_to_look(const hf_txn *txn)
+{
+    const struct hf_file_state *state = &txn->state.file;
+    uint64_t large = txn->region->file->large_freed;
+
+    return (state->waiting >= state->fold_at && state->waiting >= HF_CELLS_LARGE) ||
+           (large >= LARGE_LEAST && large >= txn->state.version.used / HF_UNIT / 8);
+}
+
 int hf_space_settle(struct hf_placer *placer)
 {
     hf_txn *txn = placer->txn;
@@ -667,7 +720,7 @@ int hf_space_settle(struct hf_placer *placer)
         int status = drain(txn);
         if (status < 0)
             return status;
-        if (!done && txn->state.file.waiting >= txn->state.file.fold_at && txn->state.file.waiting >= HF_CELLS_LARGE) {
+        if (!done && is_time_to_look(txn)) {
             done = true;
             status = hf_space_look(txn);
             if (status < 0)

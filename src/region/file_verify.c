@@ -77,14 +77,61 @@ void hf_block_seal(void *bytes, uint64_t size, uint64_t units)
     block->mark |= (uint64_t)checksum_of(block, size) << 32;
 }
 
+/* A node of the file has no link that would lead to what a transaction has staged: that is trusted. */
+static bool has_staged_link(const struct hf_file_home *file, const struct hf_file_node *node, uint64_t size)
+{
+    if (hf_head_kind(node->head) != HF_KIND_NODE)
+        return false;
+    for (uint64_t i = 0; i < (size - sizeof *node) / sizeof *node->slots; i++)
+        if (hf_is_staged(file, node->slots[i]))
+            return true;
+    return false;
+}
+
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
 {
     uint64_t units = hf_link_units(link);
     const struct hf_file_table *block = hf_unit_at(region, units);
 
     if ((block->head & 0xff) != units >> 32 || (uint32_t)block->mark != (uint32_t)units ||
-        (block->mark ^ link) >> 40 != 0 || block->mark >> 32 != checksum_of(block, size))
+        (block->mark ^ link) >> 40 != 0 || block->mark >> 32 != checksum_of(block, size) ||
+        has_staged_link(region->file, (const struct hf_file_node *)(const void *)block, size))
         return HF_CORRUPT;
     hf_set_verified(region->file, units, block->head);
     return 0;
+}
+
+/* -- a record -- */
+
+static bool is_within(uint64_t units, uint64_t count, uint64_t top)
+{
+    return units >= HF_FILE_HEAP_AT / HF_UNIT && units < top && count <= top - units;
+}
+
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state)
+{
+    uint64_t top = version->top / HF_UNIT, spilled = state->spill_count;
+
+    if (version->top % HF_REGION_PAGE != 0 || version->top < HF_FILE_HEAP_AT || top >= HF_FILE_UNITS)
+        return false;
+    for (unsigned i = 0; i <= HF_REGION_TREES + 1; i++) {
+        uint64_t link = i < HF_REGION_TREES    ? version->trees[i].root
+                        : i == HF_REGION_TREES ? state->space.root
+                                               : version->kept;
+        if (link != 0 && !is_within(hf_link_units(link), 1, top))
+            return false;
+    }
+    if (state->open_count > HF_FILE_OPEN || state->recent_count > HF_FILE_RECENT)
+        return false;
+    for (uint32_t i = 0; i < state->open_count; i++)
+        if (state->open[i].page >= top / HF_PAGE_UNITS || state->open[i].page < HF_FILE_HEAP_AT / HF_REGION_PAGE)
+            return false;
+    if (state->extent_at != state->extent_end &&
+        (state->extent_at > state->extent_end ||
+         !is_within(state->extent_at, state->extent_end - state->extent_at, top)))
+        return false;
+    if (state->manifest_units > 0 && !is_within(state->manifest, state->manifest_units, top))
+        return false;
+    return spilled == 0 ||
+           (spilled <= top && is_within(state->spill, hf_units(spilled * sizeof(struct hf_file_cell)), top));
 }

@@ -1,17 +1,27 @@
 /*
  * impl.h: what the files of src/region know of each other.
  *
+ *   both homes
  *      open.c      create, attach, close; the registry of this process's regions
  *      pages.c     mapping and growing
- *      heap.c      blocks: size classes, large extents, free queues
- *      recycle.c   which blocks of the free queues may be used again
  *      lock.c      the writer's lock
  *      slots.c     reader slots and pins
  *      fork.c      what a fork means for them
+ *      view.c      views
  *      snapshot.c  snapshots, kept ones too
  *      txn.c       transactions, savepoints, publication
- *      trie.c      the trie in a region (compiled once for each CPU level)
- *      check.c     is all this true?; stats
+ *      trie_body.h the trie in a region, over trie_ctx.h; trie.c and file_trie.c are the two (each once for a CPU level)
+ *      copy.c      all versions, written anew: backup, compaction
+ *   shared memory
+ *      shared.c    the home itself
+ *      heap.c      blocks: size classes, large extents, free queues
+ *      recycle.c   which blocks of the free queues may be used again; the scan of the pins, which both homes use
+ *      trie.c
+ *      check.c     is all this true?; stats, and what of both is the same in a file
+ *   a file
+ *      control.c   the lock file, and who has the region open (control.h)
+ *      place.c     the folder and the name that a path leads to; file systems that will not do
+ *      file_*.c    the rest: file.h has the list
  *
  *      hf_region ---> base: [superblock | lock area | ring | slots | heap ............ | reserved, not there yet ...]
  *         |            \____________________ the file, `size` ______________________/

@@ -20,7 +20,7 @@
  * Failure: HF_NOSPACE where the file system, the limit of a file's size or the memory is exhausted; HF_LIMIT where this
  * process did not reserve enough. Either leaves everything as it was.
  */
-#include "region/impl.h"
+#include "region/file.h"
 
 #include <sys/mman.h>
 
@@ -100,6 +100,8 @@ int hf_pages_seen_slowly(hf_region *region, uint64_t top)
         return status;
     if (top + HF_REGION_PAGE > size)
         return HF_CORRUPT;
+    if (region->file != NULL)
+        hf_verify_room(region->file, top);
     return top + HF_REGION_PAGE > region->reserved ? HF_LIMIT : 0;
 }
 

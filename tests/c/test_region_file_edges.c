@@ -81,17 +81,17 @@ static void forget_lock_file(void)
 }
 
 /* Runs in a child that ends without closing anything. */
-#define KILLED(...)                                       \
-    do {                                                  \
-        pid_t child = fork();                             \
-        assert_true(child >= 0);                          \
-        if (child == 0) {                                 \
-            __VA_ARGS__;                                  \
-            _exit(0);                                     \
-        }                                                 \
-        int how;                                          \
-        assert_int_equal(waitpid(child, &how, 0), child); \
-        assert_int_equal(how, 0);                         \
+#define KILLED(...)                                         \
+    do {                                                    \
+        pid_t child = fork();                               \
+        assert_true(child >= 0);                            \
+        if (child == 0) {                                   \
+            __VA_ARGS__;                                    \
+            _exit(0);                                       \
+        }                                                   \
+        int ended;                                          \
+        assert_int_equal(waitpid(child, &ended, 0), child); \
+        assert_int_equal(ended, 0);                         \
     } while (0)
 
 static const struct hf_root *durable_root(const hf_region *region)
@@ -366,21 +366,24 @@ static void test_recovery_writes_zeros_again(void **state)
     (void)state;
     hf_region *region;
     struct hf_os noting = hf_os_native;
-    bool mark = false, slot = false;
+    bool mark = false, slot = false, at_end = false;
+    struct stat found;
     KILLED(region = open_at(HF_REGION_OFF); if (put_one(region, 1, 1) < 0) _exit(1));
     assert_true(is_zero(HF_FILE_CLEAN_AT, sizeof(struct hf_clean)));
     assert_true(is_zero(HF_FILE_ROOT_AT + HF_REGION_PAGE, HF_REGION_PAGE));
     forget_lock_file();
     noting.pwrite = noting_pwrite;
     written_count = 0;
+    ok(stat(path, &found));
     hf_os_replace(&noting);
     region = open_at(HF_REGION_OFF);
     hf_os_replace(NULL);
     for (unsigned i = 0; i < written_count; i++) {
         mark |= written_at[i] == HF_FILE_CLEAN_AT;
         slot |= written_at[i] == HF_FILE_ROOT_AT + HF_REGION_PAGE;
+        at_end |= written_at[i] == (uint64_t)found.st_size - 1;
     }
-    assert_true(mark && slot);
+    assert_true(mark && slot && at_end);
     hf_region_stats stats;
     ok(hf_region_stats_get(region, &stats));
     assert_true(stats.recovered && !stats.stepped_back);
@@ -417,6 +420,31 @@ static void test_numbers_are_not_used_again(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- a reader beside a writer -- */
+
+/* The table of what was verified grows with the file for who only reads, too: else most is verified at each look. */
+static void test_room_for_what_a_reader_verified(void **state)
+{
+    (void)state;
+    hf_region *writer = open_at(HF_REGION_OFF), *reader = open_at(HF_REGION_OFF);
+    hf_region_stats stats;
+    hf_view view;
+    for (int i = 0; i < 60; i++) {
+        hf_txn *txn;
+        ok(hf_txn_begin(writer, -1, &txn));
+        for (int key = 0; key < KEYS; key++)
+            assert_true(put(txn, key + i * KEYS, 89) >= 0);
+        ok(hf_txn_commit(txn));
+    }
+    ok(hf_region_stats_get(writer, &stats));
+    ok(hf_view_pin(reader, &view));
+    hf_view_unpin(&view);
+    assert_true(stats.top / (2 * HF_UNIT) > 1 << 16);
+    assert_true(atomic_load(&reader->file->verified_mask) + 1 >= stats.top / (4 * HF_UNIT));
+    ok(hf_region_close(reader));
+    ok(hf_region_close(writer));
+}
+
 /* -- who may not write -- */
 
 static void test_a_reader_who_cannot_write_the_lock_file(void **state)
@@ -440,6 +468,204 @@ static void test_a_reader_who_cannot_write_the_lock_file(void **state)
     ok(hf_region_close(writer));
 }
 
+/* -- bytes that are not what a region would write, with checksums that are right -- */
+
+static void make_hostile(void (*change)(struct hf_root *root, int fd, int how), int how)
+{
+    char pages[2][HF_REGION_PAGE], zero[sizeof(struct hf_clean)] = {0};
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, pages, sizeof pages, HF_FILE_ROOT_AT), sizeof pages);
+    struct hf_root *roots[2] = {(void *)pages[0], (void *)pages[1]};
+    int newest = roots[1]->version.txid > roots[0]->version.txid;
+    roots[newest]->pieces = 0;
+    change(roots[newest], fd, how);
+    roots[newest]->checksum = hf_root_checksum(roots[newest]);
+    memset(pages[!newest], 0, HF_REGION_PAGE);
+    assert_int_equal(pwrite(fd, pages, sizeof pages, HF_FILE_ROOT_AT), sizeof pages);
+    assert_int_equal(pwrite(fd, zero, sizeof zero, HF_FILE_CLEAN_AT), sizeof zero);
+    close(fd);
+    forget_lock_file();
+}
+
+/* Everything that can be done with it. Nothing is expected but that it ends. */
+static void use_hostile(void)
+{
+    hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .level = HF_REGION_FULL};
+    hf_region *region;
+    hf_txn *txn;
+    alarm(20);
+    if (hf_region_open_file(path, &options, &region) < 0)
+        return;
+    hf_region_check(region, -1, NULL);
+    for (int key = 0; key < 40; key++)
+        put_one(region, key, key + 100);
+    if (hf_txn_begin(region, -1, &txn) == 0) {
+        hf_txn_keep(txn, "it");
+        hf_txn_clear(txn, 0);
+        if (hf_txn_commit(txn) < 0)
+            hf_txn_abort(txn);
+    }
+    hf_region_check(region, -1, NULL);
+    hf_region_close(region);
+}
+
+static void change_record(struct hf_root *root, int fd, int how)
+{
+    (void)fd;
+    uint64_t staged = (64 << 20) / HF_UNIT;
+    switch (how) {
+    case 0:
+        root->version.trees[1].root = HF_FILE_UNITS;
+        break;
+    case 1:
+        root->version.trees[3].root = staged;
+        break;
+    case 2:
+        root->state.space.root = staged + 3;
+        break;
+    case 3:
+        root->version.kept = staged;
+        break;
+    case 4:
+        root->state.open_count = 1 << 24;
+        break;
+    case 5:
+        root->state.recent_count = UINT32_MAX;
+        break;
+    case 6:
+        root->state.open_count = 1;
+        root->state.open[0] = (struct hf_file_offer){0, {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+        break;
+    case 7:
+        root->state.open_count = 1;
+        root->state.open[0] =
+            (struct hf_file_offer){UINT64_C(1) << 56, {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+        break;
+    case 8:
+        root->state.extent_at = UINT64_C(1) << 39;
+        root->state.extent_end = UINT64_MAX;
+        break;
+    case 9:
+        root->state.spill = HF_FILE_HEAP_AT / HF_UNIT;
+        root->state.spill_count = (UINT64_C(1) << 61) + 1;
+        break;
+    case 10:
+        root->state.manifest = HF_FILE_HEAP_AT / HF_UNIT;
+        root->state.manifest_units = UINT64_MAX;
+        break;
+    case 11:
+        root->state.extents[0] = UINT32_MAX;
+        root->state.queues[HF_QUEUE_OFFERS].tail = UINT64_MAX;
+        root->state.queues[HF_QUEUE_WAITING].tail = UINT64_MAX;
+        root->state.waiting = UINT64_MAX;
+        break;
+    case 12: /* half a page that begins elsewhere */
+        root->state.recent_count = 1;
+        root->state.recent[0] = (struct hf_file_cell){hf_piece(HF_FILE_HEAP_AT / HF_UNIT + 192, HF_PIECE_BITS), 1, 1};
+        break;
+    default:
+        root->version.top = UINT64_MAX / HF_REGION_PAGE * HF_REGION_PAGE;
+        break;
+    }
+}
+
+/* A node with a link to what the next transaction will stage: its own copy among it. */
+static void change_node(struct hf_root *root, int fd, int how)
+{
+    char bytes[1024];
+    struct hf_file_node *node = (void *)bytes;
+    uint64_t units = hf_link_units(root->version.trees[0].root), size;
+    assert_true(pread(fd, bytes, sizeof bytes, (off_t)(units * HF_UNIT)) > 0);
+    uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
+    assert_true(children > 0);
+    size = sizeof *node + (entries + children) * sizeof(uint64_t);
+    for (uint64_t i = entries; i < entries + children; i += 2)
+        node->slots[i] = (64 << 20) / HF_UNIT + (uint64_t)how;
+    hf_block_seal(node, size, units);
+    root->version.trees[0].root = hf_link(units, node->mark);
+    assert_int_equal(pwrite(fd, bytes, hf_units(size) * HF_UNIT, (off_t)(units * HF_UNIT)), hf_units(size) * HF_UNIT);
+}
+
+static void make_sound(void)
+{
+    forget_lock_file();
+    unlink(path);
+    hf_region *region = open_at(HF_REGION_OFF);
+    for (int key = 0; key < 100; key++)
+        ok(put_one(region, key, key));
+    ok(hf_region_close(region));
+}
+
+static void test_hostile_records(void **state)
+{
+    (void)state;
+    for (int how = 0; how <= 13; how++) {
+        make_sound();
+        make_hostile(change_record, how);
+        KILLED(use_hostile());
+    }
+}
+
+static void test_hostile_links(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 48; how++) {
+        make_sound();
+        make_hostile(change_node, how);
+        KILLED(use_hostile());
+    }
+}
+
+/* Cells of a zone that lie across its end. */
+static void test_hostile_cells(void **state)
+{
+    (void)state;
+    const uint64_t lengths[] = {HF_PIECE_BITS, 2, HF_ZONE_UNITS};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        make_sound();
+        hf_region *region = open_at(HF_REGION_OFF);
+        uint64_t zone_key = hf_space_key(HF_SPACE_ZONE, 0), cells_key = hf_space_key(HF_SPACE_CELLS, 0);
+        struct hf_zone zone = {.head = 0, .tail = 1, .fresh = 5000};
+        struct hf_file_cell cell = {hf_piece(HF_ZONE_UNITS - 1, lengths[i]), UINT64_MAX, UINT64_MAX};
+        hf_key key = {hf_hash_u64(zone_key, HF_FILE_MAGIC), &zone_key, sizeof zone_key};
+        int status = 0;
+        hf_txn *txn;
+        ok(hf_txn_begin(region, -1, &txn));
+        assert_true(region->ops->put(txn, HF_REGION_SPACE_TREE, &key, &zone, sizeof zone) >= 0);
+        ok(hf_txn_prepare(txn));
+        key = (hf_key){hf_hash_u64(cells_key, HF_FILE_MAGIC), &cells_key, sizeof cells_key};
+        assert_true(region->ops->put(txn, HF_REGION_SPACE_TREE, &key, &cell, sizeof cell) >= 0);
+        ok(hf_txn_commit(txn));
+        for (int j = 0; status == 0 && j < 3000; j++)
+            status = put_one(region, j % 100, j % 50);
+        assert_int_equal(status, HF_CORRUPT);
+        ok(hf_region_close(region));
+    }
+}
+
+/* A manifest that would have the file read a hundred times over. */
+static void test_hostile_manifest(void **state)
+{
+    (void)state;
+    make_sound();
+    hf_region *region = open_at(HF_REGION_FULL);
+    char page[HF_REGION_PAGE];
+    struct hf_root *root = (void *)page;
+    memcpy(page, durable_root(region), sizeof page);
+    root->pieces = 2;
+    for (int i = 0; i < 2; i++) {
+        root->manifest[i].piece = hf_piece(HF_FILE_HEAP_AT / HF_UNIT, 100);
+        root->manifest[i].checksum = hf_piece_checksum(region, root->manifest[i].piece);
+    }
+    root->checksum = hf_root_checksum(root);
+    assert_int_equal(hf_root_verify(region, root), HF_CORRUPT);
+    root->pieces = 1;
+    root->checksum = hf_root_checksum(root);
+    ok(hf_root_verify(region, root));
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +680,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stale_mark, begin, end),
         cmocka_unit_test_setup_teardown(test_recovery_writes_zeros_again, begin, end),
         cmocka_unit_test_setup_teardown(test_numbers_are_not_used_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_room_for_what_a_reader_verified, begin, end),
+        cmocka_unit_test_setup_teardown(test_hostile_records, begin, end),
+        cmocka_unit_test_setup_teardown(test_hostile_links, begin, end),
+        cmocka_unit_test_setup_teardown(test_hostile_cells, begin, end),
+        cmocka_unit_test_setup_teardown(test_hostile_manifest, begin, end),
         cmocka_unit_test_setup_teardown(test_a_reader_who_cannot_write_the_lock_file, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,6 +98,153 @@ static void what_a_durable_version_keeps_is_left_alone(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- in the long run -- */
+
+static uint64_t top_of(hf_region *region)
+{
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    return stats.top;
+}
+
+static void expect_growth(hf_region *region, uint64_t before, uint64_t limit)
+{
+    uint64_t growth = top_of(region) - before;
+    if (growth > limit)
+        fail_msg("grew from %llu by %llu bytes", (unsigned long long)before, (unsigned long long)growth);
+}
+
+static hf_region *filled(uint64_t count)
+{
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_txn *txn;
+    for (uint64_t i = 0; i < count;) {
+        ok(hf_txn_begin(region, -1, &txn));
+        for (uint64_t end = i + 1000; i < end && i < count; i++)
+            plain_put(txn, i, 0);
+        ok(hf_txn_commit(txn));
+    }
+    return region;
+}
+
+static void update(hf_region *region, uint64_t count, int updates, uint64_t version)
+{
+    random_source random = {version};
+    hf_txn *txn;
+    for (int i = 0; i < updates; i++) {
+        ok(hf_txn_begin(region, -1, &txn));
+        plain_put(txn, random_next(&random) % count, version + (uint64_t)i);
+        ok(hf_txn_commit(txn));
+    }
+}
+
+/* A row of the issue. (LMDB: over 340 MB.) */
+static void a_reader_that_stays_holds_one_version(void **state)
+{
+    enum { UPDATES = 20000 };
+    hf_region *region = filled(MANY);
+    hf_snapshot *snapshot;
+    uint64_t before = top_of(region);
+    ok(hf_snapshot_begin(region, &snapshot));
+    update(region, MANY, UPDATES, 5000000);
+    print_message("grew by %llu bytes\n", (unsigned long long)(top_of(region) - before));
+    expect_growth(region, before, 6 * MEGABYTE);
+    for (uint64_t i = 0; i < MANY; i++)
+        assert_true(plain_is(hf_snapshot_view(snapshot), i, 0));
+    region_check(region);
+    hf_snapshot_end(snapshot);
+    before = top_of(region);
+    update(region, MANY, UPDATES, 9000000);
+    print_message("without it by %llu bytes\n", (unsigned long long)(top_of(region) - before));
+    expect_growth(region, before, MEGABYTE);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+static void updates_without_readers_do_not_grow(void **state)
+{
+    hf_region *region = filled(10000);
+    update(region, 10000, 20000, 1000000);
+    uint64_t before = top_of(region);
+    update(region, 10000, 40000, 2000000);
+    print_message("%llu bytes, grew by %llu\n", (unsigned long long)before,
+                  (unsigned long long)(top_of(region) - before));
+    expect_growth(region, before, MEGABYTE / 2);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+/* Nor is a large value that is replaced again and again. */
+static void large_values_are_used_again(void **state)
+{
+    static unsigned char bytes[3 << 20];
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_key key = {42, "large", 5};
+    hf_txn *txn;
+    uint64_t before = 0;
+    for (int i = 0; i < 300; i++) {
+        memset(bytes, i, 64);
+        ok(hf_txn_begin(region, -1, &txn));
+        assert_true(hf_txn_put(txn, 0, &key, bytes, sizeof bytes) >= 0);
+        ok(hf_txn_commit(txn));
+        if (i == 150)
+            before = top_of(region);
+    }
+    print_message("%llu bytes, grew by %llu\n", (unsigned long long)before,
+                  (unsigned long long)(top_of(region) - before));
+    expect_growth(region, before, MEGABYTE / 4);
+    assert_true(before < 20 * MEGABYTE);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+/* Values of all sizes, many of them changing their size, come and go; and what is in use stays about the same. */
+static void what_comes_and_goes(void **state)
+{
+    enum { ROUNDS = 5000, SLOTS = 400, LARGEST = 60000, CONSTANT = 3 << 20 };
+    static unsigned char bytes[LARGEST];
+    static size_t size_of_slot[SLOTS];
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    random_source random = {77};
+    uint64_t live = 0, worst_live = 0, worst_top = 0, half = 0;
+    hf_txn *txn;
+    memset(size_of_slot, 0, sizeof size_of_slot);
+    for (int round = 0; round < ROUNDS; round++) {
+        ok(hf_txn_begin(region, -1, &txn));
+        unsigned many = 1 + random_below(&random, 6);
+        for (unsigned i = 0; i < many; i++) {
+            uint64_t slot = random_below(&random, SLOTS);
+            hf_key key = {slot * UINT64_C(0x9e3779b97f4a7c15), &slot, sizeof slot};
+            /* In one part of the time mostly small ones, in another mostly large ones. */
+            unsigned most = round / 1000 % 2 == 0 ? 300 : LARGEST;
+            size_t size = 1 + random_below(&random, random_below(&random, 4) == 0 ? most : most / 20);
+            memset(bytes, round, size < 64 ? size : 64);
+            if (random_below(&random, 4) == 0) {
+                assert_true(hf_txn_remove(txn, 0, &key) >= 0);
+                size = 0;
+            } else {
+                assert_true(hf_txn_put(txn, 0, &key, bytes, size) >= 0);
+            }
+            live += size - size_of_slot[slot];
+            size_of_slot[slot] = size;
+        }
+        ok(hf_txn_commit(txn));
+        worst_live = live > worst_live ? live : worst_live;
+        uint64_t top = top_of(region);
+        worst_top = top > worst_top ? top : worst_top;
+        if (round == ROUNDS / 2)
+            half = top;
+        if (top > 3 * worst_live + CONSTANT)
+            fail_msg("round %d: %llu bytes for %llu", round, (unsigned long long)top, (unsigned long long)worst_live);
+    }
+    print_message("%llu bytes at most, for %llu; %llu in the middle\n", (unsigned long long)worst_top,
+                  (unsigned long long)worst_live, (unsigned long long)half);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+/* -- writers who died -- */
+
 static int die(int fd)
 {
     _exit(hf_os_native.fdatasync(fd) == 0 ? 0 : 1);
@@ -152,6 +299,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_home(what_a_durable_version_keeps_is_left_alone, HOME_OFF),
+        in_home(a_reader_that_stays_holds_one_version, HOME_OFF),
+        in_home(a_reader_that_stays_holds_one_version, HOME_FULL),
+        in_home(updates_without_readers_do_not_grow, HOME_FULL),
+        in_home(updates_without_readers_do_not_grow, HOME_OFF),
+        in_home(large_values_are_used_again, HOME_FULL),
+        in_home(large_values_are_used_again, HOME_OFF),
+        in_home(what_comes_and_goes, HOME_FULL),
+        in_home(what_comes_and_goes, HOME_OFF),
         in_home(what_a_dead_writer_handed_over_is_taken_back, HOME_OFF),
     };
     return cmocka_run_group_tests_name("region/file_space", tests, NULL, NULL);

@@ -70,9 +70,10 @@ static void put_file(const unsigned char *bytes)
     assert_int_equal(fclose(file), 0);
 }
 
+/* Commits need not be durable for what is tried here. */
 static int open_file(bool read_only, hf_region **out)
 {
-    const hf_region_options options = {.mode = HF_REGION_ATTACH, .read_only = read_only};
+    const hf_region_options options = {.mode = HF_REGION_ATTACH, .read_only = read_only, .level = HF_REGION_OFF};
     return hf_region_open_file(path, &options, out);
 }
 

@@ -77,6 +77,9 @@ static uint64_t top_of(hf_region *region)
 
 static void expect_growth(hf_region *region, uint64_t before, uint64_t limit)
 {
+    /* A file looks at what is free only now and then; test_region_file_space.c has its figures. */
+    if (the_home != HOME_SHARED)
+        limit += 2 * MEGABYTE;
     uint64_t growth = top_of(region) - before;
     if (growth > limit)
         fail_msg("grew by %llu bytes", (unsigned long long)growth);
@@ -216,7 +219,7 @@ static void a_stopped_reader_is_passed_by(void **state)
     hf_region *region = filled(10000);
     hf_region *other = region_again(region);
     uint32_t slot;
-    ok(hf_slots_claim(other, other->fd, &slot));
+    ok(hf_slots_claim(other, other->control_fd, &slot));
     hf_slots_own_mark(other, slot, true);
     atomic_store(&other->slots[slot].pin, HF_PIN_OPEN | atomic_load(&other->lock->published));
     uint64_t before = top_of(region);
@@ -238,7 +241,7 @@ static void an_open_pin_protects_what_follows(void **state)
     hf_region *other = region_again(region);
     hf_view views[40];
     uint32_t slot;
-    ok(hf_slots_claim(other, other->fd, &slot));
+    ok(hf_slots_claim(other, other->control_fd, &slot));
     hf_slots_own_mark(other, slot, true);
     update(region, 100, 1000, 5000);
     for (int turn = 0; turn < 20; turn++) {
@@ -345,13 +348,13 @@ int main(void)
         cmocka_unit_test(updates_without_readers_do_not_grow),
         cmocka_unit_test(large_values_are_used_again),
         cmocka_unit_test(a_reader_that_stays_holds_one_version),
-        cmocka_unit_test(a_thousand_snapshots_hold_theirs),
-        cmocka_unit_test(many_snapshots_of_a_version_share_a_slot),
-        cmocka_unit_test(a_kept_snapshot_holds_its_version),
-        cmocka_unit_test(a_stopped_reader_is_passed_by),
-        cmocka_unit_test(an_open_pin_protects_what_follows),
-        cmocka_unit_test(a_reader_whose_pin_was_revoked_begins_again),
-        cmocka_unit_test(a_dead_reader_is_passed_by),
+        in_both_homes(a_thousand_snapshots_hold_theirs),
+        in_both_homes(many_snapshots_of_a_version_share_a_slot),
+        in_both_homes(a_kept_snapshot_holds_its_version),
+        in_both_homes(a_stopped_reader_is_passed_by),
+        in_both_homes(an_open_pin_protects_what_follows),
+        in_both_homes(a_reader_whose_pin_was_revoked_begins_again),
+        in_both_homes(a_dead_reader_is_passed_by),
         cmocka_unit_test(what_others_parked_is_used_again),
     };
     return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);

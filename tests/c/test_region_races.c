@@ -653,20 +653,21 @@ static void who_attaches_waits_for_a_creator_without_its_lock(void **state)
     close(fd);
 }
 
+/* In a file a writer looks at the slots twice, first for the dead, with the mutex: what is stopped there is no scan. */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_snapshot_is_begun_during_a_scan),
-        cmocka_unit_test(a_reader_is_stopped_before_it_reads_the_record),
-        cmocka_unit_test(a_kept_snapshot_is_forgotten_while_it_is_begun),
+        in_both_homes(a_reader_is_stopped_before_it_reads_the_record),
+        in_both_homes(a_kept_snapshot_is_forgotten_while_it_is_begun),
         cmocka_unit_test(a_fork_during_a_scan),
         cmocka_unit_test(a_fork_during_a_scan_leaves_the_child_a_whole_one),
         cmocka_unit_test(forks_without_end_during_a_scan),
-        cmocka_unit_test(a_child_uses_slots_of_its_own),
+        in_both_homes(a_child_uses_slots_of_its_own),
         cmocka_unit_test(a_dead_openers_pins_are_not_its_childs),
-        cmocka_unit_test(a_fork_while_a_savepoint_ends),
-        cmocka_unit_test(what_a_fork_lost_stays_lost),
-        cmocka_unit_test(a_dead_threads_transaction_is_nobodys),
+        in_both_homes(a_fork_while_a_savepoint_ends),
+        in_both_homes(what_a_fork_lost_stays_lost),
+        in_both_homes(a_dead_threads_transaction_is_nobodys),
         cmocka_unit_test(a_clear_that_fails_in_the_middle),
         cmocka_unit_test(a_name_that_another_has_finished_stays),
         cmocka_unit_test(who_attaches_waits_for_a_creator_without_its_lock),

@@ -216,12 +216,18 @@ static inline hf_region *region_new(uint64_t reserve)
 }
 
 /* Another view of the same region, as another process would have it. */
+static inline int try_again(hf_region *region, hf_region **out)
+{
+    hf_region_options options = file_options(HF_REGION_ATTACH, 0);
+    if (region->file != NULL)
+        return hf_region_open_file(region->file->path, &options, out);
+    return hf_region_open_fd(hf_region_fd(region), NULL, out);
+}
+
 static inline hf_region *region_again(hf_region *region)
 {
     hf_region *again;
-    if (region->file != NULL)
-        return file_again(region->file->path);
-    ok(hf_region_open_fd(hf_region_fd(region), NULL, &again));
+    ok(try_again(region, &again));
     return again;
 }
 

@@ -114,6 +114,7 @@ static void threads_share_a_region(void **state)
 {
     pthread_t threads[THREADS];
     hf_region_stats stats;
+    atomic_store(&over, false);
     region = region_new(256 << 20);
     for (int i = 0; i < THREADS; i++) {
         void *(*run)(void *) = i < WRITERS ? write_versions : i < WRITERS + READERS ? read_views : hold_snapshots;
@@ -255,10 +256,10 @@ static void each_thread_finds_a_slot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_transaction_belongs_to_its_thread),
-        cmocka_unit_test(a_transaction_ends_with_its_thread),
-        cmocka_unit_test(each_thread_finds_a_slot),
-        cmocka_unit_test(threads_share_a_region),
+        in_both_homes(a_transaction_belongs_to_its_thread),
+        in_both_homes(a_transaction_ends_with_its_thread),
+        in_both_homes(each_thread_finds_a_slot),
+        in_all_homes(threads_share_a_region),
     };
     return cmocka_run_group_tests_name("region/threads", tests, NULL, NULL);
 }

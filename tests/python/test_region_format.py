@@ -1,4 +1,4 @@
-"""docs/format/region.md: its example is what a program prints that makes such a region."""
+"""docs/format/region.md: its examples are what programs print that make such regions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the example is of a little-endian machine")
-def test_the_example_of_a_region() -> None:
-    program = ROOT / "build/tests/c/region_bytes"
+@pytest.mark.parametrize("name", ["region_bytes", "region_file_bytes"])
+def test_the_example_of_a_region(name: str) -> None:
+    program = ROOT / "build/tests/c" / name
     if not program.exists():
         raise AssertionError(f"{program} is not there: run `make build`")
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
