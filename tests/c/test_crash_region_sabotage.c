@@ -119,8 +119,10 @@ static void the_fault_is_found(void **state)
     struct hf_power_options usual = HF_POWER_DEFAULTS, old = HF_POWER_DEFAULTS, small = HF_POWER_DEFAULTS;
 
     /* A store with a history, in which what was freed is used again. */
-    old.before = 100;
-    old.steps = 40;
+    old.before = 60;
+    old.steps = 150;
+    old.images = 300;
+    old.nested = 1;
     /* One commit and what it may leave, and of each the first commit after it, and what that may leave. */
     small.before = 20;
     small.steps = small.reopened = 1;
