@@ -240,7 +240,7 @@ static int write_copy(hf_region *from, const char *path)
 
 int hf_region_backup(hf_region *region, const char *path)
 {
-    char *other;
+    char *other = NULL;
     int status = other_name(path, &other);
 
     if (status < 0)
@@ -258,7 +258,7 @@ int hf_region_backup(hf_region *region, const char *path)
 /* With the file open, and nobody else there. */
 static int replace(hf_region *region, const char *path)
 {
-    char *other;
+    char *other = NULL;
     int status = other_name(path, &other);
 
     if (status < 0)

@@ -120,7 +120,7 @@ void hf_verify_unmap(struct hf_file_home *file);
 void hf_verify_room(struct hf_file_home *file, uint64_t top);
 
 /* The checksum and the place of a block, as it is to be written. */
-void hf_block_seal(void *block, uint64_t size, uint64_t units);
+void hf_block_seal(void *staged, uint64_t size, uint64_t units);
 
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);

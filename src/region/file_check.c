@@ -343,6 +343,7 @@ static int check_kept(struct checker *checker)
         hf_free(reached.word);
         hf_free(checker->had.word);
         reached.word = checker->had.word = NULL;
+        checker->reached = NULL;
     }
     return status;
 }

@@ -67,11 +67,11 @@ static uint32_t checksum_of(const struct hf_file_table *block, uint64_t size)
     return (uint32_t)hf_hash_u64(body ^ block->head, (uint32_t)block->mark);
 }
 
-void hf_block_seal(void *bytes, uint64_t size, uint64_t units)
+void hf_block_seal(void *staged, uint64_t size, uint64_t units)
 {
-    struct hf_file_table *block = bytes;
+    struct hf_file_table *block = staged;
 
-    memset((char *)bytes + size, 0, hf_units(size) * HF_UNIT - size);
+    memset((char *)staged + size, 0, hf_units(size) * HF_UNIT - size);
     block->head = (block->head & ~(uint64_t)HF_HEAD_EPOCH_MAX) | units >> 32;
     block->mark = (uint32_t)units;
     block->mark |= (uint64_t)checksum_of(block, size) << 32;

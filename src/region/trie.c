@@ -39,7 +39,7 @@ static void refresh(trie_ctx *ctx)
 }
 
 /* Stands for a node that cannot be one. */
-static uint64_t nowhere[sizeof(trie_node) / sizeof(uint64_t) + 2 * HF_TRIE_FANOUT];
+static uint64_t nowhere[sizeof(trie_node) / sizeof(uint64_t) + (size_t)2 * HF_TRIE_FANOUT];
 
 __attribute__((noinline, cold)) static trie_node *trie_at_fault(trie_ctx *ctx)
 {
