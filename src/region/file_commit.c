@@ -672,7 +672,6 @@ int hf_file_flush(hf_region *region, int64_t timeout)
     txn->changed = true;
     region->file->flush_wanted = true;
     status = hf_txn_commit(txn);
-    region->file->flush_wanted = false;
     if (status < 0)
         hf_txn_abort(txn);
     return status;

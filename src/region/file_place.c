@@ -460,25 +460,28 @@ int hf_placer_place(struct hf_placer *placer, bool last)
 
 /* -- the end -- */
 
-static size_t poorest(const struct hf_placer *placer)
+/* The roomiest first: so what is little goes to the page that it fills best (place_in_one). They are few, and mostly in
+ * order. */
+static void sort_pages(struct hf_placer *placer)
 {
-    size_t found = 0;
-
-    for (size_t i = 1; i < placer->open_count; i++)
-        if (placer->open[i].free < placer->open[found].free)
-            found = i;
-    return found;
+    for (size_t i = 1; i < placer->open_count; i++) {
+        struct hf_open_page page = placer->open[i];
+        size_t at = i;
+        for (; at > 0 && placer->open[at - 1].free < page.free; at--)
+            placer->open[at] = placer->open[at - 1];
+        placer->open[at] = page;
+    }
 }
 
 int hf_placer_trim(struct hf_placer *placer)
 {
     int status = 0;
 
+    sort_pages(placer);
     while (status == 0 && placer->open_count > 0) {
-        size_t index = poorest(placer);
-        if (placer->open_count <= TRIMMED && placer->open[index].free > CLOSED_AT)
+        if (placer->open_count <= TRIMMED && placer->open[placer->open_count - 1].free > CLOSED_AT)
             return 0;
-        status = close_page(placer, index);
+        status = close_page(placer, placer->open_count - 1);
     }
     return status;
 }
@@ -517,12 +520,11 @@ int hf_placer_finish(struct hf_placer *placer)
         struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], HF_PIECE_EXTENT)};
         status = leave(placer, &cell);
     }
+    sort_pages(placer);
     /* One is left for the page that a spill begins. */
     while (placer->open_count > HF_FILE_OPEN - 1) {
         struct hf_file_cell cells[2];
-        size_t index = poorest(placer);
-        unsigned count = hf_offer_cells(&placer->open[index].offer, cells);
-        placer->open[index] = placer->open[--placer->open_count];
+        unsigned count = hf_offer_cells(&placer->open[--placer->open_count].offer, cells);
         for (unsigned i = 0; status == 0 && i < count; i++)
             status = leave(placer, &cells[i]);
         if (status < 0)

@@ -202,6 +202,8 @@ void hf_stage_forget(hf_txn *txn)
 {
     struct hf_stage *stage = &txn->region->file->stage;
 
+    /* Here, with the lock: after it, it may be another thread's wish. */
+    txn->region->file->flush_wanted = false;
     /* The pages that the next transaction will want stay. That the system does not take the others is no harm. */
     if (stage->top * HF_UNIT > KEPT_BYTES)
         hf_os_madvise((char *)hf_unit_at(txn->region, stage->at) + KEPT_BYTES,

@@ -736,6 +736,36 @@ static void sixty_four_megabytes_are_flushed(void **state)
     ok(hf_region_close(region));
 }
 
+static _Atomic int not_durable;
+
+static void *put_and_flush(void *key)
+{
+    hf_region_stats stats;
+    for (int i = 0; i < 1500; i++) {
+        if (put_number(region, (int)(uintptr_t)key, i) < 0)
+            atomic_fetch_add(&not_durable, 1);
+        uint64_t txid = atomic_load(&region->lock->published);
+        if (hf_region_flush(region, -1) < 0 || hf_region_stats_get(region, &stats) < 0 || stats.durable < txid)
+            atomic_fetch_add(&not_durable, 1);
+    }
+    return NULL;
+}
+
+/* What a flush was asked for is durable when it returns, though others flush too. */
+static void threads_flush(void **state)
+{
+    pthread_t threads[3];
+    atomic_store(&not_durable, 0);
+    ok(hf_region_open_file(path, &lazy, &region));
+    for (uintptr_t i = 0; i < LENGTH(threads); i++)
+        ok(pthread_create(&threads[i], NULL, put_and_flush, (void *)(i + 1)));
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        ok(pthread_join(threads[i], NULL));
+    assert_int_equal(atomic_load(&not_durable), 0);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 /* Closing makes all durable, by whoever closes last, and marks the file. */
 static void closing_makes_all_durable(void **state)
 {
@@ -813,6 +843,7 @@ int main(void)
         at_a_path(a_lock_file_that_was_taken_away),
         at_a_path(nothing_is_left_open),
         at_a_path(levels_and_flushes),
+        at_a_path(threads_flush),
         at_a_path(sixty_four_megabytes_are_flushed),
         at_a_path(closing_makes_all_durable),
         at_a_path(what_a_killed_process_leaves),

@@ -267,7 +267,7 @@ static void run_program(uint64_t seed, int steps)
 
 static void random_programs(void **state)
 {
-    int programs = getenv("TORTURE") != NULL ? 400 : 4;
+    int programs = getenv("TORTURE") != NULL ? 400 : the_home == HOME_SHARED ? 4 : 2;
     for (the_mode = 0; the_mode < HASH_MODES; the_mode++)
         for (int i = 0; i < programs; i++)
             run_program((uint64_t)(i * 10 + (int)the_mode), 120);
