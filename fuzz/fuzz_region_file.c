@@ -325,6 +325,13 @@ static void use(uint8_t flags)
     REQUIRE(status != HF_BUSY);
 }
 
+static void remove_folder(void)
+{
+    unlink(path);
+    unlink(lock_path);
+    rmdir(folder);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     static struct hf_os table;
@@ -334,6 +341,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     hf_os_replace(&table);
     snprintf(folder, sizeof folder, "/dev/shm/hf-fuzz-XXXXXX");
     REQUIRE(mkdtemp(folder) != NULL);
+    atexit(remove_folder);
     snprintf(path, sizeof path, "%s/region", folder);
     snprintf(lock_path, sizeof lock_path, "%s-lock", path);
     make_good();
