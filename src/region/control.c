@@ -20,6 +20,8 @@
  */
 #include "region/control.h"
 
+#include "region/file_layout.h"
+
 #include "region/impl.h"
 #include "region/place.h"
 
@@ -183,7 +185,7 @@ static struct hf_control_page make_page(const struct opening *o, const struct st
         .format = HF_CONTROL_FORMAT,
         .region_format = HF_REGION_FORMAT,
         .mutex_size = sizeof(pthread_mutex_t),
-        .record_size = HF_REGION_RECORD_SIZE,
+        .record_size = HF_FILE_RECORD_SIZE,
         .file_dev = o->file.st_dev,
         .file_ino = o->file.st_ino,
         .own_dev = own->st_dev,
@@ -203,7 +205,7 @@ static int is_whole(const struct opening *o, const struct stat *own, const struc
         return 0;
     if (page->magic != HF_CONTROL_MAGIC || page->endian != HF_REGION_ENDIAN || page->format != HF_CONTROL_FORMAT ||
         page->region_format != HF_REGION_FORMAT || page->mutex_size != sizeof(pthread_mutex_t) ||
-        page->record_size != HF_REGION_RECORD_SIZE)
+        page->record_size != HF_FILE_RECORD_SIZE)
         return HF_FORMAT;
     return page->checksum == page_checksum(page) && page->file_dev == o->file.st_dev &&
            page->file_ino == o->file.st_ino && page->own_dev == own->st_dev && page->own_ino == own->st_ino &&
@@ -685,6 +687,11 @@ int hf_control_retire(int fd, struct hf_control *control)
 int hf_control_readers(int fd)
 {
     return is_locked(fd, HF_CONTROL_LOCK_READERS, 1);
+}
+
+int hf_control_writers(int fd)
+{
+    return is_locked(fd, HF_CONTROL_LOCK_WRITERS, 1);
 }
 
 int hf_control_current(const struct hf_control *control)

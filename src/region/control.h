@@ -130,6 +130,9 @@ int hf_control_retire(int fd, struct hf_control *control);
  */
 int hf_control_readers(int fd);
 
+/* 1 where somebody has FILE open who may write, else 0. */
+int hf_control_writers(int fd);
+
 /* For a reader that looks at FILE-lock without using it: 1; 0: that is no longer FILE's lock file, open it again. */
 int hf_control_current(const struct hf_control *control);
 

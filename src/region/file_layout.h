@@ -229,8 +229,7 @@ struct hf_root {
     uint64_t id[2];
     uint64_t pieces;          /* of the manifest */
     uint64_t more_checksum;   /* of those that are not here, but at state.manifest */
-    uint64_t manifest_digest; /* of all of it */
-    uint64_t pad;
+    uint64_t reserved[2]; /* 0 */
     struct hf_version version;
     struct hf_file_state state;
     uint64_t checksum; /* of the page, but for this */

@@ -407,10 +407,34 @@ static int publish_found(hf_region *region, const struct found *found)
     return 0;
 }
 
+/* Who may not write looks beside those who do: at a root that is being written, or is of a file that has grown since. So
+ * it looks again, until it finds what is whole, or the same for a while. */
+static int choose_beside_writers(hf_region *region, struct found *out)
+{
+    enum { LOOKS = 20, NAP = 2 * 1000 * 1000 };
+    int status = choose(region, out);
+
+    for (int i = 0; i < LOOKS && region->file->read_only && (status == HF_CORRUPT || out->doubtful); i++) {
+        struct stat now;
+        int result = hf_control_writers(region->fd);
+        if (result == 1)
+            result = hf_os_sleep(NAP);
+        else if (result == 0)
+            break;
+        if (result == 0)
+            result = hf_os_fstat(region->fd, &now);
+        if (result < 0)
+            return hf_region_status(result);
+        atomic_store(&region->size, (uint64_t)now.st_size < region->reserved ? (uint64_t)now.st_size : region->reserved);
+        status = choose(region, out);
+    }
+    return status;
+}
+
 static int recover(hf_region *region)
 {
     struct found found;
-    int status = choose(region, &found);
+    int status = choose_beside_writers(region, &found);
 
     if (status == 0 && !found.clean && !region->file->read_only)
         status = settle_on(region, &found);
@@ -732,6 +756,16 @@ int hf_file_finish(hf_region *region)
     if (status == 0)
         status = hf_control_retire(region->fd, &file->control);
     return status < 0 ? status : 0;
+}
+
+/* If there is none to be had, the next commit sees to it. */
+void hf_file_resume(hf_region *region)
+{
+    const struct hf_file_home *file = region->file;
+
+    if (file->level == HF_REGION_INTERVAL && !file->read_only &&
+        atomic_load(&file->shared->durable) < atomic_load(&region->lock->published))
+        hf_flusher_want(region);
 }
 
 void hf_file_stop(hf_region *region)

@@ -16,7 +16,7 @@
  *      WAITING n, PARKED n      cells                 queues: entries head .. tail - 1
  *      OFFERS n, ROOMY n        pages                 the same; `offer_index` of the first entry are taken already. In
  *                                                     a roomy one half a KiB is free in one piece
- *      ZONE z                   hf_zone               16 MiB of the file: where its cells are
+ *      ZONE z                   hf_zone               4 MiB of the file: where its cells are
  *      CELLS z, n               cells                 what is free in it and not offered
  *      EXTENT class, n          a place               a stack of `extents[class]`
  *

@@ -424,7 +424,8 @@ bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
-void hf_file_stop(hf_region *region); /* its thread */
+void hf_file_stop(hf_region *region);   /* its thread, */
+void hf_file_resume(hf_region *region); /* which is needed again after all */
 void hf_file_close(hf_region *region);
 
 /* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */

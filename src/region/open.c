@@ -439,6 +439,8 @@ int hf_region_close(hf_region *region)
         *link = region->next;
     pthread_mutex_unlock(&region->mutex);
     hf_region_registry_unlock();
+    if (busy && region->file != NULL)
+        hf_file_resume(region);
     if (busy)
         return HF_BUSY;
     int status = region->file != NULL ? hf_file_finish(region) : 0;
