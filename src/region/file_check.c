@@ -398,10 +398,14 @@ void hf_file_stats(hf_region *region, hf_region_stats *stats)
     const struct hf_file_control *shared = region->file->shared;
     const struct hf_file_commit *record =
         (const struct hf_file_commit *)(const void *)hf_region_seen(region, stats->txid);
+    const struct hf_file_state *state = &record->state;
 
+    /* The record may be written over meanwhile: then these are those of a later version. */
+    stats->waiting = __atomic_load_n(&state->waiting, __ATOMIC_RELAXED);
+    stats->waiting += __atomic_load_n(&state->recent_count, __ATOMIC_RELAXED);
+    stats->offers = __atomic_load_n(&state->offers[0], __ATOMIC_RELAXED);
+    stats->offers += __atomic_load_n(&state->offers[1], __ATOMIC_RELAXED);
     stats->durable = atomic_load(&shared->durable);
-    stats->waiting = record->state.waiting + record->state.recent_count;
-    stats->offers = record->state.offers[0] + record->state.offers[1];
     stats->recovered = atomic_load(&shared->recovered) != 0;
     stats->stepped_back = atomic_load(&shared->stepped_back) != 0;
     stats->broken = atomic_load(&shared->broken) != 0;

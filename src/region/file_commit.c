@@ -532,12 +532,31 @@ static void seal_all(struct hf_placer *placer, size_t kept)
     seal_root(txn->region, &txn->state.file.space.root);
 }
 
+/* Word by word what stats look at without the lock; the rest is for writers alone. */
+static void fill_state(struct hf_file_state *out, const struct hf_file_state *state)
+{
+    enum {
+        OFFERS = offsetof(struct hf_file_state, offers),
+        FOLD_AT = offsetof(struct hf_file_state, fold_at),
+        RECENT = offsetof(struct hf_file_state, recent_count),
+        BEHIND = RECENT + sizeof state->recent_count,
+    };
+
+    memcpy(out, state, OFFERS);
+    for (int i = 0; i < 2; i++)
+        __atomic_store_n(&out->offers[i], state->offers[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&out->waiting, state->waiting, __ATOMIC_RELAXED);
+    memcpy((char *)out + FOLD_AT, (const char *)state + FOLD_AT, RECENT - FOLD_AT);
+    __atomic_store_n(&out->recent_count, state->recent_count, __ATOMIC_RELAXED);
+    memcpy((char *)out + BEHIND, (const char *)state + BEHIND, sizeof *state - BEHIND);
+}
+
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state)
 {
     struct hf_file_commit *record = (struct hf_file_commit *)(void *)hf_region_seen(region, version->txid);
 
     hf_record_fill(&record->seen, version);
-    record->state = *state;
+    fill_state(&record->state, state);
     record->txid_again = version->txid;
     atomic_exchange(&region->lock->published, version->txid);
 }
