@@ -29,7 +29,7 @@
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
     HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
-    HF_OFFER_LEAST = 96, /* free units that make a page worth writing: docs/adr/0004 */
+    HF_OFFER_LEAST = 96,    /* free units that make a page worth writing: docs/adr/0004 */
     HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
     HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
     HF_OFFERS_LARGE = 126,
@@ -45,14 +45,14 @@ enum {
 
 /* The staging area. */
 struct hf_stage {
-    uint64_t at;    /* its first unit */
-    uint64_t limit; /* units in it */
-    uint64_t top;   /* of them, in use once or still */
-    uint64_t units; /* of blocks that are in use */
+    uint64_t at;                  /* its first unit */
+    uint64_t limit;               /* units in it */
+    uint64_t top;                 /* of them, in use once or still */
+    uint64_t units;               /* of blocks that are in use */
     uint64_t bins[HF_STAGE_BINS]; /* blocks that are not, by size: the first of a list */
     struct hf_file_cell *freed;   /* pieces of the file that the version being made does without */
     size_t freed_count, freed_room;
-    bool internal; /* what is made and freed is the space tree's: */
+    bool internal;           /* what is made and freed is the space tree's: */
     uint64_t internal_units; /* so much of it, */
     uint64_t entries;        /* and so many large entries */
 };
@@ -69,15 +69,15 @@ struct hf_file_home {
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
-    bool flush_wanted; /* by the transaction under way, whatever the level */
+    bool flush_wanted;    /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
     struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
-    char *path; /* of FILE, as it was opened */
-    void *alone; /* what stands for a lock file where there is none, or none to write to */
+    char *path;               /* of FILE, as it was opened */
+    void *alone;              /* what stands for a lock file where there is none, or none to write to */
 };
 
 /* -- file_stage.c -- */
@@ -173,12 +173,12 @@ struct hf_open_page {
 
 struct hf_placer {
     hf_txn *txn;
-    struct hf_blocks blocks;  /* in an order in which each comes after those it links to */
-    size_t placed;            /* so many of them have a place */
+    struct hf_blocks blocks;   /* in an order in which each comes after those it links to */
+    size_t placed;             /* so many of them have a place */
     struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
     uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
-    uint64_t *extents; /* for the space tree's large entries */
+    uint64_t *extents;            /* for the space tree's large entries */
     size_t extent_count, extent_room;
     struct hf_file_cell *spill; /* what is left over at the end */
     size_t spill_count, spill_room;

@@ -72,7 +72,9 @@ static uint64_t units_of(uint64_t size)
 {
     int bin = hf_stage_bin(size);
 
-    return bin < 0 ? UINT32_MAX : bin <= HF_STAGE_SMALL ? (uint64_t)bin : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+    return bin < 0                 ? UINT32_MAX
+           : bin <= HF_STAGE_SMALL ? (uint64_t)bin
+                                   : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
 }
 
 /* The first words of what a link leads to; NULL where it leads nowhere. */
@@ -175,8 +177,7 @@ static int check_version(struct checker *checker)
         status = mark_live(checker, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)),
                            "the cells that were left over lie in something else");
     if (status == 0)
-        status = mark_live(checker, state->manifest, state->manifest_units,
-                           "the manifest lies in something else");
+        status = mark_live(checker, state->manifest, state->manifest_units, "the manifest lies in something else");
     return status;
 }
 
@@ -252,14 +253,16 @@ static int check_entry(struct checker *checker, uint64_t key, const void *bytes,
         return size == sizeof(struct hf_zone) ? 0 : wrong(checker, "a zone of a wrong size", number);
     case HF_SPACE_OFFERS:
     case HF_SPACE_ROOMY:
-        for (size_t i = number == state->queues[key >> 56].head ? state->offer_index[(key >> 56) - HF_QUEUE_OFFERS] : 0;
+        for (size_t i = number == state->queues[key >> 56].head ? state->offer_index[(key >> 56) - HF_QUEUE_OFFERS]
+                                                                : 0;
              status == 0 && checker->reached == NULL && i < size / sizeof(struct hf_file_offer); i++)
             status = check_offer(checker, (const struct hf_file_offer *)bytes + i);
         return status;
     case HF_SPACE_EXTENT:
         if (checker->reached != NULL)
             return 0;
-        if (size != sizeof(uint64_t) || number >> 40 >= HF_FILE_EXTENTS || (uint32_t)number >= state->extents[number >> 40])
+        if (size != sizeof(uint64_t) || number >> 40 >= HF_FILE_EXTENTS ||
+            (uint32_t)number >= state->extents[number >> 40])
             return wrong(checker, "a free extent that nobody counts", number);
         return mark_free(checker, *(const uint64_t *)bytes, hf_extent_units((unsigned)(number >> 40)));
     default:
@@ -270,7 +273,8 @@ static int check_entry(struct checker *checker, uint64_t key, const void *bytes,
 /* The template's cursor goes over a view; this one is of a tree that no view has. */
 static int check_space(struct checker *checker)
 {
-    hf_view view = {.region = checker->region, .generation = checker->region->generation, .version = *checker->version};
+    hf_view view = {
+        .region = checker->region, .generation = checker->region->generation, .version = *checker->version};
     hf_region_cursor cursor;
     hf_key key;
     hf_span value;
@@ -359,7 +363,8 @@ static int check_roots(struct checker *checker)
     if (root->state.flushes != checker->state->flushes)
         return wrong(checker, "the last durable root is not in its place", (HF_FILE_ROOT_AT / HF_UNIT) + slot);
     if (hf_root_verify(checker->region, root) < 0)
-        return wrong(checker, "the last durable root, or what it says was written, is damaged", HF_FILE_ROOT_AT / HF_UNIT);
+        return wrong(checker, "the last durable root, or what it says was written, is damaged",
+                     HF_FILE_ROOT_AT / HF_UNIT);
     return 0;
 }
 

@@ -454,8 +454,7 @@ static bool is_due(const hf_txn *txn)
     const struct hf_file_state *state = &txn->state.file;
 
     if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
-        state->written >= HF_FILE_LOG / 2 ||
-        state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
+        state->written >= HF_FILE_LOG / 2 || state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
         return true;
     if (file->level == HF_REGION_OFF)
         return false;

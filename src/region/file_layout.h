@@ -81,7 +81,7 @@ struct hf_file_control {
     _Atomic uint32_t renumbered;   /* the newest version has a number that no root on the disk has */
     uint32_t pad;
     _Atomic uint64_t root_checksum; /* of the last durable version's */
-    _Atomic int64_t flushed_at;    /* when, by the clock that only goes forward */
+    _Atomic int64_t flushed_at;     /* when, by the clock that only goes forward */
 };
 
 _Static_assert(offsetof(struct hf_file_control, broken) == 16, "layout");
@@ -145,7 +145,8 @@ struct hf_file_cell {
 };
 
 #define HF_PIECE_EXTENT UINT64_C(0x800000) /* and a class */
-#define HF_PIECE_BITS UINT64_C(0x400000)   /* of 128 units from there on those are free for all whose bits are set: the
+#define HF_PIECE_BITS \
+    UINT64_C(0x400000) /* of 128 units from there on those are free for all whose bits are set: the
                                               lower ones in `birth`, the upper ones in `unlink` */
 #define HF_CELL_INTERNAL (UINT64_C(1) << 63)
 
@@ -172,8 +173,8 @@ enum hf_file_queue_name {
 struct hf_file_state {
     struct hf_tree space;
     struct hf_file_queue queues[HF_FILE_QUEUES];
-    uint64_t offer_index[2]; /* pages taken of the first entry of either queue of them */
-    uint64_t offers[2];      /* pages in them */
+    uint64_t offer_index[2];           /* pages taken of the first entry of either queue of them */
+    uint64_t offers[2];                /* pages in them */
     uint64_t waiting;                  /* cells in the queue of those */
     uint64_t fold_at;                  /* so many of them make it time to look at them */
     uint64_t parked_pins;              /* a digest of the pins that the parked ones were last held against */
@@ -227,9 +228,9 @@ struct hf_manifest_entry {
 struct hf_root {
     uint64_t magic;
     uint64_t id[2];
-    uint64_t pieces;          /* of the manifest */
-    uint64_t more_checksum;   /* of those that are not here, but at state.manifest */
-    uint64_t reserved[2]; /* 0 */
+    uint64_t pieces;        /* of the manifest */
+    uint64_t more_checksum; /* of those that are not here, but at state.manifest */
+    uint64_t reserved[2];   /* 0 */
     struct hf_version version;
     struct hf_file_state state;
     uint64_t checksum; /* of the page, but for this */

@@ -278,8 +278,8 @@ static bool is_within(uint64_t units, uint64_t count, uint64_t top)
 }
 
 /* They are sorted, and none overlaps another one: so no byte of the file is looked at twice. *end: behind the last. */
-static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count, uint64_t top,
-                          uint64_t *end)
+static int verify_entries(const hf_region *region, const struct hf_manifest_entry *entries, uint64_t count,
+                          uint64_t top, uint64_t *end)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t piece = entries[i].piece;
@@ -296,8 +296,8 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root)
     const struct hf_superblock *super = hf_region_super(region);
     uint64_t size = atomic_load(&region->size), top = root->version.top / HF_UNIT, end = 0;
 
-    if (root->magic != HF_FILE_ROOT_MAGIC || root->checksum != hf_root_checksum(root) || root->id[0] != super->id[0] ||
-        root->id[1] != super->id[1])
+    if (root->magic != HF_FILE_ROOT_MAGIC || root->checksum != hf_root_checksum(root) ||
+        root->id[0] != super->id[0] || root->id[1] != super->id[1])
         return HF_CORRUPT;
     if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top > size - HF_REGION_PAGE ||
         !hf_record_is_sound(&root->version, &root->state))

@@ -425,7 +425,8 @@ static int choose_beside_writers(hf_region *region, struct found *out)
             result = hf_os_fstat(region->fd, &now);
         if (result < 0)
             return hf_region_status(result);
-        atomic_store(&region->size, (uint64_t)now.st_size < region->reserved ? (uint64_t)now.st_size : region->reserved);
+        atomic_store(&region->size,
+                     (uint64_t)now.st_size < region->reserved ? (uint64_t)now.st_size : region->reserved);
         status = choose(region, out);
     }
     return status;

@@ -19,11 +19,11 @@
 #include "region/file.h"
 
 enum {
-    MISSES = 8,      /* blocks that do not fit, before a page is left */
+    MISSES = 8,            /* blocks that do not fit, before a page is left */
     KEPT_BLOCKS = 1 << 14, /* of a commit, for which the memory is kept */
-    TRIMMED = 8,     /* pages that stay open from one commit to the next, or a few more */
-    CLOSED_AT = 24,  /* free units of a page that is not worth coming back to */
-    ROOMY = 33,      /* units of the largest blocks of the space tree */
+    TRIMMED = 8,           /* pages that stay open from one commit to the next, or a few more */
+    CLOSED_AT = 24,        /* free units of a page that is not worth coming back to */
+    ROOMY = 33,            /* units of the largest blocks of the space tree */
 };
 
 unsigned hf_offer_free(const struct hf_file_offer *offer)
@@ -204,7 +204,8 @@ static int add(struct hf_placer *placer, uint64_t units, uint64_t size)
         blocks->block = block;
         blocks->room = room;
     }
-    blocks->block[blocks->count++] = (struct hf_block){.staged = units, .size = (uint32_t)size, .bin = hf_stage_bin(size)};
+    blocks->block[blocks->count++] =
+        (struct hf_block){.staged = units, .size = (uint32_t)size, .bin = hf_stage_bin(size)};
     return 0;
 }
 

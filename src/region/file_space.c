@@ -45,11 +45,11 @@
 #include <stdlib.h>
 
 enum {
-    DRAINED = 2 * HF_CELLS_AN_ENTRY, /* cells of the record's own that are too many */
-    ZONE_CELLS = 200,                /* new cells a zone, that make it time to look at those that wait, */
-    WAITING_MOST = 1 << 18,           /* and in all */
+    DRAINED = 2 * HF_CELLS_AN_ENTRY,   /* cells of the record's own that are too many */
+    ZONE_CELLS = 200,                  /* new cells a zone, that make it time to look at those that wait, */
+    WAITING_MOST = 1 << 18,            /* and in all */
     LARGE_LEAST = (1 << 20) / HF_UNIT, /* in extents that were freed, and an eighth of what is used, do that too */
-    FOLD_LEAST = 256,                /* new cells that make a zone worth a fold */
+    FOLD_LEAST = 256,                  /* new cells that make a zone worth a fold */
 };
 
 /* -- the space tree -- */
@@ -193,7 +193,7 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
     int status = 0;
 
     if (state->extents[class] > 0) {
-        uint64_t number = hf_space_key(HF_SPACE_EXTENT, (uint64_t)class << 40 | (state->extents[class] - 1));
+        uint64_t number = hf_space_key(HF_SPACE_EXTENT, (uint64_t) class << 40 | (state->extents[class] - 1));
         hf_span value;
         int found = space_get(txn, number, &value);
         if (found <= 0 || value.size != sizeof *units)
@@ -229,7 +229,7 @@ static int free_extent(hf_txn *txn, unsigned class, uint64_t units)
 
     if (class >= HF_FILE_EXTENTS)
         return HF_CORRUPT;
-    int status = space_put(txn, hf_space_key(HF_SPACE_EXTENT, (uint64_t)class << 40 | state->extents[class]), &units,
+    int status = space_put(txn, hf_space_key(HF_SPACE_EXTENT, (uint64_t) class << 40 | state->extents[class]), &units,
                            sizeof units);
     if (status < 0)
         return status;
@@ -249,7 +249,8 @@ int hf_space_begin(hf_txn *txn)
         return HF_CORRUPT;
     if (state->spill_count == 0)
         return 0;
-    uint64_t top = txn->state.version.top / HF_UNIT, count = hf_units(state->spill_count * sizeof(struct hf_file_cell));
+    uint64_t top = txn->state.version.top / HF_UNIT,
+             count = hf_units(state->spill_count * sizeof(struct hf_file_cell));
     if (state->spill < HF_FILE_HEAP_AT / HF_UNIT || state->spill_count > top || count > top - state->spill)
         return HF_CORRUPT;
     const struct hf_file_cell *cells = hf_unit_at(txn->region, state->spill);
@@ -310,7 +311,7 @@ struct batch {
 struct fold {
     hf_txn *txn;
     uint64_t durable;
-    bool readers;             /* somebody reads without a slot */
+    bool readers;              /* somebody reads without a slot */
     struct hf_file_cell *free; /* cells that are free for all, and no extents */
     size_t count, room;
     struct batch batches[HF_FILE_QUEUES];
@@ -387,7 +388,8 @@ static int add_free(struct fold *fold, const struct hf_file_cell *cell)
 /* A cell that is free for all: a piece within one zone each. */
 static int add_piece(struct fold *fold, const struct hf_file_cell *cell)
 {
-    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40, top = fold->txn->state.version.top / HF_UNIT;
+    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40,
+             top = fold->txn->state.version.top / HF_UNIT;
     bool bits = (count & HF_PIECE_BITS) != 0;
     int status = 0;
 
@@ -410,7 +412,8 @@ static int add_piece(struct fold *fold, const struct hf_file_cell *cell)
 
 static int sort_out(struct fold *fold, const struct hf_file_cell *cell)
 {
-    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40, top = fold->txn->state.version.top / HF_UNIT;
+    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40,
+             top = fold->txn->state.version.top / HF_UNIT;
     int queue = held_by(fold, cell);
 
     if (queue >= 0)
@@ -491,7 +494,8 @@ static int flush_cells(struct fold *fold, uint64_t number, struct hf_zone *zone)
     fold->cells.count = 0;
     if (count == 0)
         return 0;
-    return put_entry(fold->txn, cells_key(number, zone->tail++), &fold->cells.entry, count * sizeof(struct hf_file_cell));
+    return put_entry(fold->txn, cells_key(number, zone->tail++), &fold->cells.entry,
+                     count * sizeof(struct hf_file_cell));
 }
 
 static int put_in_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, const struct hf_file_cell *cell)
@@ -548,7 +552,8 @@ static int sort_page(struct fold *fold, uint64_t number, struct hf_zone *zone, u
 }
 
 /* Reads all that is known of a zone, and writes what remains. */
-static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, const struct hf_file_cell *fresh, size_t count)
+static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, const struct hf_file_cell *fresh,
+                     size_t count)
 {
     union hf_space_entry entry;
     int status = 0;
@@ -561,7 +566,7 @@ static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, c
         status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
         for (int i = 0; status == 0 && i < cells; i++)
             status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ? HF_CORRUPT
-                                                                                     : set_bits(fold, &entry.cells[i]);
+                                                                                   : set_bits(fold, &entry.cells[i]);
     }
     for (uint64_t page = 0; status == 0 && page < HF_ZONE_PAGES; page++)
         status = sort_page(fold, number, zone, page);

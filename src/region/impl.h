@@ -120,7 +120,7 @@ struct hf_txn {
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
-    bool puts; /* something was put in it */
+    bool puts;        /* something was put in it */
     uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
     unsigned epoch;   /* savepoints so far; blocks carry it */
     unsigned level;   /* of savepoints */
@@ -139,8 +139,8 @@ struct hf_region {
     struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved; /* addresses for the file */
-    uint64_t mapped;   /* and for what lies behind it */
+    uint64_t reserved;     /* addresses for the file */
+    uint64_t mapped;       /* and for what lies behind it */
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;

@@ -191,10 +191,10 @@ typedef struct hf_region_stats {
     uint32_t owner_died, adopted, revoked;
     uint64_t counts[HF_REGION_TREES];
     /* Of a file: */
-    uint64_t durable; /* the last version that survives a power cut */
-    uint64_t waiting; /* free pieces that were not looked at yet */
-    uint64_t offers;  /* pages with room for more */
-    bool recovered;   /* it had not been closed, */
+    uint64_t durable;  /* the last version that survives a power cut */
+    uint64_t waiting;  /* free pieces that were not looked at yet */
+    uint64_t offers;   /* pages with room for more */
+    bool recovered;    /* it had not been closed, */
     bool stepped_back; /* and the newest root was not whole: a commit that nobody was told of, or damage */
     bool broken;
 } hf_region_stats;
