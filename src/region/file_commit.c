@@ -316,7 +316,47 @@ int hf_file_invalidate(hf_region *region, unsigned slot)
     return result < 0 ? break_store(region, result) : hf_file_sync(region);
 }
 
-/* The manifest: what there is no room for in the root's page goes behind the top. */
+/* A piece is free, and it is too late to settle: the record has it, where hf_placer_finish has left room for one. */
+static void keep_for_later(struct hf_file_state *state, uint64_t piece)
+{
+    HF_ASSERT(state->recent_count < HF_FILE_RECENT);
+    state->recent[state->recent_count++] = (struct hf_file_cell){.piece = piece};
+}
+
+/* What a manifest's place is as a cell: of an extent, if it has the size of one. */
+static uint64_t manifest_piece(const struct hf_file_state *state)
+{
+    int bin = hf_stage_bin(state->manifest_units * HF_UNIT);
+    uint64_t class = bin > HF_STAGE_SMALL ? (uint64_t)(bin - HF_STAGE_SMALL - 1) : 0;
+    bool extent = bin > HF_STAGE_SMALL && hf_extent_units((unsigned)class) == state->manifest_units;
+
+    return hf_piece(state->manifest, extent ? HF_PIECE_EXTENT | class : state->manifest_units);
+}
+
+/*
+ * A place for the manifest, where it may outgrow the root's page, while places can still be taken: an extent, so that
+ * manifests use those of the ones before. How many pieces there will be is a guess: as many as last time, or a good third
+ * of the log's (the others are not part of this version any more), and the transaction's own.
+ */
+static int reserve_manifest(struct hf_placer *placer)
+{
+    struct hf_file_state *state = &placer->txn->state.file;
+    uint64_t logged = state->written > HF_FILE_LOG ? HF_FILE_LOG : state->written;
+    const struct hf_root *last = hf_region_at(
+        placer->txn->region, HF_FILE_ROOT_AT + (state->flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
+    uint64_t before = last->pieces + last->pieces / 8, third = logged * 3 / 8;
+    uint64_t pieces = (before < logged && before > third ? before : third) + placer->blocks.count;
+
+    if (pieces <= HF_ROOT_PIECES)
+        return 0;
+    int bin = hf_stage_bin((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
+    int status = bin < 0 ? bin : hf_space_extent(placer->txn, (unsigned)(bin - HF_STAGE_SMALL - 1), &state->manifest);
+    if (status == 0)
+        state->manifest_units = hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+    return status;
+}
+
+/* The manifest: what there is no room for in the root's page has a place of its own. */
 static int fill_manifest(struct hf_placer *placer, struct hf_root *root, const struct hf_pieces *pieces)
 {
     hf_txn *txn = placer->txn;
@@ -335,14 +375,20 @@ static int fill_manifest(struct hf_placer *placer, struct hf_root *root, const s
     for (uint64_t i = 0; i < more; i++)
         entries[i] = (struct hf_manifest_entry){pieces->piece[here + i],
                                                 hf_piece_checksum(txn->region, pieces->piece[here + i])};
-    int status = hf_file_fresh(txn, hf_units(size), &at);
+    struct hf_file_state *state = &txn->state.file;
+    int status = 0;
+    at = state->manifest;
+    /* More pieces than it looked as if there would be. What was taken for them is too small, and the next one's. */
+    if (state->manifest_units < hf_units(size)) {
+        status = hf_file_fresh(txn, hf_units(size), &at);
+        if (state->manifest != 0)
+            keep_for_later(state, manifest_piece(state));
+        state->manifest = at;
+        state->manifest_units = txn->state.version.top / HF_UNIT - at;
+    }
     if (status == 0)
         status = write_at(txn->region, entries, size, at * HF_UNIT);
-    if (status == 0) {
-        txn->state.file.manifest = at;
-        txn->state.file.manifest_units = (txn->state.version.top / HF_UNIT) - at;
-        root->more_checksum = hf_checksum64(entries, size, at);
-    }
+    root->more_checksum = hf_checksum64(entries, size, at);
     hf_free(entries);
     return status;
 }
@@ -464,7 +510,7 @@ static bool is_due(const hf_txn *txn)
 
 /* Gives all blocks of the transaction places: those of its tries, then, when nothing of it changes any more, the space
  * tree's. *kept: which is the table of kept snapshots, if it is staged. */
-static int place_all(struct hf_placer *placer, size_t *kept)
+static int place_all(struct hf_placer *placer, bool durable, size_t *kept)
 {
     hf_txn *txn = placer->txn;
     struct hf_version *version = &txn->state.version;
@@ -480,6 +526,8 @@ static int place_all(struct hf_placer *placer, size_t *kept)
         status = hf_placer_add(placer, version->kept, hf_kept_table_size(table->count));
     if (status == 0)
         status = hf_placer_place(placer, false);
+    if (status == 0 && durable)
+        status = reserve_manifest(placer);
     if (status == 0)
         status = hf_placer_trim(placer);
     if (status == 0)
@@ -571,12 +619,12 @@ static int commit(struct hf_placer *placer)
     if (status == 0 && txn->region->file->starved)
         status = hf_space_look(txn);
     if (status == 0 && durable && state->manifest != 0) {
-        status = hf_stage_freed(txn, hf_piece(state->manifest, state->manifest_units), HF_CELL_INTERNAL,
+        status = hf_stage_freed(txn, manifest_piece(state), HF_CELL_INTERNAL,
                                 txn->state.version.txid);
         state->manifest = state->manifest_units = 0;
     }
     if (status == 0)
-        status = place_all(placer, &kept);
+        status = place_all(placer, durable, &kept);
     if (status < 0)
         return status;
     seal_all(placer, kept);

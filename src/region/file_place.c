@@ -506,7 +506,8 @@ static int leave(struct hf_placer *placer, const struct hf_file_cell *cell)
 {
     struct hf_file_state *state = &placer->txn->state.file;
 
-    if (state->recent_count == HF_FILE_RECENT)
+    /* One is left for the place of a manifest. */
+    if (state->recent_count >= HF_FILE_RECENT - 1)
         return spill(placer, cell);
     state->recent[state->recent_count++] = *cell;
     return 0;

@@ -148,7 +148,8 @@ static void a_reader_that_stays_holds_one_version(void **state)
     ok(hf_snapshot_begin(region, &snapshot));
     update(region, MANY, UPDATES, 5000000);
     print_message("grew by %llu bytes\n", (unsigned long long)(top_of(region) - before));
-    expect_growth(region, before, 6 * MEGABYTE);
+    /* The row's, where commits are durable. Where not, their manifest, which is large, comes on top. */
+    expect_growth(region, before, the_home == HOME_OFF ? 7 * MEGABYTE : 6000000);
     for (uint64_t i = 0; i < MANY; i++)
         assert_true(plain_is(hf_snapshot_view(snapshot), i, 0));
     region_check(region);
@@ -169,9 +170,8 @@ static void updates_without_readers_do_not_grow(void **state)
     update(region, 10000, 40000, 2000000);
     print_message("%llu bytes, grew by %llu\n", (unsigned long long)before,
                   (unsigned long long)(top_of(region) - before));
-    /* Where many commits are flushed at once, what does not fit into the root's page of their manifest is put behind the
-     * top each time: that is still to be mended. */
-    expect_growth(region, before, the_home == HOME_OFF ? MEGABYTE : MEGABYTE / 2);
+    /* At level off a manifest outgrows the root's page, and is large: two extents, used in turn. */
+    expect_growth(region, before, MEGABYTE / 4);
     region_check(region);
     ok(hf_region_close(region));
 }
