@@ -182,7 +182,8 @@ struct hf_placer {
     size_t extent_count, extent_room;
     struct hf_file_cell *spill; /* what is left over at the end */
     size_t spill_count, spill_room;
-    char *buffer;   /* of one write */
+    char *buffer; /* of one write */
+    uint64_t buffer_room;
     uint64_t known; /* `open` is that of this version's record; 0: of none */
 };
 

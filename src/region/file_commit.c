@@ -204,21 +204,43 @@ static bool goes_with(const struct hf_block *block, uint64_t start, uint64_t end
     return (at == end || at / HF_REGION_PAGE == (end - 1) / HF_REGION_PAGE) && behind - start <= BUFFER;
 }
 
-/* One write: blocks from..to, which were found to go together. */
-static int write_span(hf_region *region, const struct hf_block *blocks, size_t count, char *buffer)
+/* Room for one write. */
+static int make_room(struct hf_placer *placer, uint64_t size)
 {
+    uint64_t room = placer->buffer_room == 0 ? 2 * HF_REGION_PAGE : placer->buffer_room;
+
+    if (size <= placer->buffer_room)
+        return 0;
+    while (room < size)
+        room *= 2;
+    char *buffer = hf_realloc(placer->buffer, room);
+    if (buffer == NULL)
+        return HF_NOMEM;
+    placer->buffer = buffer;
+    placer->buffer_room = room;
+    return 0;
+}
+
+/* One write: these blocks, which were found to go together, and what is between them. */
+static int write_span(struct hf_placer *placer, const struct hf_block *blocks, size_t count)
+{
+    hf_region *region = placer->txn->region;
+    const struct hf_block *last = &blocks[count - 1];
     uint64_t start = blocks[0].place * HF_UNIT, end = start;
 
     if (count == 1)
         return write_at(region, hf_unit_at(region, blocks->staged), hf_units(blocks->size) * HF_UNIT, start);
+    int status = make_room(placer, (last->place + hf_units(last->size)) * HF_UNIT - start);
+    if (status < 0)
+        return status;
     for (size_t i = 0; i < count; i++) {
         uint64_t at = blocks[i].place * HF_UNIT, size = hf_units(blocks[i].size) * HF_UNIT;
         if (at > end)
-            memcpy(buffer + (end - start), region->base + end, at - end);
-        memcpy(buffer + (at - start), hf_unit_at(region, blocks[i].staged), size);
+            memcpy(placer->buffer + (end - start), region->base + end, at - end);
+        memcpy(placer->buffer + (at - start), hf_unit_at(region, blocks[i].staged), size);
         end = at + size;
     }
-    return write_at(region, buffer, end - start, start);
+    return write_at(region, placer->buffer, end - start, start);
 }
 
 static int write_blocks(struct hf_placer *placer)
@@ -228,10 +250,6 @@ static int write_blocks(struct hf_placer *placer)
     size_t count = placer->blocks.count;
     int status = 0;
 
-    if (placer->buffer == NULL)
-        placer->buffer = hf_alloc(BUFFER);
-    if (placer->buffer == NULL)
-        return HF_NOMEM;
     sort_by_place(blocks, count);
     for (size_t i = 0, next; status == 0 && i < count; i = next) {
         uint64_t start = blocks[i].place * HF_UNIT;
@@ -239,7 +257,7 @@ static int write_blocks(struct hf_placer *placer)
             if (!goes_with(&blocks[next], start,
                            (blocks[next - 1].place + hf_units(blocks[next - 1].size)) * HF_UNIT))
                 break;
-        status = write_span(region, blocks + i, next - i, placer->buffer);
+        status = write_span(placer, blocks + i, next - i);
     }
     for (size_t i = 0; status == 0 && i < count; i++) {
         const struct hf_file_table *block = hf_unit_at(region, blocks[i].staged);
@@ -342,8 +360,8 @@ static int reserve_manifest(struct hf_placer *placer)
 {
     struct hf_file_state *state = &placer->txn->state.file;
     uint64_t logged = state->written > HF_FILE_LOG ? HF_FILE_LOG : state->written;
-    const struct hf_root *last = hf_region_at(
-        placer->txn->region, HF_FILE_ROOT_AT + (state->flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
+    const struct hf_root *last =
+        hf_region_at(placer->txn->region, HF_FILE_ROOT_AT + (state->flushes - 1) % HF_FILE_SLOTS * HF_REGION_PAGE);
     uint64_t before = last->pieces + last->pieces / 8, third = logged * 3 / 8;
     uint64_t pieces = (before < logged && before > third ? before : third) + placer->blocks.count;
 
@@ -619,8 +637,7 @@ static int commit(struct hf_placer *placer)
     if (status == 0 && txn->region->file->starved)
         status = hf_space_look(txn);
     if (status == 0 && durable && state->manifest != 0) {
-        status = hf_stage_freed(txn, manifest_piece(state), HF_CELL_INTERNAL,
-                                txn->state.version.txid);
+        status = hf_stage_freed(txn, manifest_piece(state), HF_CELL_INTERNAL, txn->state.version.txid);
         state->manifest = state->manifest_units = 0;
     }
     if (status == 0)
