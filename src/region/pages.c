@@ -25,8 +25,8 @@
 #include <sys/mman.h>
 
 enum {
-    FIRST_STEP = 256 << 10,
-    LARGEST_STEP = 512 << 10, /* of which the call is a hundredth; what is not needed is memory gone */
+    FIRST_STEP = 128 << 10,
+    LARGEST_STEP = 256 << 10, /* some 2,000 small records: what is not needed of it is memory gone */
 };
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
