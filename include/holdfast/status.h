@@ -19,28 +19,29 @@
 
 HF_BEGIN_DECLS
 
-#define HF_STATUS_LIST(X)                                                        \
-    X(HF_NOMEM, -1, "out of memory")                                             \
-    X(HF_INVALID, -2, "an argument is not valid here")                           \
-    X(HF_FOREIGN, -3, "a function supplied by the caller failed")                \
-    X(HF_CONFLICT, -4, "both sides changed the same key")                        \
-    X(HF_BUSY, -5, "the object is in use by another operation")                  \
-    X(HF_LIMIT, -6, "a limit of the implementation was reached")                 \
-    X(HF_IO, -7, "a call to the operating system failed")                        \
-    X(HF_CORRUPT, -8, "the data is damaged")                                     \
-    X(HF_BAD_TYPE, -9, "a value of this type cannot be used here")               \
-    X(HF_BAD_VALUE, -10, "this value cannot be used here")                       \
-    X(HF_TIMEOUT, -11, "waiting took longer than was allowed")                   \
-    X(HF_NOSPACE, -12, "there is no space left")                                 \
-    X(HF_ABSENT, -13, "there is nothing of this name")                           \
-    X(HF_EXISTS, -14, "there is something of this name already")                 \
-    X(HF_DENIED, -15, "it belongs to somebody else")                             \
-    X(HF_NOT_REGION, -16, "this is not a region")                                \
-    X(HF_FORMAT, -17, "the region is in a format of another version or machine") \
-    X(HF_SLOTS, -18, "all reader slots are taken")                               \
-    X(HF_LOST, -19, "it did not survive a fork")                                 \
-    X(HF_NETWORK, -20, "it is on a network file system")                         \
-    X(HF_BROKEN, -21, "a flush of the file has failed: close it everywhere, then open it again")
+#define HF_STATUS_LIST(X)                                                                        \
+    X(HF_NOMEM, -1, "out of memory")                                                             \
+    X(HF_INVALID, -2, "an argument is not valid here")                                           \
+    X(HF_FOREIGN, -3, "a function supplied by the caller failed")                                \
+    X(HF_CONFLICT, -4, "both sides changed the same key")                                        \
+    X(HF_BUSY, -5, "the object is in use by another operation")                                  \
+    X(HF_LIMIT, -6, "a limit of the implementation was reached")                                 \
+    X(HF_IO, -7, "a call to the operating system failed")                                        \
+    X(HF_CORRUPT, -8, "the data is damaged")                                                     \
+    X(HF_BAD_TYPE, -9, "a value of this type cannot be used here")                               \
+    X(HF_BAD_VALUE, -10, "this value cannot be used here")                                       \
+    X(HF_TIMEOUT, -11, "waiting took longer than was allowed")                                   \
+    X(HF_NOSPACE, -12, "there is no space left")                                                 \
+    X(HF_ABSENT, -13, "there is nothing of this name")                                           \
+    X(HF_EXISTS, -14, "there is something of this name already")                                 \
+    X(HF_DENIED, -15, "it belongs to somebody else")                                             \
+    X(HF_NOT_REGION, -16, "this is not a region")                                                \
+    X(HF_FORMAT, -17, "the region is in a format of another version or machine")                 \
+    X(HF_SLOTS, -18, "all reader slots are taken")                                               \
+    X(HF_LOST, -19, "it did not survive a fork")                                                 \
+    X(HF_NETWORK, -20, "it is on a network file system")                                         \
+    X(HF_BROKEN, -21, "a flush of the file has failed: close it everywhere, then open it again") \
+    X(HF_READ_ONLY, -22, "it is on a file system that cannot be written to")
 
 enum hf_status {
     HF_OK = 0,

@@ -60,6 +60,8 @@ int hf_region_status(int error)
     case -EACCES:
     case -EPERM:
         return HF_DENIED;
+    case -EROFS:
+        return HF_READ_ONLY;
     default:
         return hf_os_status(error);
     }

@@ -81,7 +81,7 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
  * if they died without a power cut, the newest that was committed. A reader (read_only) recovers for itself alone.
  *
  * Beyond what hf_region_open says: HF_CORRUPT, where the file was closed and its newest version is not what was
- * written, or no version is; HF_BUSY, others have it open and its lock file was taken away; HF_BROKEN; HF_NETWORK.
+ * written, or no version is; HF_READ_ONLY, unless for reading; HF_BUSY, others have it open and its lock file was taken away; HF_BROKEN; HF_NETWORK.
  */
 int hf_region_open_file(const char *path, const hf_region_options *options, hf_region **out);
 
