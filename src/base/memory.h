@@ -48,6 +48,26 @@ __attribute__((warn_unused_result, alloc_size(2))) static inline void *hf_reallo
     return realloc(block, size);
 }
 
+/*
+ * An array with room for `needed` elements: the one it is, or one at least twice as long, and *room says how long. NULL
+ * where there is no memory: then `array` and *room are as they were. Appending one by one costs a constant each.
+ */
+__attribute__((warn_unused_result)) static inline void *hf_grown(void *array, size_t *room, size_t needed,
+                                                                 size_t element)
+{
+    size_t longer = *room == 0 ? 64 : *room;
+
+    HF_ASSERT(needed > 0);
+    if (needed <= *room)
+        return array;
+    while (longer < needed || longer == *room)
+        longer *= 2;
+    array = hf_realloc(array, longer * element);
+    if (array != NULL)
+        *room = longer;
+    return array;
+}
+
 static inline void hf_free(void *block)
 {
     if (hf_hooks_any(HF_HOOK_ALLOCATOR))

@@ -120,13 +120,10 @@ static int check_runs(struct checker *checker)
     size_t room = 0;
 
     while (at < top) {
-        if (checker->run_count == room) {
-            room = room == 0 ? 256 : 2 * room;
-            struct place *runs = hf_realloc(checker->runs, room * sizeof *runs);
-            if (runs == NULL)
-                return HF_NOMEM;
-            checker->runs = runs;
-        }
+        void *longer = hf_grown(checker->runs, &room, checker->run_count + 1, sizeof *checker->runs);
+        if (longer == NULL)
+            return HF_NOMEM;
+        checker->runs = longer;
         struct place *place = &checker->runs[checker->run_count];
         int status = check_run(checker, at, place);
         if (status < 0)

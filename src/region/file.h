@@ -177,13 +177,12 @@ struct hf_placer {
     size_t placed;             /* so many of them have a place */
     struct hf_open_page *open; /* pages that are being filled */
     size_t open_count, open_room;
-    uint64_t fresh_at, fresh_end; /* units behind what was the top: a page that is begun */
-    uint64_t *extents;            /* for the space tree's large entries */
+    uint64_t *extents; /* for the space tree's large entries */
     size_t extent_count, extent_room;
     struct hf_file_cell *spill; /* what is left over at the end */
     size_t spill_count, spill_room;
     char *buffer; /* of one write */
-    uint64_t buffer_room;
+    size_t buffer_room;
     uint64_t known; /* `open` is that of this version's record; 0: of none */
 };
 

@@ -204,23 +204,6 @@ static bool goes_with(const struct hf_block *block, uint64_t start, uint64_t end
     return (at == end || at / HF_REGION_PAGE == (end - 1) / HF_REGION_PAGE) && behind - start <= BUFFER;
 }
 
-/* Room for one write. */
-static int make_room(struct hf_placer *placer, uint64_t size)
-{
-    uint64_t room = placer->buffer_room == 0 ? 2 * HF_REGION_PAGE : placer->buffer_room;
-
-    if (size <= placer->buffer_room)
-        return 0;
-    while (room < size)
-        room *= 2;
-    char *buffer = hf_realloc(placer->buffer, room);
-    if (buffer == NULL)
-        return HF_NOMEM;
-    placer->buffer = buffer;
-    placer->buffer_room = room;
-    return 0;
-}
-
 /* One write: these blocks, which were found to go together, and what is between them. */
 static int write_span(struct hf_placer *placer, const struct hf_block *blocks, size_t count)
 {
@@ -230,9 +213,11 @@ static int write_span(struct hf_placer *placer, const struct hf_block *blocks, s
 
     if (count == 1)
         return write_at(region, hf_unit_at(region, blocks->staged), hf_units(blocks->size) * HF_UNIT, start);
-    int status = make_room(placer, (last->place + hf_units(last->size)) * HF_UNIT - start);
-    if (status < 0)
-        return status;
+    void *longer =
+        hf_grown(placer->buffer, &placer->buffer_room, (last->place + hf_units(last->size)) * HF_UNIT - start, 1);
+    if (longer == NULL)
+        return HF_NOMEM;
+    placer->buffer = longer;
     for (size_t i = 0; i < count; i++) {
         uint64_t at = blocks[i].place * HF_UNIT, size = hf_units(blocks[i].size) * HF_UNIT;
         if (at > end)

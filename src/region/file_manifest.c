@@ -21,14 +21,10 @@
 
 static int add(struct hf_pieces *pieces, uint64_t units, uint64_t count)
 {
-    if (pieces->count == pieces->room) {
-        size_t room = pieces->room == 0 ? 64 : 2 * pieces->room;
-        uint64_t *piece = hf_realloc(pieces->piece, room * sizeof *piece);
-        if (piece == NULL)
-            return HF_NOMEM;
-        pieces->piece = piece;
-        pieces->room = room;
-    }
+    void *longer = hf_grown(pieces->piece, &pieces->room, pieces->count + 1, sizeof *pieces->piece);
+    if (longer == NULL)
+        return HF_NOMEM;
+    pieces->piece = longer;
     pieces->piece[pieces->count++] = hf_piece(units, count);
     return 0;
 }

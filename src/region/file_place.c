@@ -114,14 +114,10 @@ unsigned hf_offer_room(const struct hf_file_offer *offer)
 
 int hf_placer_add_open(struct hf_placer *placer, const struct hf_file_offer *offer)
 {
-    if (placer->open_count == placer->open_room) {
-        size_t room = placer->open_room == 0 ? 2 * HF_FILE_OPEN : 2 * placer->open_room;
-        struct hf_open_page *open = hf_realloc(placer->open, room * sizeof *open);
-        if (open == NULL)
-            return HF_NOMEM;
-        placer->open = open;
-        placer->open_room = room;
-    }
+    void *longer = hf_grown(placer->open, &placer->open_room, placer->open_count + 1, sizeof *placer->open);
+    if (longer == NULL)
+        return HF_NOMEM;
+    placer->open = longer;
     placer->open[placer->open_count++] =
         (struct hf_open_page){.offer = *offer, .free = hf_offer_free(offer), .room = hf_offer_room(offer)};
     return 0;
@@ -196,14 +192,10 @@ static int add(struct hf_placer *placer, uint64_t units, uint64_t size)
 {
     struct hf_blocks *blocks = &placer->blocks;
 
-    if (blocks->count == blocks->room) {
-        size_t room = blocks->room == 0 ? 64 : 2 * blocks->room;
-        struct hf_block *block = hf_realloc(blocks->block, room * sizeof *block);
-        if (block == NULL)
-            return HF_NOMEM;
-        blocks->block = block;
-        blocks->room = room;
-    }
+    void *longer = hf_grown(blocks->block, &blocks->room, blocks->count + 1, sizeof *blocks->block);
+    if (longer == NULL)
+        return HF_NOMEM;
+    blocks->block = longer;
     blocks->block[blocks->count++] =
         (struct hf_block){.staged = units, .size = (uint32_t)size, .bin = hf_stage_bin(size)};
     return 0;
@@ -489,14 +481,10 @@ int hf_placer_trim(struct hf_placer *placer)
 
 static int spill(struct hf_placer *placer, const struct hf_file_cell *cell)
 {
-    if (placer->spill_count == placer->spill_room) {
-        size_t room = placer->spill_room == 0 ? 64 : 2 * placer->spill_room;
-        struct hf_file_cell *cells = hf_realloc(placer->spill, room * sizeof *cells);
-        if (cells == NULL)
-            return HF_NOMEM;
-        placer->spill = cells;
-        placer->spill_room = room;
-    }
+    void *longer = hf_grown(placer->spill, &placer->spill_room, placer->spill_count + 1, sizeof *placer->spill);
+    if (longer == NULL)
+        return HF_NOMEM;
+    placer->spill = longer;
     placer->spill[placer->spill_count++] = *cell;
     return 0;
 }

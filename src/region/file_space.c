@@ -373,14 +373,10 @@ static int held_by(const struct fold *fold, const struct hf_file_cell *cell)
 
 static int add_free(struct fold *fold, const struct hf_file_cell *cell)
 {
-    if (fold->count == fold->room) {
-        size_t room = fold->room == 0 ? 1024 : 2 * fold->room;
-        struct hf_file_cell *cells = hf_realloc(fold->free, room * sizeof *cells);
-        if (cells == NULL)
-            return HF_NOMEM;
-        fold->free = cells;
-        fold->room = room;
-    }
+    void *longer = hf_grown(fold->free, &fold->room, fold->count + 1, sizeof *fold->free);
+    if (longer == NULL)
+        return HF_NOMEM;
+    fold->free = longer;
     fold->free[fold->count++] = *cell;
     return 0;
 }
@@ -691,14 +687,10 @@ static int reserve_extent(struct hf_placer *placer)
 
     if (placer->extent_count >= stage->entries)
         return 0;
-    if (placer->extent_count == placer->extent_room) {
-        size_t room = placer->extent_room == 0 ? 16 : 2 * placer->extent_room;
-        uint64_t *extents = hf_realloc(placer->extents, room * sizeof *extents);
-        if (extents == NULL)
-            return HF_NOMEM;
-        placer->extents = extents;
-        placer->extent_room = room;
-    }
+    void *longer = hf_grown(placer->extents, &placer->extent_room, placer->extent_count + 1, sizeof *placer->extents);
+    if (longer == NULL)
+        return HF_NOMEM;
+    placer->extents = longer;
     int status = hf_space_extent(placer->txn, 0, &units);
     if (status < 0)
         return status;

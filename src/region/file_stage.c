@@ -111,14 +111,10 @@ int hf_stage_freed(hf_txn *txn, uint64_t piece, uint64_t birth, uint64_t unlink)
 {
     struct hf_stage *stage = &txn->region->file->stage;
 
-    if (stage->freed_count == stage->freed_room) {
-        size_t room = stage->freed_room == 0 ? 256 : 2 * stage->freed_room;
-        struct hf_file_cell *freed = hf_realloc(stage->freed, room * sizeof *freed);
-        if (freed == NULL)
-            return HF_NOMEM;
-        stage->freed = freed;
-        stage->freed_room = room;
-    }
+    void *longer = hf_grown(stage->freed, &stage->freed_room, stage->freed_count + 1, sizeof *stage->freed);
+    if (longer == NULL)
+        return HF_NOMEM;
+    stage->freed = longer;
     stage->freed[stage->freed_count++] = (struct hf_file_cell){piece, birth, unlink};
     return 0;
 }
@@ -151,14 +147,11 @@ int hf_stage_prepare(hf_txn *txn)
     struct hf_stage *stage = &txn->region->file->stage;
 
     txn->made_count = 0;
-    if (stage->freed_room - stage->freed_count >= FREED_AN_OPERATION)
-        return 0;
-    size_t room = 2 * stage->freed_room + FREED_AN_OPERATION;
-    struct hf_file_cell *freed = hf_realloc(stage->freed, room * sizeof *freed);
-    if (freed == NULL)
+    void *longer =
+        hf_grown(stage->freed, &stage->freed_room, stage->freed_count + FREED_AN_OPERATION, sizeof *stage->freed);
+    if (longer == NULL)
         return HF_NOMEM;
-    stage->freed = freed;
-    stage->freed_room = room;
+    stage->freed = longer;
     return 0;
 }
 

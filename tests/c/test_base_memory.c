@@ -246,6 +246,30 @@ static void threads_share_the_hook_and_the_plan(void **state)
     assert_int_equal(counted.allocs + counted.reallocs + 1000, hf_fault_calls(HF_FAULT_ALLOC));
 }
 
+/* Longer as it must be, with what it had; without memory as it was. */
+static void an_array_grows(void **state)
+{
+    size_t room = 0;
+    uint32_t *array = NULL;
+    for (uint32_t i = 0; i < 1000; i++) {
+        uint32_t *longer = hf_grown(array, &room, i + 1, sizeof *array);
+        assert_non_null(longer);
+        array = longer;
+        assert_true(room > i);
+        array[i] = i;
+    }
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(array[i], i);
+    size_t before = room;
+    assert_ptr_equal(hf_grown(array, &room, room, sizeof *array), array);
+    hf_fault_arm(HF_FAULT_ALLOC, 1, 0);
+    assert_null(hf_grown(array, &room, room + 1, sizeof *array));
+    hf_fault_disarm();
+    assert_int_equal(room, before);
+    assert_int_equal(array[999], 999);
+    hf_free(array);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +279,7 @@ int main(void)
         cmocka_unit_test_teardown(each_allocation_can_fail, reset),
         cmocka_unit_test_teardown(each_allocation_can_fail_with_an_allocator_too, reset),
         cmocka_unit_test_teardown(freeing_is_not_a_call_that_counts, reset),
+        cmocka_unit_test_teardown(an_array_grows, reset),
         cmocka_unit_test_teardown(threads_share_the_hook_and_the_plan, reset),
     };
 
