@@ -262,7 +262,7 @@ static void an_array_grows(void **state)
         assert_int_equal(array[i], i);
     size_t before = room;
     assert_ptr_equal(hf_grown(array, &room, room, sizeof *array), array);
-    hf_fault_arm(HF_FAULT_ALLOC, 1, 0);
+    hf_fault_arm(HF_FAULT_ALLOC, 1, ENOMEM);
     assert_null(hf_grown(array, &room, room + 1, sizeof *array));
     hf_fault_disarm();
     assert_int_equal(room, before);
