@@ -56,9 +56,9 @@ static void describe(const uint8_t *bytes, size_t size)
 
 static void make_key(const uint8_t *bytes, size_t size, bool is_value)
 {
-    hf_key key, again;
+    hf_canonical key, again;
     const char *reason = NULL;
-    int status = hf_key_init(&key, bytes, size, &reason);
+    int status = hf_canonical_init(&key, bytes, size, &reason);
     if (status < 0) {
         REQUIRE(reason != NULL);
         REQUIRE(is_value ? status == HF_BAD_TYPE || status == HF_BAD_VALUE : status != HF_NOMEM);
@@ -66,11 +66,11 @@ static void make_key(const uint8_t *bytes, size_t size, bool is_value)
     }
     REQUIRE(is_value);
     if (hf_value_check(key.bytes, key.size, NULL) == 0) {
-        REQUIRE(hf_key_init(&again, key.bytes, key.size, NULL) == 0);
-        REQUIRE(hf_key_equal(&key, &again) && hf_key_hash(&key, 1) == hf_key_hash(&again, 1));
-        hf_key_clear(&again);
+        REQUIRE(hf_canonical_init(&again, key.bytes, key.size, NULL) == 0);
+        REQUIRE(hf_canonical_equal(&key, &again) && hf_canonical_hash(&key, 1) == hf_canonical_hash(&again, 1));
+        hf_canonical_clear(&again);
     }
-    hf_key_clear(&key);
+    hf_canonical_clear(&key);
 }
 
 static void make_word(const uint8_t *bytes, size_t size, bool is_value)

@@ -27,6 +27,7 @@
 #ifndef HF_REGION_REGION_H
 #define HF_REGION_REGION_H
 
+#include "base/span.h"
 #include "region/layout.h"
 
 #include <stdbool.h>
@@ -40,11 +41,6 @@ typedef struct hf_key {
     const void *bytes;
     size_t size;
 } hf_key;
-
-typedef struct hf_span {
-    const void *bytes;
-    size_t size;
-} hf_span;
 
 /* -- open and close -- */
 

@@ -295,19 +295,19 @@ static int fail(int status, const char *why, const char **reason)
     return status;
 }
 
-static void begin(hf_key *key)
+static void begin(hf_canonical *key)
 {
     hf_buffer_init(&key->made, key->room, sizeof key->room, SIZE_MAX);
 }
 
 /* The key is what the buffer has. */
-static void finish(hf_key *key)
+static void finish(hf_canonical *key)
 {
     key->bytes = key->made.bytes;
     key->size = key->made.size;
 }
 
-__attribute__((noinline)) static int make(hf_key *key, const void *encoded, size_t size, const char **reason)
+__attribute__((noinline)) static int make(hf_canonical *key, const void *encoded, size_t size, const char **reason)
 {
     canon c;
     c.reason = "out of memory";
@@ -327,7 +327,7 @@ __attribute__((noinline)) static int make(hf_key *key, const void *encoded, size
     return 0;
 }
 
-int hf_key_init(hf_key *key, const void *encoded, size_t size, const char **reason)
+int hf_canonical_init(hf_canonical *key, const void *encoded, size_t size, const char **reason)
 {
     if (!is_own_form(encoded, size))
         return make(key, encoded, size, reason);
@@ -337,14 +337,14 @@ int hf_key_init(hf_key *key, const void *encoded, size_t size, const char **reas
     return 0;
 }
 
-void hf_key_init_int64(hf_key *key, int64_t number)
+void hf_canonical_init_int64(hf_canonical *key, int64_t number)
 {
     begin(key);
     hf_put_int64(&key->made, number);
     finish(key);
 }
 
-int hf_key_init_str(hf_key *key, const void *utf8, size_t size, const char **reason)
+int hf_canonical_init_str(hf_canonical *key, const void *utf8, size_t size, const char **reason)
 {
     if (!hf_utf8_is_text(utf8, size))
         return fail(HF_INVALID, "a str that is not UTF-8", reason);
@@ -357,17 +357,17 @@ int hf_key_init_str(hf_key *key, const void *utf8, size_t size, const char **rea
     return 0;
 }
 
-void hf_key_clear(hf_key *key)
+void hf_canonical_clear(hf_canonical *key)
 {
     hf_buffer_clear(&key->made);
 }
 
-uint64_t hf_key_hash_bytes(const void *bytes, size_t size, uint64_t seed)
+uint64_t hf_canonical_hash_bytes(const void *bytes, size_t size, uint64_t seed)
 {
     return hf_hash_bytes(bytes, size, seed);
 }
 
-uint64_t hf_key_hash(const hf_key *key, uint64_t seed)
+uint64_t hf_canonical_hash(const hf_canonical *key, uint64_t seed)
 {
     return hf_hash_bytes(key->bytes, key->size, seed);
 }

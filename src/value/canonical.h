@@ -4,7 +4,7 @@
  * Two keys are one if Python's dict says so: 1, 1.0, True, Decimal(1) and Fraction(1) are. A home's trie hashes and
  * compares bytes. So each key has a canonical form, bytes that are equal exactly if the keys are:
  *
- *      encoded value --hf_key_init--> canonical bytes --XXH3, seeded--> 64 bits
+ *      encoded value --hf_canonical_init--> canonical bytes --XXH3, seeded--> 64 bits
  *          04 00 00 00 00 00 00 f0 3f (1.0)      11 01        as 1 is, and True
  *
  * Most canonical forms are encodings, of the simplest value that is equal. Three are no values, and have tags of
@@ -35,7 +35,7 @@
  * Invariants: equal forms, equal keys, equal hashes (for one seed). No form is the beginning of another. The form of
  * a form that is a value is that form. The bytes are part of the file formats: they never change.
  *
- * Concurrency: a hf_key is one thread's while it is made; after that, constant. Failure, with a text in *reason
+ * Concurrency: a hf_canonical is one thread's while it is made; after that, constant. Failure, with a text in *reason
  * unless that is NULL: HF_BAD_TYPE; HF_BAD_VALUE for a nan, and for a Decimal or Fraction that is too large to reduce
  * (number.h); HF_CORRUPT for bytes that are no value; HF_NOMEM.
  */
@@ -54,31 +54,31 @@ enum { HF_KEY_ROOM = 128 };
  * A key: its canonical bytes, and where they are unless they are the caller's. Must stay where it is, since `bytes`
  * may point into it.
  */
-typedef struct hf_key {
+typedef struct hf_canonical {
     const uint8_t *bytes;
     size_t size;
     hf_buffer made;
     uint8_t room[HF_KEY_ROOM];
-} hf_key;
+} hf_canonical;
 
 /*
  * The key that a whole encoded value makes. *key may borrow `encoded`: it is good as long as those bytes are. To be
  * cleared, if this succeeded. An allocation only where the form is another one than the encoding, and long.
  */
-int hf_key_init(hf_key *key, const void *encoded, size_t size, const char **reason);
+int hf_canonical_init(hf_canonical *key, const void *encoded, size_t size, const char **reason);
 
 /* The keys of an int and of a str without the way over an encoding. An int takes no memory and cannot fail. */
-void hf_key_init_int64(hf_key *key, int64_t number);
-int hf_key_init_str(hf_key *key, const void *utf8, size_t size, const char **reason);
+void hf_canonical_init_int64(hf_canonical *key, int64_t number);
+int hf_canonical_init_str(hf_canonical *key, const void *utf8, size_t size, const char **reason);
 
-void hf_key_clear(hf_key *key);
+void hf_canonical_clear(hf_canonical *key);
 
-uint64_t hf_key_hash(const hf_key *key, uint64_t seed);
+uint64_t hf_canonical_hash(const hf_canonical *key, uint64_t seed);
 
 /* The same hash from canonical bytes that are stored somewhere. */
-uint64_t hf_key_hash_bytes(const void *bytes, size_t size, uint64_t seed);
+uint64_t hf_canonical_hash_bytes(const void *bytes, size_t size, uint64_t seed);
 
-static inline int hf_key_equal(const hf_key *a, const hf_key *b)
+static inline int hf_canonical_equal(const hf_canonical *a, const hf_canonical *b)
 {
     return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
 }

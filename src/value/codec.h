@@ -34,6 +34,7 @@
 #ifndef HF_VALUE_CODEC_H
 #define HF_VALUE_CODEC_H
 
+#include "base/span.h"
 #include "value/buffer.h"
 
 #include <stdbool.h>
@@ -78,17 +79,6 @@ typedef enum hf_value_kind {
 } hf_value_kind;
 
 const char *hf_value_kind_name(hf_value_kind kind);
-
-/* Bytes of somebody else's. `bytes` may be NULL if size is 0. */
-typedef struct hf_span {
-    const uint8_t *bytes;
-    size_t size;
-} hf_span;
-
-static inline hf_span hf_span_of(const void *bytes, size_t size)
-{
-    return (hf_span){bytes, size};
-}
 
 /*
  * What kind of tzinfo a time or datetime has.

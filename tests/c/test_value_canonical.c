@@ -10,15 +10,15 @@
 /* The canonical form, in the arena. */
 static hf_span form_of(hf_span value)
 {
-    hf_key key;
+    hf_canonical key;
     const char *reason = "";
-    int status = hf_key_init(&key, value.bytes, value.size, &reason);
+    int status = hf_canonical_init(&key, value.bytes, value.size, &reason);
     if (status < 0)
         fail_msg("%s: %s", hf_status_name(status), reason);
     uint8_t *bytes = arena_take(key.size);
     memcpy(bytes, key.bytes, key.size);
     hf_span form = hf_span_of(bytes, key.size);
-    hf_key_clear(&key);
+    hf_canonical_clear(&key);
     return form;
 }
 
@@ -137,14 +137,14 @@ static void equal_keys_have_one_form(void **state)
     for (size_t i = 0; i < LENGTH(groups); i++)
         count += members_of(groups[i], i, members + count);
     for (size_t i = 0; i < count; i++) {
-        hf_key key;
+        hf_canonical key;
         hf_span value = encoded(members[i].text);
         members[i].form = form_of(value);
-        ok(hf_key_init(&key, value.bytes, value.size, NULL));
-        members[i].hash = hf_key_hash(&key, 42);
-        assert_int_equal(members[i].hash, hf_key_hash_bytes(members[i].form.bytes, members[i].form.size, 42));
-        assert_int_not_equal(members[i].hash, hf_key_hash(&key, 43));
-        hf_key_clear(&key);
+        ok(hf_canonical_init(&key, value.bytes, value.size, NULL));
+        members[i].hash = hf_canonical_hash(&key, 42);
+        assert_int_equal(members[i].hash, hf_canonical_hash_bytes(members[i].form.bytes, members[i].form.size, 42));
+        assert_int_not_equal(members[i].hash, hf_canonical_hash(&key, 43));
+        hf_canonical_clear(&key);
     }
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < count; j++) {
@@ -196,19 +196,19 @@ static void forms_are_their_own_forms(void **state)
     uint64_t keys = 0;
     for (uint64_t i = 0, most = rounds(20000); i < most; i++) {
         arena_used = 0;
-        hf_key key, again;
+        hf_canonical key, again;
         hf_span value = encode_node(random_value(&random, 3, HF_VALUE_END));
-        int status = hf_key_init(&key, value.bytes, value.size, NULL);
+        int status = hf_canonical_init(&key, value.bytes, value.size, NULL);
         assert_true(status == 0 || status == HF_BAD_TYPE || status == HF_BAD_VALUE);
         if (status < 0)
             continue;
         if (hf_value_check(key.bytes, key.size, NULL) == 0) {
             keys++;
-            ok(hf_key_init(&again, key.bytes, key.size, NULL));
-            assert_true(hf_key_equal(&again, &key));
-            hf_key_clear(&again);
+            ok(hf_canonical_init(&again, key.bytes, key.size, NULL));
+            assert_true(hf_canonical_equal(&again, &key));
+            hf_canonical_clear(&again);
         }
-        hf_key_clear(&key);
+        hf_canonical_clear(&key);
     }
     assert_true(keys > 5000);
 }
@@ -331,14 +331,14 @@ static void what_is_no_key_is_refused(void **state)
 {
     for (size_t i = 0; i < LENGTH(refused); i++) {
         arena_used = 0;
-        hf_key key;
+        hf_canonical key;
         const char *reason = NULL;
         hf_span value = encoded(refused[i].value);
-        int status = hf_key_init(&key, value.bytes, value.size, &reason);
+        int status = hf_canonical_init(&key, value.bytes, value.size, &reason);
         if (status != refused[i].status)
             fail_msg("%s: %s", refused[i].value, hf_status_name(status));
         assert_non_null(reason);
-        assert_int_equal(hf_key_init(&key, value.bytes, value.size, NULL), status);
+        assert_int_equal(hf_canonical_init(&key, value.bytes, value.size, NULL), status);
     }
 }
 
@@ -357,10 +357,10 @@ static hf_span long_decimal(size_t digits, size_t zeros, int64_t exponent)
 
 static int key_status(hf_span value)
 {
-    hf_key key;
-    int status = hf_key_init(&key, value.bytes, value.size, NULL);
+    hf_canonical key;
+    int status = hf_canonical_init(&key, value.bytes, value.size, NULL);
     if (status == 0)
-        hf_key_clear(&key);
+        hf_canonical_clear(&key);
     return status;
 }
 
@@ -418,14 +418,14 @@ static void short_keys_take_no_memory(void **state)
     for (size_t i = 0; i < LENGTH(values); i++) {
         arena_used = 0;
         hf_span value = encoded(values[i]);
-        hf_key key;
+        hf_canonical key;
         hf_fault_arm(HF_FAULT_ALLOC, 0, ENOMEM);
-        ok(hf_key_init(&key, value.bytes, value.size, NULL));
-        hf_key_hash(&key, 1);
+        ok(hf_canonical_init(&key, value.bytes, value.size, NULL));
+        hf_canonical_hash(&key, 1);
         if (hf_fault_calls(HF_FAULT_ALLOC) != 0)
             fail_msg("%s", values[i]);
         hf_fault_disarm();
-        hf_key_clear(&key);
+        hf_canonical_clear(&key);
     }
 }
 
@@ -434,29 +434,29 @@ static void ints_and_strs_have_a_short_way(void **state)
     random_source random = {5};
     for (uint64_t i = 0, most = rounds(20000); i < most; i++) {
         arena_used = 0;
-        hf_key fast, slow;
+        hf_canonical fast, slow;
         int64_t number = (int64_t)random_next(&random) >> random_below(&random, 64);
         hf_span value =
             encode_node(node_new(&(hf_value_item){.kind = HF_VALUE_INT, .span = {int_span(number).bytes, 8}}, 0));
-        hf_key_init_int64(&fast, number);
-        ok(hf_key_init(&slow, value.bytes, value.size, NULL));
-        assert_true(hf_key_equal(&fast, &slow));
+        hf_canonical_init_int64(&fast, number);
+        ok(hf_canonical_init(&slow, value.bytes, value.size, NULL));
+        assert_true(hf_canonical_equal(&fast, &slow));
         assert_ptr_equal(slow.bytes, value.bytes);
-        hf_key_clear(&fast);
-        hf_key_clear(&slow);
+        hf_canonical_clear(&fast);
+        hf_canonical_clear(&slow);
 
         hf_span text = random_text(&random);
         value = encode_node(node_new(&(hf_value_item){.kind = HF_VALUE_STR, .span = text}, 0));
-        ok(hf_key_init_str(&fast, text.bytes, text.size, NULL));
-        ok(hf_key_init(&slow, value.bytes, value.size, NULL));
-        assert_true(hf_key_equal(&fast, &slow));
-        assert_int_equal(hf_key_hash(&fast, 7), hf_key_hash(&slow, 7));
-        hf_key_clear(&fast);
-        hf_key_clear(&slow);
+        ok(hf_canonical_init_str(&fast, text.bytes, text.size, NULL));
+        ok(hf_canonical_init(&slow, value.bytes, value.size, NULL));
+        assert_true(hf_canonical_equal(&fast, &slow));
+        assert_int_equal(hf_canonical_hash(&fast, 7), hf_canonical_hash(&slow, 7));
+        hf_canonical_clear(&fast);
+        hf_canonical_clear(&slow);
     }
-    hf_key key;
+    hf_canonical key;
     const char *reason = NULL;
-    assert_int_equal(hf_key_init_str(&key, "\xff", 1, &reason), HF_INVALID);
+    assert_int_equal(hf_canonical_init_str(&key, "\xff", 1, &reason), HF_INVALID);
     assert_non_null(reason);
 }
 
@@ -468,17 +468,17 @@ static void without_memory_a_key_fails(void **state)
         arena_used = 0;
         hf_span value =
             encode_node(random_value(&random, 3, random_below(&random, 2) ? HF_VALUE_FROZENSET : HF_VALUE_TUPLE));
-        hf_key key;
+        hf_canonical key;
         int expected = key_status(value);
         for (uint64_t n = 1;; n++) {
             const char *reason = NULL;
             hf_fault_arm(HF_FAULT_ALLOC, n, ENOMEM);
-            int status = hf_key_init(&key, value.bytes, value.size, &reason);
+            int status = hf_canonical_init(&key, value.bytes, value.size, &reason);
             uint64_t failed = hf_fault_failed(HF_FAULT_ALLOC);
             hf_fault_disarm();
             failures += failed;
             if (status == 0)
-                hf_key_clear(&key);
+                hf_canonical_clear(&key);
             assert_int_equal(status, failed ? HF_NOMEM : expected);
             if (failed == 0)
                 break;
@@ -487,10 +487,10 @@ static void without_memory_a_key_fails(void **state)
     }
     assert_true(failures > 1000);
     char text[300];
-    hf_key key;
+    hf_canonical key;
     memset(text, 'x', sizeof text);
     hf_fault_arm(HF_FAULT_ALLOC, 1, ENOMEM);
-    assert_int_equal(hf_key_init_str(&key, text, sizeof text, NULL), HF_NOMEM);
+    assert_int_equal(hf_canonical_init_str(&key, text, sizeof text, NULL), HF_NOMEM);
     hf_fault_disarm();
 }
 

@@ -432,8 +432,8 @@ static void damage_has_a_reason(void **state)
         int status = hf_value_check(bytes.bytes, bytes.size, &reason);
         if (status != HF_CORRUPT || strcmp(reason, wrongs[i].reason) != 0)
             fail_msg("%s: %d, %s, not %s", wrongs[i].bytes, status, reason, wrongs[i].reason);
-        hf_key key;
-        assert_int_equal(hf_key_init(&key, bytes.bytes, bytes.size, &reason), HF_CORRUPT);
+        hf_canonical key;
+        assert_int_equal(hf_canonical_init(&key, bytes.bytes, bytes.size, &reason), HF_CORRUPT);
     }
 }
 
@@ -492,10 +492,10 @@ static void nesting_has_a_limit(void **state)
     char text[4096];
     hf_value_describe(writer.out.bytes, writer.out.size, text, sizeof text);
     assert_non_null(strstr(text, "frozenset({(None"));
-    hf_key key;
-    ok(hf_key_init(&key, writer.out.bytes, writer.out.size, NULL));
+    hf_canonical key;
+    ok(hf_canonical_init(&key, writer.out.bytes, writer.out.size, NULL));
     assert_int_equal(key.size, writer.out.size);
-    hf_key_clear(&key);
+    hf_canonical_clear(&key);
     hf_value_writer_clear(&writer);
 
     static uint8_t deep[100000];
@@ -503,7 +503,7 @@ static void nesting_has_a_limit(void **state)
     memset(deep, 0xa1, sizeof deep);
     assert_int_equal(hf_value_check(deep, sizeof deep, &reason), HF_CORRUPT);
     assert_string_equal(reason, "values nested too deep");
-    assert_int_equal(hf_key_init(&key, deep, sizeof deep, &reason), HF_CORRUPT);
+    assert_int_equal(hf_canonical_init(&key, deep, sizeof deep, &reason), HF_CORRUPT);
     hf_value_describe(deep, sizeof deep, text, sizeof text);
     assert_non_null(strstr(text, "values nested too deep"));
 }

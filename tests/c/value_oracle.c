@@ -54,19 +54,19 @@ int value_copy(const uint8_t *bytes, size_t count, uint8_t *out, size_t room, si
 /* The canonical form. */
 int value_key(const uint8_t *bytes, size_t count, uint8_t *out, size_t room, size_t *size)
 {
-    hf_key key;
-    int status = hf_key_init(&key, bytes, count, NULL);
+    hf_canonical key;
+    int status = hf_canonical_init(&key, bytes, count, NULL);
     if (status < 0)
         return status;
     status = give(key.bytes, key.size, out, room, size);
-    hf_key_clear(&key);
+    hf_canonical_clear(&key);
     return status;
 }
 
 /* Of a canonical form. */
 uint64_t value_hash(const uint8_t *bytes, size_t count, uint64_t seed)
 {
-    return hf_key_hash_bytes(bytes, count, seed);
+    return hf_canonical_hash_bytes(bytes, count, seed);
 }
 
 void value_describe(const uint8_t *bytes, size_t count, char *out, size_t room)
