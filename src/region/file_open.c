@@ -477,6 +477,28 @@ static bool is_same(const hf_region *region)
     return root->checksum == atomic_load(&region->file->shared->root_checksum);
 }
 
+/*
+ * Is what a lock file that nobody uses says still true of FILE? It was left in this boot, but the file system may have come
+ * and gone, and its device with it, without what was in the page cache: then either of the two files is as old as the last
+ * time that the system wrote it back. So a root that the lock file knows nothing of (or that was handed to the disk: its
+ * writer died, and may have been told that it is durable) means recovery, and so does any block that is not there of a
+ * version that is not durable. 1, 0, HF_NOMEM.
+ */
+static int is_still_true(const hf_region *region)
+{
+    uint64_t published = atomic_load(&region->lock->published);
+    const struct hf_file_commit *record =
+        (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
+    const struct hf_root *other = root_in(region, (unsigned)(record->state.flushes % HF_FILE_SLOTS));
+    struct hf_version version;
+
+    if (!is_same(region) || (is_root(region, other) && other->version.txid > published))
+        return 0;
+    hf_record_read(&record->seen, &version);
+    int status = hf_version_verify(region, &version, &record->state);
+    return status == HF_CORRUPT ? 0 : status < 0 ? status : 1;
+}
+
 /* Instead of a lock file, or of one that may only be looked at. */
 static int map_alone(hf_region *region, const struct hf_control *control)
 {
@@ -495,30 +517,35 @@ static int map_alone(hf_region *region, const struct hf_control *control)
     return agrees(region) ? 0 : HF_CORRUPT;
 }
 
+/* Is what a lock file says that nobody uses to be believed? 1, 0, HF_NOMEM. */
+static int is_credible(hf_region *region)
+{
+    return atomic_load(&region->file->shared->broken) == 0 && agrees(region) ? is_still_true(region) : 0;
+}
+
 static int attach(hf_region *region, const char *path)
 {
     struct hf_control *control = &region->file->control;
-    int status;
+    int credible = 0, status;
 
+    if (control->base != NULL)
+        place_control(region, control->base);
+    if (control->state == HF_CONTROL_TRUSTED)
+        credible = is_credible(region);
+    if (credible < 0)
+        return credible;
+    if (control->state == HF_CONTROL_TRUSTED && credible == 0) {
+        status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
+        if (status < 0)
+            return status;
+    }
     if (!control->writable)
         return map_alone(region, control);
     region->control_fd = control->fd;
     place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
         return atomic_load(&region->file->shared->broken) != 0 ? HF_BROKEN : agrees(region) ? 0 : HF_CORRUPT;
-    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 && agrees(region) &&
-        is_same(region))
-        return 0;
-    if (control->state == HF_CONTROL_TRUSTED) {
-        status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
-        if (status < 0)
-            return status;
-        if (!control->writable)
-            return map_alone(region, control);
-        region->control_fd = control->fd;
-        place_control(region, control->base);
-    }
-    return recover(region);
+    return credible ? 0 : recover(region);
 }
 
 /* -- opening -- */

@@ -88,13 +88,21 @@ static bool has_staged_link(const struct hf_file_home *file, const struct hf_fil
     return false;
 }
 
+bool hf_block_is_linked(const hf_region *region, uint64_t link)
+{
+    uint64_t units = hf_link_units(link);
+    const struct hf_file_table *block = hf_unit_at(region, units);
+
+    return (block->head & 0xff) == units >> 32 && (uint32_t)block->mark == (uint32_t)units &&
+           (block->mark ^ link) >> 40 == 0;
+}
+
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
 {
     uint64_t units = hf_link_units(link);
     const struct hf_file_table *block = hf_unit_at(region, units);
 
-    if ((block->head & 0xff) != units >> 32 || (uint32_t)block->mark != (uint32_t)units ||
-        (block->mark ^ link) >> 40 != 0 || block->mark >> 32 != checksum_of(block, size) ||
+    if (!hf_block_is_linked(region, link) || block->mark >> 32 != checksum_of(block, size) ||
         has_staged_link(region->file, (const struct hf_file_node *)(const void *)block, size))
         return HF_CORRUPT;
     hf_set_verified(region->file, units, block->head);
