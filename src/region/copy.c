@@ -132,7 +132,7 @@ static int remove_all(struct copy *copy, const hf_view *view, const hf_view *bef
     while (status == 0 && (more = hf_region_cursor_next(&cursor, &key, NULL)) > 0) {
         int found = hf_view_get(view, tree, &key, NULL);
         if (found == 0)
-            found = hf_txn_remove(copy->txn, tree, &key) < 0 ? HF_CORRUPT : 0;
+            found = hf_txn_remove(copy->txn, tree, &key);
         status = found < 0 ? found : next_batch(copy, 64);
     }
     return status < 0 ? status : more;
