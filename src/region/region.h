@@ -209,7 +209,8 @@ int hf_region_backup(hf_region *region, const char *path);
 
 /*
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
- * happens. HF_BUSY where somebody has it open; needs as much space again. (A segment of shared memory is compacted by
+ * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
+ * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
  * hf_region_copy to another one.)
  */
 int hf_region_compact(const char *path, int64_t timeout);
