@@ -187,11 +187,12 @@ done:
 static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
-    uint64_t least = size + 2 * HF_REGION_PAGE, room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
-    uint64_t reserve = wanted == 0 ? DEFAULT_RESERVE : wanted;
+    uint64_t least = size + 2 * HF_REGION_PAGE, room = hf_pages_fair(DEFAULT_STAGE, 8, true);
+    uint64_t reserve = wanted == 0 ? hf_pages_fair(DEFAULT_RESERVE, 4, false) : wanted;
     void *base, *part;
     int result;
 
+    room = region->file->read_only ? HF_REGION_PAGE : room < LEAST_STAGE ? LEAST_STAGE : room;
     least = (least + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
@@ -201,7 +202,8 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
-        room = room / 2 > LEAST_STAGE ? room / 2 : LEAST_STAGE;
+        if (room > LEAST_STAGE)
+            room = room / 2 > LEAST_STAGE ? room / 2 / HF_REGION_PAGE * HF_REGION_PAGE : LEAST_STAGE;
     }
     if (result < 0)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);

@@ -23,9 +23,12 @@ enum { LEAST_ROOM = 1 << 16, MOST_ROOM = 1 << 26 };
 
 int hf_verify_map(struct hf_file_home *file)
 {
-    uint64_t room = MOST_ROOM;
+    uint64_t room = MOST_ROOM, fair = hf_pages_fair(room * sizeof *file->verified, 8, true);
     void *table = NULL;
     int result;
+
+    while (room > LEAST_ROOM && room * sizeof *file->verified > fair)
+        room /= 2;
 
     for (;;) {
         result = hf_os_mmap(NULL, room * sizeof *file->verified, PROT_READ | PROT_WRITE,

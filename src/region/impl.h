@@ -238,6 +238,10 @@ static inline int hf_txn_prepare(struct hf_txn *txn)
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
 int hf_pages_unmap(hf_region *region);
 
+/* So many bytes of addresses, or where this process may not have that many (RLIMIT_AS; of what is private, RLIMIT_DATA too)
+ * a part of what it may have: the rest is for the program. */
+uint64_t hf_pages_fair(uint64_t wanted, uint64_t part, bool private);
+
 /* Is the file long enough for a version whose `top` this is? Looks again if it was not. HF_CORRUPT, HF_LIMIT. */
 int hf_pages_seen_slowly(hf_region *region, uint64_t top);
 

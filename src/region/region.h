@@ -59,7 +59,7 @@ enum hf_region_level {
 
 typedef struct hf_region_options {
     hf_region_mode mode;
-    uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
+    uint64_t reserve; /* address space to map over; 0: 64 GiB, or a part of what this process may have */
     int64_t timeout;  /* how long to wait for a creator who is not done yet */
     /* Of a file: */
     enum hf_region_level level;
