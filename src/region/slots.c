@@ -107,12 +107,14 @@ static uint32_t slot_count(const hf_region *region)
 /* Another page of slots. */
 static int grow(hf_region *region, uint32_t count)
 {
-    int result;
+    int result = 0;
 
     if (count + HF_REGION_SLOTS_STEP > HF_REGION_SLOTS_MAX || region->control_fd < 0)
         return HF_SLOTS;
     off_t at = (off_t)(region->slots_at + count * sizeof(struct hf_slot));
-    HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));
+    /* A lock file has been given all its pages, on file systems too that know nothing of this call. */
+    if (region->file == NULL)
+        HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));
     if (result < 0)
         return hf_region_status(result);
     atomic_compare_exchange_strong(&region->lock->slots, &count, count + HF_REGION_SLOTS_STEP);

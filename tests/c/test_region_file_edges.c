@@ -703,10 +703,34 @@ static void test_a_reader_alone_has_all_slots(void **state)
     ok(hf_region_close(region));
 }
 
+static int no_fallocate(int fd, int mode, off_t at, off_t size)
+{
+    return -EOPNOTSUPP;
+}
+
+/* A file system that cannot allocate ahead: the lock file has its bytes all the same, for all slots. */
+static void test_slots_without_fallocate(void **state)
+{
+    enum { VIEWS = HF_REGION_SLOTS_STEP + 10 };
+    static hf_view view[VIEWS];
+    static struct hf_os os;
+    os = hf_os_native;
+    os.fallocate = no_fallocate;
+    hf_os_replace(&os);
+    hf_region *region = open_at(HF_REGION_FULL);
+    for (int i = 0; i < VIEWS; i++)
+        ok(hf_view_pin(region, &view[i]));
+    for (int i = 0; i < VIEWS; i++)
+        hf_view_unpin(&view[i]);
+    ok(hf_region_close(region));
+    hf_os_replace(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_manifest_of_pieces_written_twice, begin, end),
+        cmocka_unit_test_setup_teardown(test_slots_without_fallocate, begin, end),
         cmocka_unit_test_setup_teardown(test_chains_can_be_cleared, begin, end),
         cmocka_unit_test_setup_teardown(test_a_reader_alone_has_all_slots, begin, end),
         cmocka_unit_test(test_long_pieces),
