@@ -99,7 +99,8 @@ struct hf_superblock {
     uint64_t ring_at;
     uint64_t slots_at;
     uint64_t heap_at;
-    uint64_t reserved[3];
+    uint64_t limit; /* the file never has more bytes; 0: as many as the system allows */
+    uint64_t reserved[2];
     uint64_t checksum; /* of all the above */
 };
 

@@ -90,6 +90,108 @@ static void a_segment_is_its_owners_alone(void **state)
     close(fd);
 }
 
+static void another_users_segment_is_for_who_asks_for_it(void **state)
+{
+    hf_region_options any = attach;
+    any.any_owner = true;
+    ok(hf_region_open(name, &create, &region));
+    if (geteuid() != 0)
+        skip();
+    ok(fchown(hf_region_fd(region), 65534, 65534));
+    assert_int_equal(hf_region_open(name, &attach, &other), HF_DENIED);
+    ok(hf_region_open(name, &any, &other));
+    ok(hf_region_close(other));
+}
+
+static void permissions_are_what_was_asked_for(void **state)
+{
+    hf_region_options ours = create;
+    struct stat found;
+    mode_t mask = umask(077);
+    ours.permissions = 0660;
+    ok(hf_region_open(name, &ours, &region));
+    umask(mask);
+    ok(fstat(hf_region_fd(region), &found));
+    assert_int_equal(found.st_mode & 07777, 0660);
+}
+
+/* Puts values of 1,000 bytes until there is no room; how many. */
+static unsigned fill_up(hf_region *into)
+{
+    char text[64], value[1000] = "";
+    hf_txn *txn;
+    for (unsigned i = 0;; i++) {
+        assert_true(i < 100000);
+        hf_key key = key_of((int)i, text);
+        ok(hf_txn_begin(into, -1, &txn));
+        int status = hf_txn_put(txn, 0, &key, value, sizeof value);
+        if (status == HF_NOSPACE) {
+            ok(hf_txn_abort(txn));
+            return i;
+        }
+        assert_int_equal(status, 1);
+        ok(hf_txn_commit(txn));
+    }
+}
+
+static void a_segment_has_no_more_bytes_than_its_limit(void **state)
+{
+    hf_region_options limited = create;
+    struct stat found;
+    hf_view view;
+    limited.limit = 1 << 20;
+    assert_int_equal(hf_region_open(name, &limited, &region), HF_NOSPACE);
+    assert_int_equal(hf_region_open(name, &attach, &region), HF_ABSENT);
+    limited.limit = (4 << 20) + 100;
+    ok(hf_region_open(name, &limited, &region));
+    /* Whoever attaches keeps to it. */
+    ok(hf_region_open(name, &attach, &other));
+    unsigned count = fill_up(other);
+    assert_in_range(count, 800, 3000);
+    ok(fstat(hf_region_fd(region), &found));
+    assert_in_range(found.st_size, 3 << 20, 4 << 20);
+    ok(hf_view_pin(region, &view));
+    assert_int_equal(hf_view_count(&view, 0), count);
+    hf_view_unpin(&view);
+    region_check(region);
+    ok(hf_region_close(other));
+}
+
+static void room_is_there_before_it_is_needed(void **state)
+{
+    hf_region_options roomy = create;
+    struct stat found;
+    roomy.room = 8 << 20;
+    ok(hf_region_open(name, &roomy, &region));
+    ok(fstat(hf_region_fd(region), &found));
+    assert_true((uint64_t)found.st_blocks * 512 >= roomy.room);
+    ok(hf_region_close(region));
+    ok(hf_region_unlink(name));
+    /* Not more than there may be. */
+    roomy.limit = 4 << 20;
+    ok(hf_region_open(name, &roomy, &region));
+    ok(fstat(hf_region_fd(region), &found));
+    assert_in_range(found.st_size, 3 << 20, 4 << 20);
+    assert_in_range(fill_up(region), 800, 3000);
+    region_check(region);
+}
+
+static void only_the_segment_that_is_meant_loses_its_name(void **state)
+{
+    uint64_t inode[2], another[2];
+    ok(hf_region_open(name, &create, &region));
+    hf_region_inode(region, inode);
+    ok(hf_region_unlink(name));
+    assert_int_equal(hf_region_unlink_inode(name, inode), HF_ABSENT);
+    ok(hf_region_open(name, &create, &other));
+    hf_region_inode(other, another);
+    assert_int_equal(hf_region_unlink_inode(name, inode), HF_ABSENT);
+    ok(hf_region_close(other));
+    ok(hf_region_unlink_inode(name, another));
+    assert_int_equal(hf_region_unlink_inode(name, another), HF_ABSENT);
+    ok(hf_region_close(region));
+}
+
 static int segment_with(const void *bytes, size_t size, off_t length)
 {
     shm_unlink(name);
@@ -375,6 +477,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_that_are_none, a_name, no_name),
         cmocka_unit_test_setup_teardown(attach_needs_a_region_and_create_needs_none, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_segment_is_its_owners_alone, a_name, no_name),
+        cmocka_unit_test_setup_teardown(another_users_segment_is_for_who_asks_for_it, a_name, no_name),
+        cmocka_unit_test_setup_teardown(permissions_are_what_was_asked_for, a_name, no_name),
+        cmocka_unit_test_setup_teardown(a_segment_has_no_more_bytes_than_its_limit, a_name, no_name),
+        cmocka_unit_test_setup_teardown(room_is_there_before_it_is_needed, a_name, no_name),
+        cmocka_unit_test_setup_teardown(only_the_segment_that_is_meant_loses_its_name, a_name, no_name),
         cmocka_unit_test_setup_teardown(what_is_no_region_is_left_alone, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_region_half_made_is_made_afresh, a_name, no_name),
         cmocka_unit_test_setup_teardown(truncated_regions_are_damaged, a_name, no_name),
