@@ -454,4 +454,7 @@ void hf_fork_watch(void);
 /* Another open file description of what is open, by way of /proc/self/fd, since its name may be gone: or -errno. */
 int hf_region_reopen(int old);
 
+/* The same for a segment of shared memory, which whoever looks then knows to be open. */
+int hf_region_reopen_present(int old);
+
 #endif

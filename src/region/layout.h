@@ -74,6 +74,7 @@ enum {
 
 /* Where in the file locks are taken: far behind every byte. */
 #define HF_REGION_LOCK_CREATE (INT64_C(1) << 62)
+#define HF_REGION_LOCK_PRESENT (HF_REGION_LOCK_CREATE + 8) /* shared, by every process that has a segment open */
 #define HF_REGION_LOCK_SLOTS (HF_REGION_LOCK_CREATE + 4096)
 
 /* Of a region in a file, on the file itself; see control.h. */

@@ -234,6 +234,28 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/* Says, through this description, that the segment is open. */
+static int be_present(int fd)
+{
+    struct flock how = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_PRESENT, .l_len = 1};
+    int result;
+
+    HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_SETLK, &how));
+    return result;
+}
+
+int hf_region_reopen_present(int old)
+{
+    int fd = hf_region_reopen(old);
+    int result = fd < 0 ? fd : be_present(fd);
+
+    if (result >= 0)
+        return fd;
+    if (fd >= 0)
+        hf_os_close(fd);
+    return result;
+}
+
 /* With a description for the locks that nothing else keeps alive. The mapping holds the one that it was made with, in
  * children too; a process that was handed hf_region_fd has that one; and one that was open before nobody could fork any
  * more, a child may have. Where another cannot be had, the first has to do: pins of a dead process may then outlive it. */
@@ -242,7 +264,7 @@ void hf_region_link(hf_region *region)
     hf_fork_watch();
     hf_region_registry_lock();
     if (region->file == NULL) {
-        int fd = hf_region_reopen(region->fd);
+        int fd = hf_region_reopen_present(region->fd);
         region->control_fd = fd >= 0 ? fd : region->fd;
     }
     region->next = hf_region_registry;
@@ -444,6 +466,37 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
         if (status < 0 || !gone)
             return status;
     }
+}
+
+/* 1 if somebody has the lock of those who have it open. */
+static int ask_present(int fd)
+{
+    struct flock how = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_PRESENT, .l_len = 1};
+    int result;
+
+    HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_GETLK, &how));
+    return result < 0 ? hf_region_status(result) : how.l_type != F_UNLCK;
+}
+
+int hf_region_is_open(const char *name)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank;
+    int fd, status;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    status = check_file(fd, true, &found);
+    if (status == 0)
+        status = read_super(fd, &super, &blank);
+    if (status == 0 && super.magic != HF_REGION_MAGIC)
+        status = HF_NOT_REGION;
+    if (status == 0)
+        status = ask_present(fd);
+    hf_os_close(fd);
+    return status;
 }
 
 void hf_region_inode(const hf_region *region, uint64_t out[2])

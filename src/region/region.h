@@ -104,6 +104,9 @@ int hf_region_close(hf_region *region);
 /* Removes the name. Who has it open goes on. HF_ABSENT. */
 int hf_region_unlink(const char *name);
 
+/* Of a segment by its name: 1, a process has it open; 0, nobody has; HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
+int hf_region_is_open(const char *name);
+
 /* What the system knows an open segment by, in `out`; and removes the name only where it is that segment's: HF_ABSENT
  * where it is gone or another's by now. (Between the look and the removal nobody can be kept from changing it.) */
 void hf_region_inode(const hf_region *region, uint64_t out[2]);

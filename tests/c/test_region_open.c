@@ -192,6 +192,36 @@ static void only_the_segment_that_is_meant_loses_its_name(void **state)
     ok(hf_region_close(region));
 }
 
+static void who_has_a_segment_open_can_be_told(void **state)
+{
+    int status, ready[2];
+    char byte;
+    assert_int_equal(hf_region_is_open(name), HF_ABSENT);
+    ok(hf_region_open(name, &create, &region));
+    assert_int_equal(hf_region_is_open(name), 1);
+    ok(hf_region_open(name, &attach, &other));
+    ok(hf_region_close(region));
+    assert_int_equal(hf_region_is_open(name), 1);
+    /* A child has it too, for as long as it lives. */
+    ok(pipe(ready));
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ready[1]);
+        _exit(read(ready[0], &byte, 1) == 0 && hf_region_is_open(name) == 1 ? 0 : 1);
+    }
+    close(ready[0]);
+    ok(hf_region_close(other));
+    assert_int_equal(hf_region_is_open(name), 1);
+    close(ready[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(hf_region_is_open(name), 0);
+    ok(shm_unlink(name));
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_int_equal(hf_region_is_open(name), HF_NOT_REGION);
+    close(fd);
+}
+
 static int segment_with(const void *bytes, size_t size, off_t length)
 {
     shm_unlink(name);
@@ -482,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_segment_has_no_more_bytes_than_its_limit, a_name, no_name),
         cmocka_unit_test_setup_teardown(room_is_there_before_it_is_needed, a_name, no_name),
         cmocka_unit_test_setup_teardown(only_the_segment_that_is_meant_loses_its_name, a_name, no_name),
+        cmocka_unit_test_setup_teardown(who_has_a_segment_open_can_be_told, a_name, no_name),
         cmocka_unit_test_setup_teardown(what_is_no_region_is_left_alone, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_region_half_made_is_made_afresh, a_name, no_name),
         cmocka_unit_test_setup_teardown(truncated_regions_are_damaged, a_name, no_name),
