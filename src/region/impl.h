@@ -224,7 +224,7 @@ struct hf_home {
     void (*stats)(hf_region *region, hf_region_stats *stats);
 };
 
-int hf_shared_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
+int hf_heap_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
 
 extern const struct hf_home hf_home_shared;
 

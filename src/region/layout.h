@@ -101,7 +101,8 @@ struct hf_superblock {
     uint64_t slots_at;
     uint64_t heap_at;
     uint64_t limit; /* the file never has more bytes; 0: as many as the system allows */
-    uint64_t reserved[2];
+    int64_t created; /* seconds since 1970 */
+    uint64_t reserved;
     uint64_t checksum; /* of all the above */
 };
 

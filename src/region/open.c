@@ -122,8 +122,11 @@ uint64_t hf_super_checksum(const struct hf_superblock *super)
 static int make_super(uint64_t limit, struct hf_superblock *out)
 {
     uint64_t random[3];
+    struct timespec now;
     int result = hf_os_getrandom_all(random, sizeof random);
 
+    if (result == 0)
+        result = hf_os_clock_gettime(CLOCK_REALTIME, &now);
     if (result < 0)
         return hf_region_status(result);
     *out = (struct hf_superblock){
@@ -141,6 +144,7 @@ static int make_super(uint64_t limit, struct hf_superblock *out)
         .slots_at = HF_REGION_SLOTS_AT,
         .heap_at = HF_REGION_HEAP_AT,
         .limit = limit,
+        .created = now.tv_sec,
     };
     out->checksum = hf_super_checksum(out);
     return 0;
@@ -478,25 +482,45 @@ static int ask_present(int fd)
     return result < 0 ? hf_region_status(result) : how.l_type != F_UNLCK;
 }
 
-int hf_region_is_open(const char *name)
+/* All but whether it is open. */
+static int read_info(int fd, hf_region_info *out)
 {
     struct hf_superblock super;
     struct stat found;
     bool blank;
-    int fd, status;
+    int status = check_file(fd, true, &found);
 
-    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
-    if (fd < 0)
-        return hf_region_status(fd);
-    status = check_file(fd, true, &found);
     if (status == 0)
         status = read_super(fd, &super, &blank);
     if (status == 0 && super.magic != HF_REGION_MAGIC)
         status = HF_NOT_REGION;
-    if (status == 0)
-        status = ask_present(fd);
+    if (status < 0)
+        return status;
+    *out = (hf_region_info){
+        .size = (uint64_t)found.st_blocks * 512,
+        .owner = found.st_uid,
+        .permissions = found.st_mode & 07777,
+        .created = super.created,
+    };
+    return 0;
+}
+
+int hf_region_look(const char *name, hf_region_info *out)
+{
+    hf_region_info info;
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    int status = read_info(fd, &info);
+    int open = status < 0 ? status : ask_present(fd);
     hf_os_close(fd);
-    return status;
+    if (open < 0)
+        return open;
+    info.is_open = open > 0;
+    *out = info;
+    return 0;
 }
 
 void hf_region_inode(const hf_region *region, uint64_t out[2])

@@ -104,8 +104,16 @@ int hf_region_close(hf_region *region);
 /* Removes the name. Who has it open goes on. HF_ABSENT. */
 int hf_region_unlink(const char *name);
 
-/* Of a segment by its name: 1, a process has it open; 0, nobody has; HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
-int hf_region_is_open(const char *name);
+/* What can be told of a segment by its name, without opening it as a region: HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
+typedef struct hf_region_info {
+    uint64_t size; /* bytes of memory that it takes */
+    uint32_t owner;
+    uint32_t permissions;
+    int64_t created; /* seconds since 1970 */
+    bool is_open;    /* a process has it open */
+} hf_region_info;
+
+int hf_region_look(const char *name, hf_region_info *out);
 
 /* What the system knows an open segment by, in `out`; and removes the name only where it is that segment's: HF_ABSENT
  * where it is gone or another's by now. (Between the look and the removal nobody can be kept from changing it.) */
@@ -174,6 +182,12 @@ void hf_snapshot_end(hf_snapshot *snapshot);
  * HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
 
+/* The transaction that this thread has of the region, or NULL. Costs a load or two. */
+hf_txn *hf_txn_mine(hf_region *region);
+
+/* The level of its innermost savepoint; 0: there is none. */
+unsigned hf_txn_level(const hf_txn *txn);
+
 /* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */
 int hf_txn_commit(hf_txn *txn);
 int hf_txn_abort(hf_txn *txn);
@@ -202,6 +216,7 @@ int hf_txn_forget(hf_txn *txn, const char *name);
 typedef struct hf_region_stats {
     uint64_t txid;
     uint64_t size;   /* of the file, in bytes */
+    uint64_t limit;  /* it never has more; 0: as many as the system allows */
     uint64_t top;    /* up to here it is in use, once or still */
     uint64_t used;   /* bytes of blocks that are not free */
     uint64_t parked; /* blocks that wait for a pin */

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static const hf_region_options create = {.mode = HF_REGION_CREATE, .reserve = 64 << 20};
 static const hf_region_options attach = {.mode = HF_REGION_ATTACH, .reserve = 64 << 20};
@@ -192,33 +193,47 @@ static void only_the_segment_that_is_meant_loses_its_name(void **state)
     ok(hf_region_close(region));
 }
 
+/* 1: somebody has it open. */
+static int is_open(void)
+{
+    hf_region_info info;
+    int status = hf_region_look(name, &info);
+    return status < 0 ? status : info.is_open;
+}
+
 static void who_has_a_segment_open_can_be_told(void **state)
 {
+    hf_region_info info;
     int status, ready[2];
     char byte;
-    assert_int_equal(hf_region_is_open(name), HF_ABSENT);
+    assert_int_equal(is_open(), HF_ABSENT);
     ok(hf_region_open(name, &create, &region));
-    assert_int_equal(hf_region_is_open(name), 1);
+    ok(hf_region_look(name, &info));
+    assert_true(info.is_open);
+    assert_int_equal(info.owner, geteuid());
+    assert_int_equal(info.permissions, 0600);
+    assert_in_range(info.created, time(NULL) - 100, time(NULL));
+    assert_in_range(info.size, 64 << 10, 4 << 20);
     ok(hf_region_open(name, &attach, &other));
     ok(hf_region_close(region));
-    assert_int_equal(hf_region_is_open(name), 1);
+    assert_int_equal(is_open(), 1);
     /* A child has it too, for as long as it lives. */
     ok(pipe(ready));
     pid_t pid = fork();
     if (pid == 0) {
         close(ready[1]);
-        _exit(read(ready[0], &byte, 1) == 0 && hf_region_is_open(name) == 1 ? 0 : 1);
+        _exit(read(ready[0], &byte, 1) == 0 && is_open() == 1 ? 0 : 1);
     }
     close(ready[0]);
     ok(hf_region_close(other));
-    assert_int_equal(hf_region_is_open(name), 1);
+    assert_int_equal(is_open(), 1);
     close(ready[1]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
-    assert_int_equal(hf_region_is_open(name), 0);
+    assert_int_equal(is_open(), 0);
     ok(shm_unlink(name));
     int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    assert_int_equal(hf_region_is_open(name), HF_NOT_REGION);
+    assert_int_equal(is_open(), HF_NOT_REGION);
     close(fd);
 }
 
