@@ -9,7 +9,12 @@
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
  *      file_flusher.c  the thread that flushes now and then
- *      file_open.c     create, recover, close
+ *      file_make.c     a new file, which gets its name when it is whole
+ *      file_open.c     opening: mapping, the lock file
+ *      file_recover.c  the newest version that is whole
+ *      file_close.c    closing, and the clean mark
+ *      file_fork.c     descriptions of FILE for a child
+ *      file_home.c     the table of what is a file's own; kept snapshots
  *      file_check.c    is all this true?
  *
  *      hf_region.base ---> [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
@@ -311,7 +316,7 @@ void hf_flusher_forget(hf_region *region);
 int hf_file_check(hf_txn *txn, hf_region_fault *fault);
 void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
-/* -- file_open.c -- */
+/* -- file_make.c -- */
 
 /* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
 int hf_file_name(const char *from, const char *to);
@@ -319,6 +324,30 @@ int hf_file_flush_folder(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
+
+/* -- file_recover.c -- */
+
+uint64_t hf_clean_checksum(const struct hf_clean *clean);
+
+/* Where the root is that this record counts as the last durable one. Is it a root of this file, whatever it says of the
+ * heap? */
+const struct hf_root *hf_root_of(const hf_region *region, const struct hf_file_state *state);
+bool hf_root_is_ours(const hf_region *region, const struct hf_root *root);
+
+/* Finds the newest version, makes sure of it, and publishes it in a lock file of zeros. HF_CORRUPT, HF_IO, ... */
+int hf_file_recover(hf_region *region);
+
+/* Does FILE have the root of which the lock file says that it is the last durable one? And is it the very root? FILE
+ * may have been written over by a copy of itself, while nobody had it open. */
+bool hf_file_agrees(hf_region *region);
+bool hf_file_is_same(const hf_region *region);
+
+/* -- file_open.c -- */
+
+/* What hf_region.file has; nothing if that is NULL. */
+void hf_file_free(hf_region *region);
+
+/* -- file_home.c -- */
 
 int hf_file_kept_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
 

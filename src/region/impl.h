@@ -420,7 +420,7 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
-/* -- file_open.c -- */
+/* -- file_close.c -- */
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
@@ -428,8 +428,12 @@ void hf_file_stop(hf_region *region);   /* its thread, */
 void hf_file_resume(hf_region *region); /* which is needed again after all */
 void hf_file_close(hf_region *region);
 
+/* -- file_home.c -- */
+
 /* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
 int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
+
+/* -- open.c: the registry -- */
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;
@@ -437,7 +441,7 @@ void hf_region_registry_lock(void);
 void hf_region_registry_unlock(void);
 uint64_t hf_region_serial_next(void);
 
-/* -- file_open.c: what a fork means for a file -- */
+/* -- file_fork.c -- */
 
 /* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
  * one now). */
