@@ -322,6 +322,21 @@ void hf_file_stats(hf_region *region, hf_region_stats *stats);
 int hf_file_name(const char *from, const char *to);
 int hf_file_flush_folder(const char *path);
 
+/* A file that is being made, under another name than it is to have. What is left of one whose maker was killed is known by
+ * the lock that `fd` has: nothing may be mapped with it. */
+struct hf_making {
+    char *name;
+    int fd;
+};
+
+/* Makes one, an empty region with the seed of another one, or NULL. HF_NOSPACE, ... Then `name` can be opened as a region. */
+int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *out);
+/* It has its own name now, or it has not and goes. */
+void hf_making_end(struct hf_making *making, bool named);
+
+/* Removes what was left of FILE's makers. */
+void hf_file_sweep(const char *path);
+
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
 

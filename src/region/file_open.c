@@ -118,6 +118,8 @@ static int attach(hf_region *region, const char *path)
 
     if (!control->writable)
         return map_alone(region, control);
+    if (control->exclusive)
+        hf_file_sweep(path);
     region->control_fd = control->fd;
     place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
