@@ -185,7 +185,7 @@ int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *ou
             result = make_locked(name, &fd);
         }
     }
-    if (result < 0) {
+    if (result != 0) {
         hf_free(name);
         return result == -EAGAIN ? HF_BUSY : hf_region_status(result);
     }
@@ -193,7 +193,7 @@ int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *ou
     int status = hf_place_refuse_network(fd);
     if (status == 0)
         status = write_new(fd, seed);
-    if (status < 0)
+    if (status != 0)
         hf_making_end(out, false);
     return status;
 }
@@ -212,7 +212,7 @@ int hf_file_make(const char *path, const uint64_t *seed)
     struct hf_making making;
     int status = hf_making_begin(path, seed, &making);
 
-    if (status < 0)
+    if (status != 0)
         return status;
     status = hf_file_name(making.name, path);
     hf_making_end(&making, status == 0);

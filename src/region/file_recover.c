@@ -131,7 +131,6 @@ static int write_end_again(hf_region *region)
  * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
 {
-    uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
     int status = hf_file_may_write(region, root_in(region, (unsigned)found->slot)->version.top), result;
 
     if (status < 0)
@@ -141,6 +140,7 @@ static int settle_on(hf_region *region, const struct found *found)
         result = hf_os_pwrite_all(region->fd, zeros, sizeof(struct hf_clean), HF_FILE_CLEAN_AT);
     /* Not both at once: a power cut in the middle must leave one of them. */
     if (result == 0 && found->doubtful && !HF_SABOTAGE(no_invalidate)) {
+        uint64_t other = HF_FILE_ROOT_AT + (uint64_t)!found->slot * HF_REGION_PAGE;
         result = hf_os_pwrite_all(region->fd, zeros, HF_REGION_PAGE, (off_t)other);
         if (result == 0)
             result = hf_os_fdatasync(region->fd);
@@ -197,14 +197,13 @@ static int choose_beside_writers(hf_region *region, struct found *out)
 
     for (int i = 0; i < LOOKS && region->file->read_only && (status == HF_CORRUPT || out->doubtful); i++) {
         struct stat now;
-        int result = hf_control_writers(region->fd);
-        if (result == 1)
-            result = hf_os_sleep(NAP);
-        else if (result == 0)
-            break;
+        int writers = hf_control_writers(region->fd);
+        if (writers <= 0)
+            return writers < 0 ? writers : status;
+        int result = hf_os_sleep(NAP);
         if (result == 0)
             result = hf_os_fstat(region->fd, &now);
-        if (result < 0)
+        if (result != 0)
             return hf_region_status(result);
         atomic_store(&region->size,
                      (uint64_t)now.st_size < region->reserved ? (uint64_t)now.st_size : region->reserved);
