@@ -11,6 +11,7 @@
  *      file_flusher.c  the thread that flushes now and then
  *      file_make.c     a new file, which gets its name when it is whole
  *      file_open.c     opening: mapping, the lock file
+ *      file_follow.c   readers who may not write to the lock file, or have none
  *      file_recover.c  the newest version that is whole
  *      file_close.c    closing, and the clean mark
  *      file_fork.c     descriptions of FILE for a child
@@ -359,8 +360,16 @@ bool hf_file_is_same(const hf_region *region);
 
 /* -- file_open.c -- */
 
+/* Where what is shared between processes is, for this one. */
+void hf_file_place_control(hf_region *region, char *base);
+
 /* What hf_region.file has; nothing if that is NULL. */
 void hf_file_free(hf_region *region);
+
+/* -- file_follow.c -- */
+
+/* Without FILE's lock file, but for looking where hf_control has one. HF_CORRUPT, HF_LIMIT, ... */
+int hf_file_stand_alone(hf_region *region);
 
 /* -- file_home.c -- */
 

@@ -7,8 +7,9 @@
  *                                            left in this boot       believe it, if FILE agrees
  *                                            nothing to go by        recover: file_recover.c
  *
- * A reader without a lock file, or one that it may not write to, has slots of its own that nobody sees; its lock on
- * FILE says that it is there (control.h, READERS), and while it is nothing is written over.
+ * A reader without a lock file, or one that it may not write to, has a lock area, a ring and slots of its own that nobody
+ * sees (file_follow.c); its lock on FILE says that it is there (control.h, READERS), and while it is nothing is written
+ * over.
  *
  * Concurrency: OPENERS is held until the region is as it should be. Failure: everything is given back.
  */
@@ -28,7 +29,8 @@
 static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
-    uint64_t least = size + 2 * HF_REGION_PAGE, room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
+    uint64_t least = size + UINT64_C(2) * HF_REGION_PAGE,
+             room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
     uint64_t reserve = wanted == 0 ? DEFAULT_RESERVE : wanted;
     void *base, *part;
     int result;
@@ -81,8 +83,7 @@ static int map_other(hf_region *region, uint64_t wanted, uint64_t size)
 
 /* -- the lock file -- */
 
-/* Where what is shared between processes is, for this one. */
-static void place_control(hf_region *region, char *base)
+void hf_file_place_control(hf_region *region, char *base)
 {
     region->lock = (struct hf_lock_area *)(void *)(base + HF_REGION_LOCK_AT);
     region->ring = base + HF_REGION_RING_AT;
@@ -93,35 +94,17 @@ static void place_control(hf_region *region, char *base)
     region->file->log = (uint64_t *)(void *)(base + HF_FILE_CONTROL_LOG_AT);
 }
 
-/* Instead of a lock file, or of one that may only be looked at. */
-static int map_alone(hf_region *region, const struct hf_control *control)
-{
-    void *base;
-    int result = hf_os_mmap(NULL, HF_FILE_CONTROL_SIZE, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
-
-    if (result < 0)
-        return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
-    region->file->alone = base;
-    region->control_fd = -1;
-    place_control(region, control->base != NULL ? control->base : base);
-    if (control->base == NULL)
-        return hf_file_recover(region);
-    region->slots = (struct hf_slot *)(void *)((char *)base + HF_FILE_CONTROL_SLOTS_AT);
-    return hf_file_agrees(region) ? 0 : HF_CORRUPT;
-}
-
 static int attach(hf_region *region, const char *path)
 {
     struct hf_control *control = &region->file->control;
     int status;
 
     if (!control->writable)
-        return map_alone(region, control);
+        return hf_file_stand_alone(region);
     if (control->exclusive)
         hf_file_sweep(path);
     region->control_fd = control->fd;
-    place_control(region, control->base);
+    hf_file_place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
         return atomic_load(&region->file->shared->broken) != 0 ? HF_BROKEN : hf_file_agrees(region) ? 0 : HF_CORRUPT;
     if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 &&
@@ -132,9 +115,9 @@ static int attach(hf_region *region, const char *path)
         if (status < 0)
             return status;
         if (!control->writable)
-            return map_alone(region, control);
+            return hf_file_stand_alone(region);
         region->control_fd = control->fd;
-        place_control(region, control->base);
+        hf_file_place_control(region, control->base);
     }
     return hf_file_recover(region);
 }
@@ -256,7 +239,7 @@ static int open_description(int fd, const char *path, const hf_region_options *o
 
     if (status == 0)
         status = hf_region_new(fd, &found, &region);
-    if (status < 0)
+    if (status != 0)
         goto fail;
     status = new_file(region, path, options);
     if (status == 0)

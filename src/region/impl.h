@@ -144,13 +144,13 @@ struct hf_region {
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
-    uint64_t slots_at;      /* in the file that has them */
-    char *ring;             /* of commit records, */
-    uint64_t record_size;   /* this far apart */
-    struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
+    uint64_t slots_at;    /* in the file that has them */
+    char *ring;           /* of commit records, */
+    uint64_t record_size; /* this far apart */
     const struct hf_region_trie_ops *ops;
     int fd;         /* mapped */
-    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it */
+    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it;
+                     * negative: nobody else sees the slots (file_follow.c) */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;
@@ -427,6 +427,11 @@ int hf_file_finish(hf_region *region);
 void hf_file_stop(hf_region *region);   /* its thread, */
 void hf_file_resume(hf_region *region); /* which is needed again after all */
 void hf_file_close(hf_region *region);
+
+/* -- file_follow.c -- */
+
+/* Before a pin of the newest version, where `control_fd` is negative: is there a newer one? Not with the mutex. */
+void hf_file_follow(hf_region *region);
 
 /* -- file_home.c -- */
 
