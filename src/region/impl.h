@@ -142,6 +142,7 @@ struct hf_region {
     uint64_t reserved;     /* addresses for the file */
     uint64_t mapped;       /* and for what lies behind it */
     _Atomic uint64_t size; /* of the file, as last seen */
+    uint64_t limit;        /* it may grow so far, in whole pages */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
     uint64_t slots_at;    /* in the file that has them */
@@ -223,7 +224,7 @@ struct hf_home {
     void (*stats)(hf_region *region, hf_region_stats *stats);
 };
 
-int hf_shared_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
+int hf_heap_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
 
 extern const struct hf_home hf_home_shared;
 
@@ -390,6 +391,8 @@ struct hf_region_trie_ops {
     int (*clear)(struct hf_txn *txn, unsigned tree);
     void (*cursor_begin)(hf_region_cursor *cursor, unsigned tree);
     int (*cursor_next)(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+    int (*diff)(const hf_region *region, const struct hf_version *from, const struct hf_version *to, unsigned tree,
+                hf_view_differ differ, void *arg);
     int (*check)(const hf_region *region, uint64_t top, const struct hf_tree *tree, const char **fault);
 };
 
@@ -459,5 +462,8 @@ void hf_fork_watch(void);
 
 /* Another open file description of what is open, by way of /proc/self/fd, since its name may be gone: or -errno. */
 int hf_region_reopen(int old);
+
+/* The same for a segment of shared memory, which whoever looks then knows to be open. */
+int hf_region_reopen_present(int old);
 
 #endif

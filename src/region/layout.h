@@ -74,6 +74,7 @@ enum {
 
 /* Where in the file locks are taken: far behind every byte. */
 #define HF_REGION_LOCK_CREATE (INT64_C(1) << 62)
+#define HF_REGION_LOCK_PRESENT (HF_REGION_LOCK_CREATE + 8) /* shared, by every process that has a segment open */
 #define HF_REGION_LOCK_SLOTS (HF_REGION_LOCK_CREATE + 4096)
 
 /* Of a region in a file, on the file itself; see control.h. */
@@ -100,7 +101,9 @@ struct hf_superblock {
     uint64_t ring_at;
     uint64_t slots_at;
     uint64_t heap_at;
-    uint64_t reserved[3];
+    uint64_t limit; /* the file never has more bytes; 0: as many as the system allows */
+    int64_t created; /* seconds since 1970 */
+    uint64_t reserved;
     uint64_t checksum; /* of all the above */
 };
 

@@ -124,6 +124,8 @@ int hf_pages_grow(hf_region *region, uint64_t top)
         return 0;
     if (need > region->reserved || need > HF_CELL_OFFSET)
         return HF_LIMIT;
+    if (need > region->limit)
+        return HF_NOSPACE;
     /* Another process may have made it longer, and then died or not needed it. */
     int status = look(region, &size);
     if (status < 0 || need <= size)
@@ -135,6 +137,8 @@ int hf_pages_grow(hf_region *region, uint64_t top)
     uint64_t size_wanted = round_up(size + step);
     if (size_wanted > region->reserved)
         size_wanted = region->reserved;
+    if (size_wanted > region->limit)
+        size_wanted = region->limit;
     if (size_wanted > need) {
         result = stretch(region, size, size_wanted);
         if (result == 0)

@@ -60,6 +60,16 @@ static bool may_go_on(const hf_txn *txn)
     return is_mine(txn) && txn->doomed == 0;
 }
 
+hf_txn *hf_txn_mine(hf_region *region)
+{
+    return is_mine(&region->txn) ? &region->txn : NULL;
+}
+
+unsigned hf_txn_level(const hf_txn *txn)
+{
+    return txn->level;
+}
+
 /* Ends the savepoints within this level. */
 static void drop_to(hf_txn *txn, unsigned level)
 {
