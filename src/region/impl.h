@@ -139,8 +139,11 @@ struct hf_region {
     struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved;     /* addresses for the file */
-    uint64_t mapped;       /* and for what lies behind it */
+    char *mapping;         /* what was mapped for this, `base` and what lies behind it included: */
+    uint64_t mapped;       /* so much */
+    uint64_t reserved;     /* addresses for the file, from `base` on */
+    uint64_t huge_pause;   /* chances of a huge page to let go by, since such failed, */
+    unsigned huge_failed;  /* so often in a row; both the writer's */
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;

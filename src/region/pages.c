@@ -8,6 +8,12 @@
  * The mapping is made once and is longer than the file, so that a file which grew, by whoever's hand, is seen at the
  * same address without a system call.
  *
+ * Huge pages. A look-up among a million keys misses the processor's table of pages as often as its caches. So the mapping
+ * begins where a huge page may, and as soon as the segment is longer by one, the writer asks the kernel to put it in the
+ * place of 512 small ones. That takes it under a millisecond each 2 MiB; readers find out by themselves. The pages are
+ * all there already, so the segment takes no more memory by it. Where the kernel does not know how, or will not, it just
+ * does not happen: then it is asked less and less often.
+ *
  * Invariants
  *   - Nobody touches a page that was not fallocated. So a full file system is an error of the process that wants to
  *     grow, before it has changed anything, and never a SIGBUS.
@@ -24,13 +30,20 @@
 
 #include <sys/mman.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 enum {
     FIRST_STEP = 128 << 10,
     LARGEST_STEP = 256 << 10, /* some 2,000 small records: what is not needed of it is memory gone */
+    HUGE_DOUBLINGS = 10,
 };
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define LEAST_RESERVE (HF_REGION_HEAP_AT + (UINT64_C(1) << 20))
+#define HUGE (UINT64_C(2) << 20) /* a huge page, in memory and in the segment */
+#define NEVER UINT64_MAX
 
 static uint64_t round_up(uint64_t size)
 {
@@ -43,18 +56,37 @@ static void note_size(hf_region *region, uint64_t size)
     atomic_store_explicit(&region->size, size < region->reserved ? size : region->reserved, memory_order_relaxed);
 }
 
+/* Maps `reserve` bytes where a huge page may begin. So much is taken first, and the rest of that stays as it is: nothing. */
+static int map_aligned(hf_region *region, uint64_t reserve)
+{
+    void *taken, *base;
+    int result =
+        hf_os_mmap(NULL, reserve + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &taken);
+
+    if (result < 0)
+        return result;
+    region->mapping = taken;
+    region->mapped = reserve + HUGE;
+    base = region->mapping + (HUGE - (uintptr_t)taken % HUGE) % HUGE;
+    result = hf_os_mmap(base, reserve, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, region->fd, 0,
+                        &base);
+    if (result < 0)
+        hf_os_munmap(taken, region->mapped);
+    region->base = base;
+    return result;
+}
+
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
 {
     uint64_t least = size > LEAST_RESERVE ? round_up(size) : LEAST_RESERVE;
     uint64_t reserve = round_up(wanted == 0 ? DEFAULT_RESERVE : wanted);
-    void *base;
     int result;
 
     if (reserve < least)
         reserve = least;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
-        result = hf_os_mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd, 0, &base);
+        result = map_aligned(region, reserve);
         if (result != -ENOMEM || reserve == least)
             break;
         reserve = reserve / 2 > least ? round_up(reserve / 2) : least;
@@ -63,15 +95,14 @@ int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
         return HF_LIMIT;
     if (result < 0)
         return hf_region_status(result);
-    region->base = base;
-    region->reserved = region->mapped = reserve;
+    region->reserved = reserve;
     note_size(region, size);
     return 0;
 }
 
 int hf_pages_unmap(hf_region *region)
 {
-    int result = hf_os_munmap(region->base, region->mapped);
+    int result = hf_os_munmap(region->mapping, region->mapped);
 
     return result < 0 ? hf_region_status(result) : 0;
 }
@@ -105,14 +136,40 @@ int hf_pages_seen_slowly(hf_region *region, uint64_t top)
     return top + HF_REGION_PAGE > region->reserved ? HF_LIMIT : 0;
 }
 
+/* Puts huge pages in the place of small ones, where there is as much as one, between `old` and `size`, and the kernel will.
+ * It is none of the caller's business whether that went well. The first one would have to take in the slots' place, which
+ * is not there (layout.h). */
+static void collapse(hf_region *region, uint64_t old, uint64_t size)
+{
+    uint64_t from = old / HUGE * HUGE, end = size / HUGE * HUGE;
+
+    if (from < HUGE)
+        from = HUGE;
+    for (; from < end; from += HUGE) {
+        if (region->huge_pause > 0) {
+            region->huge_pause -= region->huge_pause < NEVER;
+            continue;
+        }
+        int result = hf_os_madvise(region->base + from, HUGE, MADV_COLLAPSE);
+        if (result == -EINVAL)
+            region->huge_pause = NEVER;
+        else if (result < 0)
+            region->huge_pause = UINT64_C(1) << (region->huge_failed += region->huge_failed < HUGE_DOUBLINGS);
+        else
+            region->huge_failed = 0;
+    }
+}
+
 /* Makes the file `size` bytes long. */
 static int stretch(hf_region *region, uint64_t old, uint64_t size)
 {
     int result = hf_os_fallocate(region->fd, 0, (off_t)old, (off_t)(size - old));
 
-    if (result == 0)
-        note_size(region, size);
-    return result;
+    if (result < 0)
+        return result;
+    note_size(region, size);
+    collapse(region, old, size);
+    return 0;
 }
 
 int hf_pages_grow(hf_region *region, uint64_t top)

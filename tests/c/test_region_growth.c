@@ -5,6 +5,7 @@
 #include "test_region_support.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { MANY = 100000, UPDATES = 20000, VALUE = 64 };
@@ -342,6 +343,66 @@ static void what_others_parked_is_used_again(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- huge pages -- */
+
+#define HUGE_PAGE (2 * MEGABYTE)
+
+static struct {
+    hf_region *region;
+    int calls, answer; /* 0: as the system answers */
+    bool wrong;
+} advice;
+
+static int advised(void *address, size_t length, int how)
+{
+    uint64_t at = (uint64_t)((char *)address - advice.region->base);
+    struct stat found;
+    advice.calls++;
+    /* All of it is there, and it is neither what begins with the superblock nor out of step. */
+    if (fstat(advice.region->fd, &found) < 0 || at % HUGE_PAGE != 0 || at == 0 || length != HUGE_PAGE ||
+        (uintptr_t)address % HUGE_PAGE != 0 || at + length > (uint64_t)found.st_size)
+        advice.wrong = true;
+    return advice.answer != 0 ? advice.answer : hf_os_native.madvise(address, length, how);
+}
+
+/* Fills a region by some 60 MiB, with advice answered so: how many huge pages were asked for. */
+static int advice_asked(int answer)
+{
+    enum { LARGE = 1 << 20, LARGES = 60 };
+    static unsigned char bytes[LARGE];
+    struct hf_os table = hf_os_native;
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_txn *txn;
+    table.madvise = advised;
+    advice.region = region;
+    advice.answer = answer;
+    advice.calls = 0;
+    hf_os_replace(&table);
+    for (int i = 0; i < LARGES; i++) {
+        char text[16];
+        hf_key key = plain_key((uint64_t)i, text);
+        memset(bytes, i + 1, sizeof bytes);
+        ok(hf_txn_begin(region, 0, &txn));
+        assert_int_equal(hf_txn_put(txn, 0, &key, bytes, sizeof bytes), 1);
+        ok(hf_txn_commit(txn));
+    }
+    hf_os_replace(NULL);
+    region_check(region);
+    ok(hf_region_close(region));
+    assert_false(advice.wrong);
+    return advice.calls;
+}
+
+static void huge_pages_are_asked_for_once_each(void **state)
+{
+    int asked = advice_asked(0), refused = advice_asked(-EINVAL), failed = advice_asked(-ENOMEM);
+    /* Where the kernel has them not to give, the answer is that of `refused`. */
+    assert_true(asked == refused || asked > 3);
+    assert_int_equal(refused, 1);
+    /* 1, then after 2 that are let go by, then after 4, 8, ... */
+    assert_true(failed > 1 && failed <= 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +417,7 @@ int main(void)
         in_both_homes(a_reader_whose_pin_was_revoked_begins_again),
         in_both_homes(a_dead_reader_is_passed_by),
         cmocka_unit_test(what_others_parked_is_used_again),
+        cmocka_unit_test(huge_pages_are_asked_for_once_each),
     };
     return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);
 }
