@@ -320,6 +320,8 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     region->record_size = HF_REGION_RECORD_SIZE;
     if (blank)
         status = fill(region);
+    if (status == 0)
+        status = hf_pages_begin(region, blank);
     if (status < 0) {
         hf_pages_unmap(region);
         goto fail;

@@ -20,13 +20,21 @@
  *   - A file never shrinks. (A stranger who truncates it kills all who use it; only the owner can.)
  *   - `size` is what this process last saw: at most what the file has, and what is reserved.
  *
- * Concurrency: only a holder of the writer's lock grows. Readers look at the file's size when a version reaches beyond
- * what they know.
+ * How long the segment is. Whoever makes it longer says so in the lock area, before it publishes a version that reaches so
+ * far. A reader who meets a version beyond what it knows looks there, and needs no system call. The word is sealed with
+ * the region's seed: pages in the low 36 bits, a checksum of them above. Where the seal does not fit, or the version
+ * reaches further still, the kernel is asked (fstat); so it is at every look where the segment was shorter than the word
+ * says when this process opened it. What remains: a word that was forged, seal and all, leads readers to pages that are
+ * not there (SIGBUS); whoever can do that may write to the segment, and so may as well truncate it under them.
+ *
+ * Concurrency: only a holder of the writer's lock grows.
  *
  * Failure: HF_NOSPACE where the file system, the limit of a file's size or the memory is exhausted; HF_LIMIT where this
  * process did not reserve enough. Either leaves everything as it was.
  */
 #include "region/file.h"
+
+#include "base/hash.h"
 
 #include <sys/mman.h>
 
@@ -107,6 +115,28 @@ int hf_pages_unmap(hf_region *region)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
+#define PROVIDED_BITS 36
+
+/* The word that says that the segment has so many pages. */
+static uint64_t sealed(const hf_region *region, uint64_t pages)
+{
+    return pages | hf_hash_u64(pages, hf_region_seed(region)) >> PROVIDED_BITS << PROVIDED_BITS;
+}
+
+static void tell(hf_region *region, uint64_t size)
+{
+    atomic_store_explicit(&region->lock->provided, sealed(region, size / HF_REGION_PAGE), memory_order_release);
+}
+
+/* How long the segment is, as was told; 0: that is not known. */
+static uint64_t told(const hf_region *region)
+{
+    uint64_t word = atomic_load_explicit(&region->lock->provided, memory_order_acquire);
+    uint64_t pages = word & ((UINT64_C(1) << PROVIDED_BITS) - 1);
+
+    return word == sealed(region, pages) ? pages * HF_REGION_PAGE : 0;
+}
+
 /* How long the file is by now. */
 static int look(hf_region *region, uint64_t *out)
 {
@@ -120,17 +150,36 @@ static int look(hf_region *region, uint64_t *out)
     return 0;
 }
 
+int hf_pages_begin(hf_region *region, bool made)
+{
+    uint64_t size = atomic_load_explicit(&region->size, memory_order_relaxed), was_told;
+
+    if (made)
+        tell(region, size);
+    /* It grows: so look at the word first. */
+    was_told = told(region);
+    int status = was_told > size ? look(region, &size) : 0;
+    region->is_told = was_told <= size;
+    return status;
+}
+
 int hf_pages_seen_slowly(hf_region *region, uint64_t top)
 {
     uint64_t size = 0;
 
     if (top < region->heap_at || top > HF_CELL_OFFSET)
         return HF_CORRUPT;
-    int status = look(region, &size);
-    if (status < 0)
-        return status;
-    if (top + HF_REGION_PAGE > size)
-        return HF_CORRUPT;
+    if (region->is_told)
+        size = told(region);
+    if (top + HF_REGION_PAGE <= size) {
+        note_size(region, size);
+    } else {
+        int status = look(region, &size);
+        if (status < 0)
+            return status;
+        if (top + HF_REGION_PAGE > size)
+            return HF_CORRUPT;
+    }
     if (region->file != NULL)
         hf_verify_room(region->file, top);
     return top + HF_REGION_PAGE > region->reserved ? HF_LIMIT : 0;
@@ -168,6 +217,7 @@ static int stretch(hf_region *region, uint64_t old, uint64_t size)
     if (result < 0)
         return result;
     note_size(region, size);
+    tell(region, size);
     collapse(region, old, size);
     return 0;
 }
@@ -183,6 +233,8 @@ int hf_pages_grow(hf_region *region, uint64_t top)
         return HF_LIMIT;
     /* Another process may have made it longer, and then died or not needed it. */
     int status = look(region, &size);
+    if (status == 0)
+        tell(region, size / HF_REGION_PAGE * HF_REGION_PAGE);
     if (status < 0 || need <= size)
         return status;
 
