@@ -94,11 +94,9 @@ static bool is_alone(const hf_region *region)
     return region->file != NULL && region->file->alone != NULL;
 }
 
-/* How many slots there are. Those that nobody sees are all there. */
+/* How many slots there are. */
 static uint32_t slot_count(const hf_region *region)
 {
-    if (is_alone(region))
-        return HF_REGION_SLOTS_MAX;
     uint32_t count = atomic_load(&region->lock->slots);
 
     return count > HF_REGION_SLOTS_MAX ? HF_REGION_SLOTS_MAX : count;
@@ -214,7 +212,7 @@ static struct hf_slot *own_slot(hf_region *region, uint64_t pin)
 /* A slot with the pin put in it. */
 static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
 {
-    uint32_t claimed;
+    uint32_t claimed = 0;
     int status = 0;
 
     *out = own_slot(region, pin);
@@ -341,6 +339,8 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
 {
     struct hf_slot *slot;
 
+    if (__builtin_expect(region->control_fd < 0, 0))
+        hf_file_follow(region);
     for (;;) {
         uint64_t idle = 0, open = open_pin(region);
         slot = last.slot;
@@ -363,6 +363,9 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
     out->slot = slot;
     out->generation = region->generation;
     last.version = out->version;
+    /* Who has to ask for what is newest does not go by what it found last. */
+    if (__builtin_expect(region->control_fd < 0, 0))
+        last.version.txid = NONE;
     return 0;
 }
 
