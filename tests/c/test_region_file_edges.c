@@ -462,7 +462,7 @@ static void test_a_reader_who_cannot_write_the_lock_file(void **state)
     assert_true(reader->file->control.base != NULL && !reader->file->control.writable);
     assert_true(has(reader, 1, 1));
     assert_int_equal(hf_txn_begin(reader, 0, &txn), HF_DENIED);
-    assert_int_equal(hf_region_check(reader, 0, NULL), HF_DENIED);
+    ok(hf_region_check(reader, 0, NULL));
     ok(hf_region_flush(reader, 0));
     ok(hf_region_close(reader));
     ok(hf_region_close(writer));
