@@ -48,7 +48,7 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     }
     if (result < 0)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
-    region->base = base;
+    region->base = region->mapping = base;
     region->mapped = reserve + room;
     result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
     if (result == 0)

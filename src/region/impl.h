@@ -139,10 +139,14 @@ struct hf_region {
     struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved;     /* addresses for the file */
-    uint64_t mapped;       /* and for what lies behind it */
+    char *mapping;         /* what was mapped for this, `base` and what lies behind it included: */
+    uint64_t mapped;       /* so much */
+    uint64_t reserved;     /* addresses for the file, from `base` on */
+    uint64_t huge_pause;   /* chances of a huge page to let go by, since such failed, */
+    unsigned huge_failed;  /* so often in a row; both the writer's */
     _Atomic uint64_t size; /* of the file, as last seen */
     uint64_t limit;        /* it may grow so far, in whole pages */
+    bool is_told;          /* how long it is: see pages.c */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
     uint64_t slots_at;    /* in the file that has them */
@@ -238,6 +242,10 @@ static inline int hf_txn_prepare(struct hf_txn *txn)
 /* Maps `fd`, of `size` bytes, over as much address space as can be had, up to `wanted` (0: the default). */
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
 int hf_pages_unmap(hf_region *region);
+
+/* May what the lock area says of the segment's length be believed? Once a segment of shared memory is mapped, and filled
+ * in if this process `made` it. */
+int hf_pages_begin(hf_region *region, bool made);
 
 /* Is the file long enough for a version whose `top` this is? Looks again if it was not. HF_CORRUPT, HF_LIMIT. */
 int hf_pages_seen_slowly(hf_region *region, uint64_t top);

@@ -368,6 +368,8 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         status = provide_room(region, options->room);
     if (status == 0 && blank)
         status = fill(region, options->limit);
+    if (status == 0)
+        status = hf_pages_begin(region, blank);
     if (status < 0) {
         hf_pages_unmap(region);
         goto fail;
