@@ -4,9 +4,9 @@
  * Counted are the entries that the queue PARKED of a file (file_space.c, S2) got, by its tail, and the
  * bytes that are written.
  */
-#include "test_region_support.h"
+#include "test_region_plain.h"
 
-enum { MANY = 20000, UPDATES = 20000, VALUE = 64 };
+enum { MANY = 20000, UPDATES = 20000 };
 
 static uint64_t written;
 
@@ -14,16 +14,6 @@ static ssize_t counting_pwrite(int fd, const void *buffer, size_t size, off_t at
 {
     written += size;
     return hf_os_native.pwrite(fd, buffer, size, at);
-}
-
-static void put_at(hf_txn *txn, uint64_t number, uint64_t version)
-{
-    random_source random = {number};
-    char text[16];
-    uint64_t value[VALUE / 8] = {number, version};
-    snprintf(text, sizeof text, "k%011llu", (unsigned long long)number);
-    hf_key key = {random_next(&random), text, 12};
-    assert_true(hf_txn_put(txn, 0, &key, value, sizeof value) >= 0);
 }
 
 static const struct hf_file_state *newest_of(const hf_region *region)
@@ -49,18 +39,13 @@ struct figures {
 static struct figures run(bool held, int each)
 {
     static struct hf_os table;
-    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_region *region = filled(MANY);
     hf_snapshot *lasting = NULL, *brief = NULL;
     random_source random = {11};
     hf_region_stats stats;
     hf_txn *txn;
 
-    ok(hf_txn_begin(region, -1, &txn));
-    for (uint64_t i = 0; i < MANY; i++)
-        put_at(txn, i, 0);
-    ok(hf_txn_commit(txn));
-    ok(hf_region_stats_get(region, &stats));
-    uint64_t top = stats.top;
+    uint64_t top = top_of(region);
     if (held)
         ok(hf_snapshot_begin(region, &lasting));
     table = hf_os_native;
@@ -74,7 +59,7 @@ static struct figures run(bool held, int each)
             ok(hf_snapshot_begin(region, &brief));
         }
         ok(hf_txn_begin(region, -1, &txn));
-        put_at(txn, random_next(&random) % MANY, (uint64_t)i + 1);
+        plain_put(txn, random_next(&random) % MANY, (uint64_t)i + 1);
         ok(hf_txn_commit(txn));
         if (i % 1000 == 999)
             region_check(region);
