@@ -243,6 +243,10 @@ static inline int hf_txn_prepare(struct hf_txn *txn)
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
 int hf_pages_unmap(hf_region *region);
 
+/* So many bytes of addresses, or where this process may not have that many (RLIMIT_AS; of what is private, RLIMIT_DATA too)
+ * a part of what it may have: the rest is for the program. */
+uint64_t hf_pages_fair(uint64_t wanted, uint64_t part, bool private);
+
 /* May what the lock area says of the segment's length be believed? Once a segment of shared memory is mapped, and filled
  * in if this process `made` it. */
 int hf_pages_begin(hf_region *region, bool made);

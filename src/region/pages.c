@@ -37,6 +37,7 @@
 #include "base/hash.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -56,6 +57,18 @@ enum {
 static uint64_t round_up(uint64_t size)
 {
     return (size + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
+}
+
+uint64_t hf_pages_fair(uint64_t wanted, uint64_t part, bool private)
+{
+    const int resources[] = {RLIMIT_AS, RLIMIT_DATA};
+    struct rlimit limit;
+
+    for (int i = 0; i < (private ? 2 : 1); i++)
+        if (hf_os_getrlimit(resources[i], &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+            limit.rlim_cur / part < wanted)
+            wanted = limit.rlim_cur / part / HF_REGION_PAGE * HF_REGION_PAGE;
+    return wanted;
 }
 
 /* What is behind the reserved range is not there for this process. */
@@ -87,7 +100,7 @@ static int map_aligned(hf_region *region, uint64_t reserve)
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
 {
     uint64_t least = size > LEAST_RESERVE ? round_up(size) : LEAST_RESERVE;
-    uint64_t reserve = round_up(wanted == 0 ? DEFAULT_RESERVE : wanted);
+    uint64_t reserve = round_up(wanted == 0 ? hf_pages_fair(DEFAULT_RESERVE, 4, false) : wanted);
     int result;
 
     if (reserve < least)
