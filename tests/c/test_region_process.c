@@ -443,7 +443,7 @@ static void a_fork_without_descriptors(void **state)
 
     ok(hf_txn_begin(region, -1, &txn));
     for (int i = 0; i < NUMBERS; i++)
-        put_number(txn, i, 7, 60);
+        put_balance(txn, i, 7, 60);
     ok(hf_txn_commit(txn));
     ok(hf_snapshot_begin(region, &snapshot));
     struct rlimit limit, none;
@@ -457,7 +457,7 @@ static void a_fork_without_descriptors(void **state)
         int status = hf_txn_begin(region, -1, &txn);
         for (int round = 0; status == 0 && round < ROUNDS; round++) {
             for (int i = 0; i < NUMBERS; i++)
-                put_number(txn, i, (uint64_t)round, 60);
+                put_balance(txn, i, (uint64_t)round, 60);
             status = hf_txn_commit(txn);
             if (status == 0)
                 status = hf_txn_begin(region, -1, &txn);
@@ -465,12 +465,12 @@ static void a_fork_without_descriptors(void **state)
         /* In a file nothing can be written without one. */
         bool right = status == (region->file != NULL ? HF_LOST : 0);
         right = right && hf_view_pin(region, &view) == HF_LOST;
-        _exit(right && view_get_number(hf_snapshot_view(snapshot), 1, &number) == false ? 0 : 1);
+        _exit(right && view_get_balance(hf_snapshot_view(snapshot), 1, &number) == false ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
     for (int i = 0; i < NUMBERS; i++)
-        assert_true(view_get_number(hf_snapshot_view(snapshot), i, &number) && number == 7);
+        assert_true(view_get_balance(hf_snapshot_view(snapshot), i, &number) && number == 7);
     hf_snapshot_end(snapshot);
     ok(hf_region_close(region));
 }
