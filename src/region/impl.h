@@ -449,6 +449,11 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
+/* -- file_check.c -- */
+
+/* hf_region_check of a file that was opened for reading only. */
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault);
+
 /* -- file_close.c -- */
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
