@@ -239,8 +239,7 @@ int hf_placer_collect(struct hf_placer *placer, uint64_t link)
 static void settle_in(struct hf_placer *placer, struct hf_block *block, uint64_t units)
 {
     struct hf_file_table *staged = hf_unit_at(placer->txn->region, block->staged);
-    uint64_t taken = block->bin <= HF_STAGE_SMALL ? (uint64_t)block->bin
-                                                  : hf_extent_units((unsigned)(block->bin - HF_STAGE_SMALL - 1));
+    uint64_t taken = hf_block_units(block->size);
 
     HF_ASSERT(units * HF_UNIT >= HF_FILE_HEAP_AT && units + taken <= placer->txn->state.version.top / HF_UNIT);
     block->place = units;
@@ -262,7 +261,7 @@ static int place_extents(struct hf_placer *placer, bool last)
         if (last)
             units = placer->extents[--placer->extent_count];
         else
-            status = hf_space_extent(placer->txn, (unsigned)(block->bin - HF_STAGE_SMALL - 1), &units);
+            status = hf_space_extent(placer->txn, hf_block_units(block->size), &units);
         if (status < 0)
             return status;
         settle_in(placer, block, units);
@@ -507,7 +506,8 @@ int hf_placer_finish(struct hf_placer *placer)
     int status = 0;
 
     while (status == 0 && placer->extent_count > 0) {
-        struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], HF_PIECE_EXTENT)};
+        uint64_t count = hf_extent_count(hf_block_units(HF_SPACE_LARGE));
+        struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], count)};
         status = leave(placer, &cell);
     }
     sort_pages(placer);

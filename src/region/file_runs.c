@@ -1,0 +1,160 @@
+/*
+ * file_runs.c: extents of a file, for blocks of more than 4 KiB, and the runs of free space that they are made of.
+ *
+ *      made      out of the lowest free run that is long enough; else behind `top`, with what is free before it
+ *      freed     ---> recent, WAITING, PARKED (file_space.c) ---> a free run, which is one with its neighbours
+ *
+ * An extent is a multiple of 1 KiB: a granule. The tree of free runs (runs.h) is in the space tree:
+ *
+ *      RUNS level, index     bits of 2,048 granules, or 16 sums
+ *
+ * A block that one commit replaces is free for the next but one at the latest, and often for the next: so before the file
+ * grows for an extent, those that the record itself has are looked at.
+ *
+ * Concurrency: by the holder of the writer's lock. Failure: HF_NOMEM, HF_NOSPACE, HF_LIMIT, HF_CORRUPT; the transaction
+ * is then given up.
+ */
+#include "region/file.h"
+#include "region/runs.h"
+
+enum {
+    GRANULE = 1024 / HF_UNIT, /* units */
+    STEP = (64 << 10) / 1024, /* granules that the file grows by at least, for an extent */
+    LEVEL_SHIFT = 48,         /* in a key */
+};
+
+uint64_t hf_block_units(uint64_t size)
+{
+    return size <= HF_REGION_PAGE ? hf_units(size) : (size + 1023) / 1024 * GRANULE;
+}
+
+uint64_t hf_extent_count(uint64_t units)
+{
+    return HF_PIECE_EXTENT | (units / GRANULE - 1);
+}
+
+uint64_t hf_extent_units(uint64_t count)
+{
+    return ((count & ~HF_PIECE_EXTENT) + 1) * GRANULE;
+}
+
+/* -- nodes -- */
+
+static uint64_t key_of(unsigned level, uint64_t index)
+{
+    return hf_space_key(HF_SPACE_RUNS, (uint64_t)level << LEVEL_SHIFT | index);
+}
+
+/* Inner nodes have no links here. */
+static size_t size_of(unsigned level)
+{
+    return level == 0 ? sizeof((union hf_runs_node *)0)->free : sizeof((struct hf_runs_inner *)0)->child;
+}
+
+static int node_load(void *txn, unsigned level, uint64_t index, uint64_t link, union hf_runs_node *out)
+{
+    hf_span value;
+    int found = hf_space_get(txn, key_of(level, index), &value);
+
+    if (found < 0)
+        return found;
+    if (found == 0 || value.size != size_of(level))
+        return HF_CORRUPT;
+    memset(out, 0, sizeof *out);
+    memcpy(out, value.bytes, value.size);
+    return 0;
+}
+
+static int node_store(void *txn, unsigned level, uint64_t index, bool is_new, uint64_t *link,
+                      const union hf_runs_node *node)
+{
+    return hf_space_put(txn, key_of(level, index), node, size_of(level));
+}
+
+static int node_drop(void *txn, unsigned level, uint64_t index, uint64_t link)
+{
+    return hf_space_remove(txn, key_of(level, index));
+}
+
+static const struct hf_runs_store store = {node_load, node_store, node_drop};
+
+static struct hf_runs *runs_of(hf_txn *txn)
+{
+    return &txn->state.file.runs;
+}
+
+/* -- extents -- */
+
+int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count)
+{
+    const struct hf_runs_home home = {&store, txn};
+    uint64_t top = txn->state.version.top / HF_UNIT;
+
+    if (units < HF_FILE_HEAP_AT / HF_UNIT || units >= top || count > top - units || count == 0 ||
+        (units | count) % GRANULE != 0)
+        return HF_CORRUPT;
+    return hf_runs_free(&home, runs_of(txn), units / GRANULE, count / GRANULE);
+}
+
+/* 1, 0. */
+static int take(hf_txn *txn, uint64_t granules, uint64_t *units)
+{
+    const struct hf_runs_home home = {&store, txn};
+    uint64_t at, top = txn->state.version.top / HF_UNIT / GRANULE;
+    int found = hf_runs_find(&home, runs_of(txn), granules, &at);
+
+    if (found <= 0)
+        return found;
+    if (at < HF_FILE_HEAP_AT / 1024 || at >= top || granules > top - at)
+        return HF_CORRUPT;
+    int status = hf_runs_take(&home, runs_of(txn), at, granules);
+    *units = at * GRANULE;
+    return status < 0 ? status : 1;
+}
+
+static int append(hf_txn *txn, uint64_t granules, uint64_t *units)
+{
+    const struct hf_runs_home home = {&store, txn};
+    uint64_t free, at, top = txn->state.version.top / HF_UNIT / GRANULE;
+    int status = hf_runs_before(&home, runs_of(txn), top, &free);
+
+    if (status < 0)
+        return status;
+    if (free >= granules || free > top - HF_FILE_HEAP_AT / 1024)
+        return HF_CORRUPT;
+    uint64_t need = granules - free, more = need < STEP ? STEP : need;
+    status = hf_file_fresh(txn, more * GRANULE, &at);
+    if (status == 0 && free > 0)
+        status = hf_runs_take(&home, runs_of(txn), top - free, free);
+    *units = (top - free) * GRANULE;
+    uint64_t end = txn->state.version.top / HF_UNIT / GRANULE, rest = end - top - need;
+    if (status == 0 && rest > 0)
+        status = hf_runs_free(&home, runs_of(txn), end - rest, rest);
+    return status;
+}
+
+int hf_space_extent(hf_txn *txn, uint64_t count, uint64_t *units)
+{
+    struct hf_file_home *file = txn->region->file;
+    uint64_t granules = count / GRANULE;
+    int status = take(txn, granules, units);
+
+    if (status == 0 && file->looked_at != txn->state.version.txid) {
+        file->looked_at = txn->state.version.txid;
+        status = hf_space_look_at_recent(txn);
+        if (status == 0)
+            status = take(txn, granules, units);
+    }
+    if (status == 0)
+        return append(txn, granules, units);
+    return status < 0 ? status : 0;
+}
+
+/* -- for hf_region_check -- */
+
+int hf_file_runs_visit(hf_txn *txn, const struct hf_runs_visitor *visitor)
+{
+    const struct hf_runs_home home = {&store, txn};
+
+    return hf_runs_visit(&home, runs_of(txn), visitor);
+}
