@@ -232,6 +232,12 @@ uint64_t hf_extent_units(uint64_t count);
 int hf_space_extent(hf_txn *txn, uint64_t count, uint64_t *units);
 int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count);
 
+/* Whole pages in a row, for small blocks. `last`: the space tree is not to change any more. HF_NOSPACE, HF_LIMIT. */
+int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out);
+
+/* A page of those: 1; 0: none is free but behind the top. */
+int hf_file_empty_page(hf_txn *txn, struct hf_file_offer *out);
+
 /* For hf_region_check: hf_runs_visit of the transaction's state. */
 struct hf_runs_visitor;
 int hf_file_runs_visit(hf_txn *txn, const struct hf_runs_visitor *visitor);

@@ -324,6 +324,8 @@ static int check_free(struct checker *checker)
         return status;
     for (uint32_t i = 0; status == 0 && i < state->open_count; i++)
         status = check_offer(checker, &state->open[i]);
+    if (status == 0 && state->pages_end > state->pages_at)
+        status = mark_free(checker, state->pages_at, state->pages_end - state->pages_at);
     return status == 0 ? check_free_runs(checker) : status;
 }
 

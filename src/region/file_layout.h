@@ -28,7 +28,7 @@
  *  L5  What the published version, the last durable one, a pinned or a kept one reaches is not written over.
  *  L6  Every unit between header and `top` is exactly one of: part of a block that the published version or its space
  *      tree reaches, of the manifest or of the spill; in a cell, wherever that is; free in an offer or an open page; part
- *      of a free run.
+ *      of a free run; kept for pages of small blocks.
  */
 #ifndef HF_REGION_FILE_LAYOUT_H
 #define HF_REGION_FILE_LAYOUT_H
@@ -181,6 +181,7 @@ struct hf_file_state {
     uint64_t written;                  /* pieces in the log since then */
     uint64_t written_size;             /* and bytes */
     struct hf_runs runs;               /* of free granules: of 1 KiB */
+    uint64_t pages_at, pages_end;      /* of one that was: pages for small blocks, in units */
     uint64_t manifest, manifest_units; /* what of the last durable one's manifest did not go into its page */
     uint64_t spill, spill_count;       /* a table of cells, to be looked at by the next commit */
     uint64_t spill_checksum;
@@ -193,10 +194,10 @@ struct hf_file_state {
 _Static_assert(sizeof(struct hf_file_cell) == 24 && sizeof(struct hf_file_offer) == 40, "layout");
 _Static_assert(offsetof(struct hf_file_state, queues) == 16, "layout");
 _Static_assert(offsetof(struct hf_file_state, offer_index) == 80, "layout");
-_Static_assert(offsetof(struct hf_file_state, open_count) == 248, "layout");
-_Static_assert(offsetof(struct hf_file_state, open) == 256, "layout");
-_Static_assert(offsetof(struct hf_file_state, recent) == 896, "layout");
-_Static_assert(sizeof(struct hf_file_state) == 2048, "layout");
+_Static_assert(offsetof(struct hf_file_state, open_count) == 264, "layout");
+_Static_assert(offsetof(struct hf_file_state, open) == 272, "layout");
+_Static_assert(offsetof(struct hf_file_state, recent) == 912, "layout");
+_Static_assert(sizeof(struct hf_file_state) == 2064, "layout");
 
 /* A commit record: in the ring of the lock file, and without atomics in a root slot. */
 struct hf_file_commit {
@@ -237,9 +238,9 @@ enum { HF_ROOT_PIECES = (HF_REGION_PAGE - sizeof(struct hf_root)) / sizeof(struc
 
 _Static_assert(offsetof(struct hf_root, version) == 56, "layout");
 _Static_assert(offsetof(struct hf_root, state) == 160, "layout");
-_Static_assert(offsetof(struct hf_root, checksum) == 2208, "layout");
-_Static_assert(offsetof(struct hf_root, manifest) == 2216, "layout");
-_Static_assert(HF_ROOT_PIECES == 117, "layout");
+_Static_assert(offsetof(struct hf_root, checksum) == 2224, "layout");
+_Static_assert(offsetof(struct hf_root, manifest) == 2232, "layout");
+_Static_assert(HF_ROOT_PIECES == 116, "layout");
 
 struct hf_clean {
     uint64_t magic;

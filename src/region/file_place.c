@@ -6,7 +6,7 @@
  *
  * What a commit costs is the number of pages that it touches. So blocks are not put where they fit best, but all of a
  * transaction's into as few pages as will do: one that is being filled, if it takes them all; pages in which three eighths or more
- * is free; then fresh pages behind the top, one after the other, where a block may lie across two. A file whose pages are
+ * is free; then pages that have nothing (file_runs.c), one after the other, where a block may lie across two. A file whose pages are
  * all more than half full does not look at holes at all, and grows: that bounds it to about twice what is live.
  * (docs/adr/0004 has the figures.)
  *
@@ -373,11 +373,11 @@ static size_t roomiest(const struct hf_placer *placer)
     return best;
 }
 
-/* All that is left, behind the top. What is over of the last page is the next one to be filled. */
-static int place_fresh(struct hf_placer *placer, uint64_t units)
+/* All that is left, in pages that have nothing. What is over of the last page is the next one to be filled. */
+static int place_fresh(struct hf_placer *placer, uint64_t units, bool last)
 {
     uint64_t at;
-    int status = hf_file_fresh(placer->txn, units, &at);
+    int status = hf_file_pages(placer->txn, units, last, &at);
 
     if (status < 0)
         return status;
@@ -445,7 +445,7 @@ int hf_placer_place(struct hf_placer *placer, bool last)
     else if (status == 0 && units > 0)
         status = place_in_pages(placer);
     if (status == 0 && left(placer, &units) > 0)
-        status = place_fresh(placer, units);
+        status = place_fresh(placer, units, last);
     placer->placed = placer->blocks.count;
     return status;
 }

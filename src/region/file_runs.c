@@ -20,7 +20,8 @@
 enum {
     GRANULE = 1024 / HF_UNIT, /* units */
     STEP = (64 << 10) / 1024, /* granules that the file grows by at least, for an extent */
-    LEVEL_SHIFT = 48,         /* in a key */
+    PAGE = HF_REGION_PAGE / 1024,
+    LEVEL_SHIFT = 48, /* in a key */
 };
 
 uint64_t hf_block_units(uint64_t size)
@@ -96,17 +97,26 @@ int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count)
     return hf_runs_free(&home, runs_of(txn), units / GRANULE, count / GRANULE);
 }
 
-/* 1, 0. */
-static int take(hf_txn *txn, uint64_t granules, uint64_t *units)
+/* The lowest free run that is long enough: 1, 0. */
+static int find(hf_txn *txn, uint64_t granules, uint64_t *at)
 {
     const struct hf_runs_home home = {&store, txn};
-    uint64_t at, top = txn->state.version.top / HF_UNIT / GRANULE;
-    int found = hf_runs_find(&home, runs_of(txn), granules, &at);
+    uint64_t top = txn->state.version.top / HF_UNIT / GRANULE;
+    int found = hf_runs_find(&home, runs_of(txn), granules, at);
 
     if (found <= 0)
         return found;
-    if (at < HF_FILE_HEAP_AT / 1024 || at >= top || granules > top - at)
-        return HF_CORRUPT;
+    return *at < HF_FILE_HEAP_AT / 1024 || *at >= top || granules > top - *at ? HF_CORRUPT : 1;
+}
+
+static int take(hf_txn *txn, uint64_t granules, uint64_t *units)
+{
+    const struct hf_runs_home home = {&store, txn};
+    uint64_t at;
+    int found = find(txn, granules, &at);
+
+    if (found <= 0)
+        return found;
     int status = hf_runs_take(&home, runs_of(txn), at, granules);
     *units = at * GRANULE;
     return status < 0 ? status : 1;
@@ -148,6 +158,80 @@ int hf_space_extent(hf_txn *txn, uint64_t count, uint64_t *units)
     if (status == 0)
         return append(txn, granules, units);
     return status < 0 ? status : 0;
+}
+
+/* -- pages for small blocks -- */
+
+/* Whole pages of the lowest free run that has so many, or nearly so: 1; 0, and nothing has changed. */
+static int take_pages(hf_txn *txn, uint64_t pages, uint64_t *units)
+{
+    const struct hf_runs_home home = {&store, txn};
+    uint64_t at;
+    int found = find(txn, pages * PAGE, &at);
+
+    if (found > 0 && at % PAGE != 0)
+        found = find(txn, pages * PAGE + PAGE - 1, &at);
+    if (found <= 0)
+        return found;
+    at = (at + PAGE - 1) / PAGE * PAGE;
+    *units = at * GRANULE;
+    int status = hf_runs_take(&home, runs_of(txn), at, pages * PAGE);
+    return status < 0 ? status : 1;
+}
+
+/*
+ * Pages of small blocks stay what they are for long, and each that lies alone between extents keeps two runs apart. So they
+ * are taken from free runs if there are any, the lowest, and several at once: the others are there for the next commits.
+ */
+static int refill_pages(hf_txn *txn, uint64_t need)
+{
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t pages = need < STEP / PAGE ? STEP / PAGE : need, rest = state->pages_end - state->pages_at, at;
+
+    if (state->runs.sum.most < need * PAGE)
+        return 0;
+    int status = take_pages(txn, pages, &at);
+    if (status == 0 && pages > need)
+        status = take_pages(txn, pages = need, &at);
+    if (status <= 0)
+        return status;
+    status = rest > 0 ? hf_file_runs_free(txn, state->pages_at, rest) : 0;
+    state->pages_at = at;
+    state->pages_end = at + pages * HF_PAGE_UNITS;
+    return status;
+}
+
+/* 1, or 0: behind the top is where there are more. */
+static int pages_of_runs(hf_txn *txn, uint64_t pages, bool last, uint64_t *out)
+{
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t need = pages * HF_PAGE_UNITS;
+    int status = state->pages_end - state->pages_at < need && !last ? refill_pages(txn, pages) : 0;
+
+    if (status < 0 || state->pages_end - state->pages_at < need)
+        return status;
+    *out = state->pages_at;
+    state->pages_at += need;
+    return 1;
+}
+
+int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out)
+{
+    int status = pages_of_runs(txn, (units + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS, last, out);
+
+    return status == 0 ? hf_file_fresh(txn, units, out) : status < 0 ? status : 0;
+}
+
+int hf_file_empty_page(hf_txn *txn, struct hf_file_offer *out)
+{
+    uint64_t at = 0;
+    int status = pages_of_runs(txn, 1, false, &at);
+
+    if (status <= 0)
+        return status;
+    out->page = at / HF_PAGE_UNITS;
+    memset(out->free, 0xff, sizeof out->free);
+    return 1;
 }
 
 /* -- for hf_region_check -- */

@@ -707,6 +707,8 @@ int hf_space_settle(struct hf_placer *placer)
             return 0;
         struct hf_file_offer offer;
         int more = hf_space_take_offer(txn, HF_QUEUE_ROOMY, &offer);
+        if (more == 0)
+            more = hf_file_empty_page(txn, &offer);
         if (more <= 0)
             return more;
         status = hf_placer_add_open(placer, &offer);
