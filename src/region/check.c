@@ -354,8 +354,7 @@ static int check_queue(struct checker *checker, const struct hf_queue *queue, un
         uint64_t end = block == last ? queue->tail - last : HF_CELLS;
         if (!readable(checker, block, HF_CELLS_SIZE) || at - block > end || end > HF_CELLS)
             return wrong(checker, "a queue leads nowhere", at);
-        int status =
-            checker->keeping || checker->collecting ? 0 : reach(checker, block, HF_CELLS_SIZE, HF_KIND_FREE);
+        int status = checker->keeping || checker->collecting ? 0 : reach(checker, block, HF_CELLS_SIZE, HF_KIND_FREE);
         if (checker->collecting && checker->steps++ > checker->state->version.top / HF_CELLS_SIZE)
             status = wrong(checker, "a queue leads nowhere", at);
         const struct hf_cells *cells = hf_region_at(checker->region, block);

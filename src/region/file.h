@@ -235,8 +235,8 @@ int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count);
 /* Whole pages in a row, for small blocks. `last`: the space tree is not to change any more. HF_NOSPACE, HF_LIMIT. */
 int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out);
 
-/* A page of those: 1; 0: none is free but behind the top. */
-int hf_file_empty_page(hf_txn *txn, struct hf_file_offer *out);
+/* So many units of them are ready, as long as the space tree may change: 1, that has done it; 0, nothing has changed. */
+int hf_file_pages_ready(hf_txn *txn, uint64_t units);
 
 /* For hf_region_check: hf_runs_visit of the transaction's state. */
 struct hf_runs_visitor;

@@ -48,8 +48,8 @@ enum {
     HF_UNIT = 16,
     HF_PAGE_UNITS = HF_REGION_PAGE / HF_UNIT,
     HF_FILE_SLOTS = 2,
-    HF_FILE_OPEN = 16,    /* pages being filled */
-    HF_FILE_RECENT = 48,  /* cells that the record holds itself */
+    HF_FILE_OPEN = 16,   /* pages being filled */
+    HF_FILE_RECENT = 48, /* cells that the record holds itself */
     HF_FILE_QUEUES = 4,
     HF_FILE_STEP_BITS = 24, /* recovery begins at the next multiple of 2^24 */
 };

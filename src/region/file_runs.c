@@ -21,7 +21,9 @@ enum {
     GRANULE = 1024 / HF_UNIT, /* units */
     STEP = (64 << 10) / 1024, /* granules that the file grows by at least, for an extent */
     PAGE = HF_REGION_PAGE / 1024,
-    LEVEL_SHIFT = 48, /* in a key */
+    CLUSTER = STEP / PAGE, /* pages for small blocks that are taken at once */
+    PLENTY = 256,          /* granules of a run that may be cut up for them */
+    LEVEL_SHIFT = 48,      /* in a key */
 };
 
 uint64_t hf_block_units(uint64_t size)
@@ -180,58 +182,80 @@ static int take_pages(hf_txn *txn, uint64_t pages, uint64_t *units)
 }
 
 /*
- * Pages of small blocks stay what they are for long, and each that lies alone between extents keeps two runs apart. So they
- * are taken from free runs if there are any, the lowest, and several at once: the others are there for the next commits.
+ * Pages of small blocks stay what they are for long, and each that lies alone between extents keeps two runs apart. So where
+ * there are extents, several are taken at once, for the next commits: out of the lowest free run if there is a long one, else
+ * from behind the top. (To cut up short ones would send the next extents behind the top, such as those of a manifest.)
  */
-static int refill_pages(hf_txn *txn, uint64_t need)
+static bool is_plenty(const hf_txn *txn)
+{
+    return txn->state.file.runs.sum.most >= PLENTY;
+}
+
+/* Of a free run, in the place of what is left of the one before: 1; 0, and nothing has changed. */
+static int pages_of_run(hf_txn *txn, uint64_t pages)
 {
     struct hf_file_state *state = &txn->state.file;
-    uint64_t pages = need < STEP / PAGE ? STEP / PAGE : need, rest = state->pages_end - state->pages_at, at;
-
-    if (state->runs.sum.most < need * PAGE)
-        return 0;
+    uint64_t rest = state->pages_end - state->pages_at, at = 0;
     int status = take_pages(txn, pages, &at);
-    if (status == 0 && pages > need)
-        status = take_pages(txn, pages = need, &at);
+
     if (status <= 0)
         return status;
     status = rest > 0 ? hf_file_runs_free(txn, state->pages_at, rest) : 0;
     state->pages_at = at;
     state->pages_end = at + pages * HF_PAGE_UNITS;
-    return status;
+    return status < 0 ? status : 1;
 }
 
-/* 1, or 0: behind the top is where there are more. */
-static int pages_of_runs(hf_txn *txn, uint64_t pages, bool last, uint64_t *out)
+/* Behind the top, and no more than that: 1; 0, and nothing has changed. */
+static int pages_behind(hf_txn *txn, uint64_t pages)
 {
     struct hf_file_state *state = &txn->state.file;
-    uint64_t need = pages * HF_PAGE_UNITS;
-    int status = state->pages_end - state->pages_at < need && !last ? refill_pages(txn, pages) : 0;
+    uint64_t at;
 
-    if (status < 0 || state->pages_end - state->pages_at < need)
-        return status;
-    *out = state->pages_at;
-    state->pages_at += need;
+    if (state->runs.sum.most == 0 || state->pages_at != state->pages_end)
+        return 0;
+    int status = hf_file_fresh(txn, pages * HF_PAGE_UNITS, &at);
+    if (status < 0)
+        return status == HF_NOSPACE || status == HF_LIMIT ? 0 : status;
+    state->pages_at = at;
+    state->pages_end = at + pages * HF_PAGE_UNITS;
     return 1;
+}
+
+static uint64_t room_of(const hf_txn *txn)
+{
+    return txn->state.file.pages_end - txn->state.file.pages_at;
+}
+
+int hf_file_pages_ready(hf_txn *txn, uint64_t units)
+{
+    uint64_t pages = (units + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS;
+
+    if (room_of(txn) >= units || !is_plenty(txn))
+        return 0;
+    return pages_of_run(txn, pages < CLUSTER ? CLUSTER : pages);
 }
 
 int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out)
 {
-    int status = pages_of_runs(txn, (units + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS, last, out);
+    uint64_t pages = (units + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS;
+    int status = last ? 0 : hf_file_pages_ready(txn, units);
 
-    return status == 0 ? hf_file_fresh(txn, units, out) : status < 0 ? status : 0;
-}
-
-int hf_file_empty_page(hf_txn *txn, struct hf_file_offer *out)
-{
-    uint64_t at = 0;
-    int status = pages_of_runs(txn, 1, false, &at);
-
-    if (status <= 0)
+    if (status == 0 && room_of(txn) < units && pages < CLUSTER)
+        status = pages_behind(txn, CLUSTER);
+    if (status == 0 && room_of(txn) < units) {
+        status = hf_file_fresh(txn, units, out);
+        /* A file that cannot grow has what extents leave. */
+        if ((status != HF_NOSPACE && status != HF_LIMIT) || last)
+            return status;
+        int found = pages_of_run(txn, pages);
+        status = found == 0 ? status : found;
+    }
+    if (status < 0)
         return status;
-    out->page = at / HF_PAGE_UNITS;
-    memset(out->free, 0xff, sizeof out->free);
-    return 1;
+    *out = txn->state.file.pages_at;
+    txn->state.file.pages_at += pages * HF_PAGE_UNITS;
+    return 0;
 }
 
 /* -- for hf_region_check -- */

@@ -707,10 +707,14 @@ int hf_space_settle(struct hf_placer *placer)
             return 0;
         struct hf_file_offer offer;
         int more = hf_space_take_offer(txn, HF_QUEUE_ROOMY, &offer);
-        if (more == 0)
-            more = hf_file_empty_page(txn, &offer);
-        if (more <= 0)
+        if (more < 0)
             return more;
+        if (more == 0) {
+            status = hf_file_pages_ready(txn, need);
+            if (status <= 0)
+                return status;
+            continue;
+        }
         status = hf_placer_add_open(placer, &offer);
         if (status < 0)
             return status;

@@ -127,7 +127,8 @@ bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_s
     for (uint32_t i = 0; i < state->open_count; i++)
         if (state->open[i].page >= top / HF_PAGE_UNITS || state->open[i].page < HF_FILE_HEAP_AT / HF_REGION_PAGE)
             return false;
-    if (!hf_runs_are_sound(&state->runs) || state->pages_at % HF_PAGE_UNITS != 0 || state->pages_at > state->pages_end ||
+    if (!hf_runs_are_sound(&state->runs) || state->pages_at % HF_PAGE_UNITS != 0 ||
+        state->pages_at > state->pages_end ||
         (state->pages_at != state->pages_end && !is_within(state->pages_at, state->pages_end - state->pages_at, top)))
         return false;
     if (state->manifest_units > 0 && !is_within(state->manifest, state->manifest_units, top))

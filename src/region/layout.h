@@ -203,9 +203,10 @@ _Static_assert(sizeof(struct hf_runs_block) == 520 && sizeof(struct hf_runs) == 
 
 /* What only writers look at: the state of every allocator. */
 struct hf_heap_state {
-    struct hf_runs runs;    /* of free pages, and */
-    struct hf_queue large;  /* large blocks that are no longer needed: when nobody can see one any more, it is such a run */
-    uint64_t holes;         /* free pages below this offset may have been given back to the system (heap_runs.c) */
+    struct hf_runs runs; /* of free pages, and */
+    struct hf_queue
+        large;      /* large blocks that are no longer needed: when nobody can see one any more, it is such a run */
+    uint64_t holes; /* free pages below this offset may have been given back to the system (heap_runs.c) */
     struct hf_queue parked; /* entries that a pin was seen to hold, of all classes */
     uint64_t spare_count;
     uint64_t spares[HF_REGION_SPARES];

@@ -264,14 +264,15 @@ static int set_bits(union hf_runs_node *leaf, uint64_t from, uint64_t to, bool f
 
 static int set(const struct hf_runs_home *home, struct part *part, uint64_t from, uint64_t to, bool free);
 
-static int set_children(const struct hf_runs_home *home, const struct part *part, union hf_runs_node *node, uint64_t from,
-                        uint64_t to, bool free)
+static int set_children(const struct hf_runs_home *home, const struct part *part, union hf_runs_node *node,
+                        uint64_t from, uint64_t to, bool free)
 {
     uint64_t span = span_of(part->level - 1);
     int status = 0;
 
     for (unsigned i = (unsigned)(from / span); status == 0 && i <= (to - 1) / span; i++) {
-        uint64_t begin = i * span, low = from > begin ? from - begin : 0, high = to - begin < span ? to - begin : span;
+        uint64_t begin = i * span, low = from > begin ? from - begin : 0,
+                 high = to - begin < span ? to - begin : span;
         struct part child = child_of(part, node, i);
         status = set(home, &child, low, high, free);
         node->inner.child[i] = child.sum;

@@ -36,7 +36,8 @@ struct hf_runs_store {
     /* Copies a node out. */
     int (*load)(void *arg, unsigned level, uint64_t index, uint64_t link, union hf_runs_node *out);
     /* Puts one in the place of *link, or a new one where there is none (`is_new`). */
-    int (*store)(void *arg, unsigned level, uint64_t index, bool is_new, uint64_t *link, const union hf_runs_node *node);
+    int (*store)(void *arg, unsigned level, uint64_t index, bool is_new, uint64_t *link,
+                 const union hf_runs_node *node);
     /* One that is no longer needed. */
     int (*drop)(void *arg, unsigned level, uint64_t index, uint64_t link);
 };
