@@ -162,19 +162,20 @@ static int settle(struct change *change)
     struct hf_txn *txn = change->txn;
     const struct hf_runs_home home = {&store, change};
 
-    for (;;) {
+    while (txn->large_count > 0 || txn->state.heap.large.head != txn->state.heap.large.tail) {
         int status = begin(change, txn->state.version.top);
         if (status < 0)
             return status;
         uint64_t block = txn->large_count > 0 ? txn->large[--txn->large_count] : hf_recycle_large(txn);
         if (block == 0)
-            return 0;
+            break;
         uint64_t at = (block & HF_CELL_OFFSET) - sizeof(struct hf_run);
         uint64_t pages = hf_heap_pages((unsigned)(block >> HF_CELL_CODE_SHIFT));
         status = hf_runs_free(&home, &txn->state.heap.runs, at / HF_REGION_PAGE, pages);
         if (status < 0)
             return status;
     }
+    return 0;
 }
 
 /* -- making -- */
@@ -208,9 +209,12 @@ static int append(struct change *change, uint64_t pages, uint64_t *at)
     struct hf_version *version = &txn->state.version;
     const struct hf_runs_home home = {&store, change};
     uint64_t free;
-    int status = begin(change, version->top);
+    int status = hf_runs_before(&home, &txn->state.heap.runs, version->top / HF_REGION_PAGE, &free);
 
-    if (status == 0)
+    /* What that needs may itself have gone behind the top. */
+    if (status == 0 && free > 0)
+        status = begin(change, version->top);
+    if (status == 0 && free > 0)
         status = hf_runs_before(&home, &txn->state.heap.runs, version->top / HF_REGION_PAGE, &free);
     if (status < 0)
         return status;
