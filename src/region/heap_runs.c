@@ -150,7 +150,8 @@ static int fill_holes(struct hf_txn *txn, uint64_t at, uint64_t size)
 {
     if (at >= txn->state.heap.holes)
         return 0;
-    int result = hf_os_fallocate(txn->region->fd, 0, (off_t)at, (off_t)size);
+    int result;
+    HF_OS_RETRY(result, hf_os_fallocate(txn->region->fd, 0, (off_t)at, (off_t)size));
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -260,4 +261,97 @@ int hf_heap_runs_visit(struct hf_txn *txn, const struct hf_runs_visitor *visitor
     const struct hf_runs_home home = {&store, &change};
 
     return hf_runs_visit(&home, &txn->state.heap.runs, visitor);
+}
+
+/* -- giving back -- */
+
+struct giving {
+    hf_region *region;
+    uint64_t from, end; /* of the run at hand: it comes in pieces */
+    uint64_t bytes;
+};
+
+static int no_node(void *arg, unsigned level, uint64_t index, uint64_t link)
+{
+    return 0;
+}
+
+static int give_run_back(struct giving *giving)
+{
+    uint64_t size = giving->end - giving->from;
+    int result = 0;
+
+    if (size >= HF_REGION_CHUNK)
+        HF_OS_RETRY(result, hf_os_fallocate(giving->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                            (off_t)giving->from, (off_t)size));
+    if (result < 0)
+        return hf_region_status(result);
+    giving->bytes += size >= HF_REGION_CHUNK ? size : 0;
+    return 0;
+}
+
+static int add_to_run(void *arg, uint64_t at, uint64_t count)
+{
+    struct giving *giving = arg;
+    uint64_t from = at * HF_REGION_PAGE;
+
+    if (from < HF_REGION_HEAP_AT || from + count * HF_REGION_PAGE > giving->region->txn.state.version.top)
+        return HF_CORRUPT;
+    if (from != giving->end) {
+        int status = give_run_back(giving);
+        if (status < 0)
+            return status;
+        giving->from = from;
+    }
+    giving->end = from + count * HF_REGION_PAGE;
+    return 0;
+}
+
+/* Publishes that there may be holes. */
+static int announce_holes(hf_region *region, int64_t timeout)
+{
+    struct change change;
+    hf_txn *txn;
+    int status = hf_txn_begin(region, timeout, &txn);
+
+    if (status < 0)
+        return status;
+    change = (struct change){.txn = txn};
+    status = hf_heap_prepare(txn);
+    if (status == 0) {
+        hf_recycle_harvest(txn);
+        status = settle(&change);
+    }
+    finish(&change);
+    txn->state.heap.holes = txn->state.version.top;
+    txn->changed = true;
+    if (status == 0)
+        status = hf_txn_commit(txn);
+    if (status < 0)
+        hf_txn_abort(txn);
+    return status;
+}
+
+int hf_region_trim(hf_region *region, int64_t timeout, uint64_t *given_back)
+{
+    struct giving giving = {.region = region};
+    const struct hf_runs_visitor visitor = {no_node, add_to_run, &giving};
+    hf_txn *txn;
+    int status = 0;
+
+    *given_back = 0;
+    if (region->file != NULL)
+        return HF_INVALID;
+    status = announce_holes(region, timeout);
+    if (status == 0)
+        status = hf_txn_begin(region, timeout, &txn);
+    if (status < 0)
+        return status;
+    /* Somebody may have committed in between: `holes` is part of that version too, and of its state is what is free. */
+    status = hf_heap_runs_visit(txn, &visitor);
+    if (status == 0)
+        status = give_run_back(&giving);
+    hf_txn_abort(txn);
+    *given_back = giving.bytes;
+    return status;
 }

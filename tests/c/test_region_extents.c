@@ -6,6 +6,11 @@
 #include "region/runs.h"
 #include "test_region_support.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
+#define MEGABYTE (UINT64_C(1) << 20)
+
 /* -- the tree of runs -- */
 
 enum { GRANULES = 150000, NODES = 2 * GRANULES / HF_RUNS_LEAF };
@@ -407,6 +412,81 @@ static void small_values_follow(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- giving memory back -- */
+
+static uint64_t memory_of(hf_region *region)
+{
+    struct stat found;
+    assert_int_equal(fstat(hf_region_fd(region), &found), 0);
+    return (uint64_t)found.st_blocks * 512;
+}
+
+static void expect_all(hf_region *region, const struct large_model *expected)
+{
+    hf_view view;
+    ok(hf_view_pin(region, &view));
+    expect_view(&view, expected);
+    hf_view_unpin(&view);
+    region_check(region);
+}
+
+static void free_memory_is_given_back(void **state)
+{
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    struct large_model now = {0}, then;
+    uint64_t bytes_back = 0;
+    hf_snapshot *snapshot;
+    char text[16];
+    hf_txn *txn;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned name = 0; name < NAMES; name++) {
+            ok(hf_txn_begin(region, -1, &txn));
+            now.value[name] = (struct large){name + 10 * round + 1, 2 << 20};
+            put_large(txn, name, now.value[name]);
+            ok(hf_txn_commit(txn));
+        }
+        expect_all(region, &now);
+        then = now;
+        ok(hf_snapshot_begin(region, &snapshot));
+        uint64_t before = memory_of(region);
+        for (unsigned name = 1; name < NAMES; name++) {
+            hf_key key = name_of(name, text);
+            ok(hf_txn_begin(region, -1, &txn));
+            assert_int_equal(hf_txn_remove(txn, 0, &key), 1);
+            ok(hf_txn_commit(txn));
+            now.value[name] = (struct large){0, 0};
+        }
+        /* The snapshot holds them, and has them after that. */
+        ok(hf_region_trim(region, -1, &bytes_back));
+        expect_view(hf_snapshot_view(snapshot), &then);
+        hf_snapshot_end(snapshot);
+        ok(hf_region_trim(region, -1, &bytes_back));
+        expect_all(region, &now);
+        assert_true(bytes_back >= 6u * (2 << 20));
+        assert_true(memory_of(region) + 6u * (2 << 20) <= before + MEGABYTE);
+        /* There is none when it is wanted: an error, and then there is. */
+        ok(hf_txn_begin(region, -1, &txn));
+        hf_key key = name_of(1, text);
+        hf_fault_arm(HF_OS_SITE_fallocate, 1, ENOSPC);
+        assert_int_equal(hf_txn_put(txn, 0, &key, bytes, 1 << 20), HF_NOSPACE);
+        hf_fault_disarm();
+        ok(hf_txn_commit(txn));
+        expect_all(region, &now);
+    }
+    ok(hf_txn_begin(region, -1, &txn));
+    assert_int_equal(hf_region_trim(region, -1, &bytes_back), HF_BUSY);
+    ok(hf_txn_abort(txn));
+    ok(hf_region_close(region));
+}
+
+static void a_file_is_not_trimmed(void **state)
+{
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    uint64_t bytes_back;
+    assert_int_equal(hf_region_trim(region, -1, &bytes_back), HF_INVALID);
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,7 +494,8 @@ int main(void)
         in_all_homes(large_values_against_a_model),   in_home(a_value_that_grows, HOME_SHARED),
         in_home(a_value_that_grows, HOME_FULL),       in_home(a_value_that_grows, HOME_OFF),
         in_home(small_values_follow, HOME_SHARED),    in_home(small_values_follow, HOME_FULL),
-        in_home(small_values_follow, HOME_OFF),
+        in_home(small_values_follow, HOME_OFF),       in_home(free_memory_is_given_back, HOME_SHARED),
+        in_home(a_file_is_not_trimmed, HOME_FULL),
     };
     return cmocka_run_group_tests_name("region/extents", tests, NULL, NULL);
 }
