@@ -209,6 +209,7 @@ int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out)
 static void give_back(struct hf_txn *txn, uint64_t at, unsigned code, uint64_t birth, bool unseen)
 {
     txn->state.version.used -= hf_heap_size(code);
+    unseen = unseen && !txn->flushing;
     if (unseen && code < HF_REGION_CLASSES && txn->cached[code] < HF_CACHE) {
         txn->cache[code][txn->cached[code]++] = at;
         return;
@@ -262,7 +263,7 @@ static int flush_one(struct hf_txn *txn, uint64_t block)
     return hf_queue_push(txn, hf_heap_queue(txn, (unsigned)(block >> HF_CELL_CODE_SHIFT)), &cell) ? 0 : HF_CORRUPT;
 }
 
-int hf_heap_flush(struct hf_txn *txn)
+static int flush_all(struct hf_txn *txn)
 {
     int status = 0;
 
@@ -284,5 +285,14 @@ int hf_heap_flush(struct hf_txn *txn)
             txn->cached[code] -= status == 0;
         }
     }
+    return status;
+}
+
+/* What the queues need may come from free pages, and what a change of those did not need would go to the cache. */
+int hf_heap_flush(struct hf_txn *txn)
+{
+    txn->flushing = true;
+    int status = flush_all(txn);
+    txn->flushing = false;
     return status;
 }

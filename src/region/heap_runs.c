@@ -163,7 +163,7 @@ static int settle(struct change *change)
     struct hf_txn *txn = change->txn;
     const struct hf_runs_home home = {&store, change};
 
-    while (txn->large_count > 0 || txn->state.heap.large.head != txn->state.heap.large.tail) {
+    for (;;) {
         int status = begin(change, txn->state.version.top);
         if (status < 0)
             return status;

@@ -130,6 +130,7 @@ struct hf_txn {
     unsigned made_count;
     uint64_t made[HF_MADE]; /* by the operation under way: offset, and code of the class in the top 16 bits */
     bool runs_busy;         /* the free runs are being changed: heap_runs.c */
+    bool flushing;          /* the cache is being emptied: nothing more goes to it */
     unsigned large_count;
     uint64_t large[HF_CACHE]; /* as `cache`, of large blocks: with their codes */
     unsigned char cached[HF_REGION_CLASSES];
