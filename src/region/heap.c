@@ -75,7 +75,10 @@ static int new_small_run(struct hf_txn *txn, unsigned code)
 {
     struct hf_version *version = &txn->state.version;
     uint64_t at;
-    int status = hf_runs_alloc(txn, HF_REGION_CHUNK / HF_REGION_PAGE, false, &at);
+    /* What free pages are kept in needs blocks itself. Were those of this class, it would have got a run meanwhile, which
+     * this one would take the place of. */
+    bool of_runs = code == (unsigned)hf_heap_code(sizeof(struct hf_runs_block));
+    int status = of_runs ? 0 : hf_runs_alloc(txn, HF_REGION_CHUNK / HF_REGION_PAGE, false, &at);
 
     if (status == 0) {
         at = version->top;
@@ -131,23 +134,34 @@ static int alloc_small(struct hf_txn *txn, unsigned code, uint64_t *out)
     return *out == 0 ? HF_CORRUPT : 0;
 }
 
+/* A put may use half of what it leaves to removals for this: what was removed is in queues, which are what takes cells. */
+__attribute__((noinline)) static int make_spares(struct hf_txn *txn)
+{
+    struct hf_heap_state *heap = &txn->state.heap;
+    uint32_t reserve = txn->reserve;
+    int status = 0;
+
+    txn->reserve /= 2;
+    while (status == 0 && heap->spare_count < HF_SPARES_LOW) {
+        uint64_t at;
+        status = alloc_small(txn, HF_REGION_CELLS_CLASS, &at);
+        if (status == 0) {
+            txn->state.version.used += HF_CELLS_SIZE;
+            heap->spares[heap->spare_count++] = at;
+        }
+    }
+    txn->reserve = reserve;
+    return status;
+}
+
 /* Blocks of cells are kept in reserve, so that queues can be pushed to. */
 static int refill_spares(struct hf_txn *txn)
 {
-    struct hf_heap_state *heap = &txn->state.heap;
+    const struct hf_heap_state *heap = &txn->state.heap;
 
     if (__builtin_expect(heap->spare_count > HF_REGION_SPARES, 0))
         return HF_CORRUPT;
-    while (__builtin_expect(heap->spare_count < HF_SPARES_LOW, 0)) {
-        uint64_t at;
-        int status = alloc_small(txn, HF_REGION_CELLS_CLASS, &at);
-
-        if (status < 0)
-            return status;
-        txn->state.version.used += HF_CELLS_SIZE;
-        heap->spares[heap->spare_count++] = at;
-    }
-    return 0;
+    return __builtin_expect(heap->spare_count < HF_SPARES_LOW, 0) ? make_spares(txn) : 0;
 }
 
 static int alloc_large(struct hf_txn *txn, unsigned code, uint64_t *out)

@@ -163,7 +163,7 @@ static int settle(struct change *change)
     struct hf_txn *txn = change->txn;
     const struct hf_runs_home home = {&store, change};
 
-    for (;;) {
+    while (txn->large_count > 0 || txn->state.heap.large.head != txn->state.heap.large.tail) {
         int status = begin(change, txn->state.version.top);
         if (status < 0)
             return status;
@@ -238,7 +238,10 @@ int hf_runs_alloc(struct hf_txn *txn, uint64_t pages, bool may_grow, uint64_t *a
 
     if (txn->runs_busy || txn->state.heap.spare_count <= LEAST_SPARES)
         return 0;
-    int status = settle(&change);
+    /* Where there are large blocks, so are the blocks that it takes to free them: also when there is space for nothing. */
+    int status = may_grow ? begin(&change, txn->state.version.top) : 0;
+    if (status == 0)
+        status = settle(&change);
     if (status == 0)
         status = take(&change, pages, at);
     if (status == 0 && may_grow) {
