@@ -4,6 +4,7 @@
  *      file_stage.c    the staging area: what a transaction makes, before it has a place
  *      file_trie.c     the trie over both, staged blocks and those of the file (compiled once for each CPU level)
  *      file_verify.c   is a block of the file what it should be?
+ *      file_nursery.c  where those of a commit that is not durable wait
  *      file_place.c    where blocks go: pages with room, fresh pages, extents
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
@@ -12,11 +13,13 @@
  *      file_open.c     create, recover, close
  *      file_check.c    is all this true?
  *
- *      hf_region.base ---> [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
- *                            units from 0                             units from file->stage_at
+ *      [ nursery, shared ] [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
+ *       the last of the     ^units from 0                             units from file->stage.at
+ *       2^40 units          hf_region.base
  *
- * A link to a staged block is its place in units, as if the area were behind the file; so one address computation does
- * for both. No such link is left when a block is sealed.
+ * A link to a staged block is its place in units, as if the area were behind the file, and one to the nursery as if that
+ * were before it; so one address computation does for all. No link to a staged block is left when a block is sealed, none
+ * to the nursery in a block of FILE.
  */
 #ifndef HF_REGION_FILE_H
 #define HF_REGION_FILE_H
@@ -76,6 +79,8 @@ struct hf_file_home {
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
     struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
+    _Atomic uint64_t nursery; /* units of it that are there, as far as is known */
+    uint64_t nursery_later;   /* the version from which on it is worth asking for it again */
     char *path;               /* of FILE, as it was opened */
     void *alone;              /* what stands for a lock file where there is none, or none to write to */
 };
@@ -88,12 +93,23 @@ uint64_t hf_extent_units(unsigned class);
 
 static inline bool hf_is_staged(const struct hf_file_home *file, uint64_t link)
 {
-    return hf_link_units(link) >= file->stage.at;
+    return hf_link_units(link) - file->stage.at < file->stage.limit;
+}
+
+static inline bool hf_is_in_nursery(uint64_t link)
+{
+    return hf_link_units(link) >= HF_NURSERY_FIRST;
+}
+
+/* The address of a place (or of what a link leads to): the nursery's, which are the last ones, are before `base`. */
+static inline void *hf_place_at(char *base, uint64_t units)
+{
+    return base + ((int64_t)(units << 24) >> 24) * HF_UNIT;
 }
 
 static inline void *hf_unit_at(const hf_region *region, uint64_t units)
 {
-    return region->base + units * HF_UNIT;
+    return hf_place_at(region->base, units);
 }
 
 int hf_stage_alloc(hf_txn *txn, uint64_t size, uint64_t *link);
@@ -126,7 +142,9 @@ void hf_block_seal(void *staged, uint64_t size, uint64_t units);
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
 
 /* Does all that a record has lie within its version's `top`? What it has may then be looked at; it can still be wrong. */
-bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state);
+/* `nursery`: NULL, of a root, which has nothing there. */
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state,
+                        const struct hf_nursery *nursery);
 
 static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
 {
@@ -191,7 +209,7 @@ int hf_placer_begin(struct hf_placer *placer, hf_txn *txn);
 void hf_placer_end(struct hf_placer *placer);
 void hf_placer_free(struct hf_placer *placer);
 
-/* Adds a trie's (or a table's) staged blocks. HF_NOMEM, HF_CORRUPT. */
+/* Adds a trie's (or a table's) staged blocks. HF_NOMEM. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link);
 int hf_placer_add(struct hf_placer *placer, uint64_t link, uint64_t size);
 
@@ -216,6 +234,33 @@ unsigned hf_offer_room(const struct hf_file_offer *offer);
 /* Whole pages behind the top, in units. HF_NOSPACE, HF_LIMIT. */
 int hf_file_fresh(hf_txn *txn, uint64_t units, uint64_t *out);
 int hf_file_grow(hf_region *region, uint64_t top);
+
+/* -- file_nursery.c -- */
+
+/* Maps it where links to it lead. HF_LIMIT. */
+int hf_nursery_map(hf_region *region);
+
+/* Are these units of the nursery there? */
+bool hf_nursery_has_slowly(const hf_region *region, uint64_t units, uint64_t count);
+
+static inline bool hf_nursery_has(const hf_region *region, uint64_t units, uint64_t count)
+{
+    uint64_t there = atomic_load_explicit(&region->file->nursery, memory_order_relaxed);
+
+    return __builtin_expect(units - HF_NURSERY_FIRST < there && count <= there - (units - HF_NURSERY_FIRST), 1) ||
+           hf_nursery_has_slowly(region, units, count);
+}
+
+/* Puts what the transaction has made there. 1; 0: that cannot be; HF_NOMEM. */
+int hf_nursery_commit(struct hf_placer *placer);
+
+/* Takes back from it, to be placed in FILE, all that the transaction's version has there. */
+int hf_nursery_leave(hf_txn *txn);
+
+/* The cells that it has. */
+const struct hf_file_cell *hf_nursery_cells(const hf_region *region, const struct hf_nursery *nursery);
+
+bool hf_nursery_is_sound(const struct hf_nursery *nursery);
 
 /* -- file_space.c -- */
 
@@ -285,7 +330,12 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root);
 int hf_file_commit(hf_txn *txn);
 int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
-void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                     const struct hf_nursery *nursery);
+
+/* What a link to a staged block becomes, when that is sealed. */
+void hf_seal_links(const hf_region *region, struct hf_file_table *staged);
+void hf_seal_root(const hf_region *region, uint64_t *root);
 
 /* How long RLIMIT_FSIZE lets a file be. What is behind that must not be tried, since the system sends a signal that kills.
  * And is that at least `end` for FILE? HF_NOSPACE. (A limit that is lowered while FILE is open is not seen.) */

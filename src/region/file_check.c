@@ -25,6 +25,7 @@ struct checker {
     const struct hf_file_state *state;
     uint64_t txid, top; /* in units */
     struct bits live, free;
+    struct bits nursery; /* live, too */
     uint64_t used;
     /* of a kept version */
     struct bits *reached, had;
@@ -77,16 +78,41 @@ static uint64_t units_of(uint64_t size)
                                    : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
 }
 
-/* The first words of what a link leads to; NULL where it leads nowhere. */
+/* The first words of what a link leads to; NULL where it leads nowhere. What is kept is in FILE. */
 static const void *look(const struct checker *checker, uint64_t link)
 {
     uint64_t units = hf_link_units(link);
 
+    if (hf_is_in_nursery(link))
+        return checker->reached == NULL && hf_nursery_has(checker->region, units, 2) ? hf_unit_at(checker->region, units)
+                                                                                     : NULL;
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < checker->top ? hf_unit_at(checker->region, units) : NULL;
+}
+
+/* A block of the nursery, where the newest version has begun it. */
+static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
+{
+    const struct hf_nursery *nursery = &checker->txn->state.nursery;
+    uint64_t at = hf_link_units(link) - HF_NURSERY_FIRST, count = hf_units(size);
+    const struct hf_file_table *block = hf_unit_at(checker->region, link);
+
+    if (at / HF_NURSERY_SEGMENT != nursery->at / HF_NURSERY_SEGMENT || at >= nursery->at || count > nursery->at - at)
+        return wrong(checker, "a block of the nursery that is not of this version", at);
+    if (hf_head_kind(block->head) != kind || (block->head & 0xff) != hf_link_units(link) >> 32 ||
+        block->mark != (uint32_t)hf_link_units(link) || link >> 40 != 0)
+        return wrong(checker, "a block of the nursery that is not what was written", at);
+    if (hf_head_txid(block->head) > checker->txid ||
+        hf_head_txid(block->head) < nursery->first[at / HF_NURSERY_SEGMENT])
+        return wrong(checker, "a block of the nursery that is too young, or too old", at);
+    return bits_set(&checker->nursery, HF_FILE_HEAP_AT / HF_UNIT + at, count)
+               ? 0
+               : wrong(checker, "a block of the nursery is reached twice", at);
 }
 
 static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
 {
+    if (hf_is_in_nursery(link))
+        return reach_nursery(checker, link, size, kind);
     uint64_t units = hf_link_units(link), count = units_of(size);
     const struct hf_file_table *block = hf_unit_at(checker->region, units);
 
@@ -298,6 +324,9 @@ static int check_free(struct checker *checker)
     const struct hf_file_cell *spill = hf_unit_at(checker->region, state->spill);
     int status = check_cells(checker, state->recent, state->recent_count);
 
+    if (status == 0 && checker->txn->state.nursery.cells > 0)
+        status = check_cells(checker, hf_nursery_cells(checker->region, &checker->txn->state.nursery),
+                             checker->txn->state.nursery.cells);
     if (status == 0 && state->spill_count > 0)
         status = check_cells(checker, spill, state->spill_count);
     if (status == 0)
@@ -383,6 +412,8 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
     if (status == 0)
         status = bits_init(&checker.free, checker.top);
     if (status == 0)
+        status = bits_init(&checker.nursery, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
+    if (status == 0)
         status = check_roots(&checker);
     if (status == 0)
         status = check_version(&checker);
@@ -394,6 +425,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
         status = check_kept(&checker);
     hf_free(checker.live.word);
     hf_free(checker.free.word);
+    hf_free(checker.nursery.word);
     *fault = checker.fault;
     return status;
 }

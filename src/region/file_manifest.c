@@ -296,7 +296,7 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root)
         root->id[0] != super->id[0] || root->id[1] != super->id[1])
         return HF_CORRUPT;
     if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top > size - HF_REGION_PAGE ||
-        !hf_record_is_sound(&root->version, &root->state))
+        !hf_record_is_sound(&root->version, &root->state, NULL))
         return HF_CORRUPT;
     uint64_t here = root->pieces < HF_ROOT_PIECES ? root->pieces : HF_ROOT_PIECES, more = root->pieces - here;
     int status = verify_entries(region, root->manifest, here, top, &end);

@@ -36,6 +36,7 @@
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define DEFAULT_STAGE (UINT64_C(16) << 30)
+#define MOST_RESERVE (UINT64_C(4) << 40)
 #define LEAVE INT64_C(2000000000)
 #define LEAST_STAGE (UINT64_C(16) << 20)
 
@@ -183,7 +184,7 @@ done:
 
 /* -- mapping -- */
 
-/* FILE for reading, the staging area behind it. */
+/* FILE for reading, the staging area behind it, and before it a place for the nursery. */
 static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
@@ -192,12 +193,18 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     void *base, *part;
     int result;
 
+    /* What lies further up has the places of the nursery. */
+    if (least > MOST_RESERVE)
+        return HF_LIMIT;
+    reserve = reserve < MOST_RESERVE ? reserve : MOST_RESERVE;
+
     least = (least + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
         result =
-            hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
+            hf_os_mmap(NULL, HF_NURSERY_BYTES + reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                       -1, 0, &base);
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
@@ -205,9 +212,10 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     }
     if (result < 0)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
-    region->base = base;
+    region->below = HF_NURSERY_BYTES;
+    region->base = (char *)base + HF_NURSERY_BYTES;
     region->mapped = reserve + room;
-    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
+    result = hf_os_mmap(region->base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
     if (result == 0)
         result = hf_os_mmap(region->base + reserve, room, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0, &part);
@@ -403,7 +411,7 @@ static int publish_found(hf_region *region, const struct found *found)
     atomic_store(&region->file->shared->renumbered, !found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
-    hf_file_publish(region, &version, &state);
+    hf_file_publish(region, &version, &state, &(struct hf_nursery){0});
     return 0;
 }
 
@@ -618,6 +626,8 @@ static int open_locked(hf_region *region, const char *path, const hf_region_opti
     if (status < 0)
         return status;
     status = attach(region, path);
+    if (status == 0)
+        status = hf_nursery_map(region);
     if (status == 0)
         status = hf_control_ready(region->fd, &region->file->control);
     if (status < 0) {

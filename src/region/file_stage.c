@@ -134,6 +134,8 @@ void hf_stage_free(hf_txn *txn, uint64_t link, uint64_t size, uint64_t head)
             account(&file->stage, bin, UINT64_MAX);
         return;
     }
+    if (hf_is_in_nursery(link))
+        return; /* that is used again as a whole */
     uint64_t count = bin <= HF_STAGE_SMALL ? hf_units(size) : HF_PIECE_EXTENT | (uint64_t)(bin - HF_STAGE_SMALL - 1);
     uint64_t birth = hf_head_txid(head) | (file->stage.internal ? HF_CELL_INTERNAL : 0);
     int status = hf_stage_freed(txn, hf_piece(units, count), birth, txn->state.version.txid);

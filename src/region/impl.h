@@ -80,6 +80,7 @@ struct hf_state {
         struct hf_heap_state heap; /* of shared memory */
         struct hf_file_state file;
     };
+    struct hf_nursery nursery; /* in a file */
 };
 
 struct hf_savepoint {
@@ -140,7 +141,8 @@ struct hf_region {
     char *base;
     uint64_t heap_at;
     uint64_t reserved;     /* addresses for the file */
-    uint64_t mapped;       /* and for what lies behind it */
+    uint64_t mapped;       /* and for what lies behind it, */
+    uint64_t below;        /* and before it */
     _Atomic uint64_t size; /* of the file, as last seen */
     struct hf_lock_area *lock;
     struct hf_slot *slots;

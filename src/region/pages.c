@@ -71,7 +71,7 @@ int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size)
 
 int hf_pages_unmap(hf_region *region)
 {
-    int result = hf_os_munmap(region->base, region->mapped);
+    int result = hf_os_munmap(region->base - region->below, region->below + region->mapped);
 
     return result < 0 ? hf_region_status(result) : 0;
 }

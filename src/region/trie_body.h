@@ -412,7 +412,7 @@ static int region_clear(struct hf_txn *txn, unsigned tree)
     struct hf_tree *root = hf_txn_tree(txn, tree);
     trie_ctx ctx = writing(txn);
     /* A trie has no more nodes and entries than this; damage may. */
-    ctx.budget = 4 * (ctx.span / sizeof(trie_node)) + 64;
+    ctx.budget = 4 * ((ctx.span + HF_NURSERY_BYTES) / sizeof(trie_node)) + 64;
     if (root->root == TRIE_NONE)
         return 0;
     int status = clear_node(&ctx, root->root, 0);
