@@ -617,9 +617,8 @@ void hf_file_publish(hf_region *region, const struct hf_version *version, const 
 }
 
 /* The version goes to FILE, all of it. */
-static int commit(struct hf_placer *placer, bool durable)
+static int to_file(struct hf_placer *placer, hf_txn *txn, bool durable)
 {
-    hf_txn *txn = placer->txn;
     struct hf_file_state *state = &txn->state.file;
     size_t kept = 0;
     int status = hf_placer_begin(placer, txn);
@@ -675,7 +674,7 @@ int hf_file_commit(hf_txn *txn)
         bool durable = is_due(txn);
         status = durable ? 0 : to_nursery(placer, txn);
         if (status == 0)
-            status = commit(placer, durable);
+            status = to_file(placer, txn, durable);
     }
     hf_placer_end(placer);
     txn->doomed = status < 0 ? status : 0;
