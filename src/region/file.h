@@ -32,9 +32,10 @@
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
     HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
-    HF_OFFER_LEAST = 96,    /* free units that make a page worth writing: docs/adr/0004 */
-    HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
-    HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
+    HF_OFFER_LEAST = 96,         /* free units that make a page worth writing: docs/adr/0004, */
+    HF_OFFER_LEAST_OF_MANY = 64, /* and where commits are mostly not durable, and placed in batches */
+    HF_CELLS_AN_ENTRY = 20,      /* of a queue of cells */
+    HF_CELLS_LARGE = 210,        /* of an entry that is an extent */
     HF_OFFERS_LARGE = 126,
     HF_ZONE_PAGES = 1024,
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
@@ -68,6 +69,7 @@ struct hf_file_home {
     uint64_t *log;
     enum hf_region_level level;
     bool read_only;
+    uint64_t nursery_most; /* units of a segment of the nursery that are filled; 0: it is not used */
     int64_t interval;
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */

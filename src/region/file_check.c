@@ -84,8 +84,9 @@ static const void *look(const struct checker *checker, uint64_t link)
     uint64_t units = hf_link_units(link);
 
     if (hf_is_in_nursery(link))
-        return checker->reached == NULL && hf_nursery_has(checker->region, units, 2) ? hf_unit_at(checker->region, units)
-                                                                                     : NULL;
+        return checker->reached == NULL && hf_nursery_has(checker->region, units, 2)
+                   ? hf_unit_at(checker->region, units)
+                   : NULL;
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < checker->top ? hf_unit_at(checker->region, units) : NULL;
 }
 

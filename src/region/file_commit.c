@@ -31,7 +31,13 @@
 
 #include <stdlib.h>
 
-enum { BUFFER = 256 << 10, FIRST_STEP = 256 << 10, LARGEST_STEP = 16 << 20 };
+enum {
+    BUFFER = 256 << 10,
+    FIRST_STEP = 256 << 10,
+    LARGEST_STEP = 4 << 20,
+    UNFLUSHED_PART = 4, /* of what is used, and bytes at least, that are written between two flushes */
+    UNFLUSHED_LEAST = 4 << 20,
+};
 
 static const char zeros[64 << 10];
 
@@ -500,13 +506,25 @@ static bool is_due_for_its_number(const hf_txn *txn)
            txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
 }
 
+/* What the last durable version has is not used again until there is a later one. So that this is a part of the file,
+ * and no multiple of it, there is one when so much was written. */
+static bool is_much_unflushed(const hf_txn *txn)
+{
+    const struct hf_file_state *state = &txn->state.file;
+    uint64_t part = txn->state.version.used / UNFLUSHED_PART, least = UNFLUSHED_LEAST,
+             most = part < least               ? least
+                    : part < HF_FILE_UNFLUSHED ? part
+                                               : HF_FILE_UNFLUSHED;
+
+    return state->written >= HF_FILE_LOG / 2 ||
+           state->written_size + txn->region->file->stage.units * HF_UNIT >= most;
+}
+
 static bool is_due(const hf_txn *txn)
 {
     const struct hf_file_home *file = txn->region->file;
-    const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
-        state->written >= HF_FILE_LOG / 2 || state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
+    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) || is_much_unflushed(txn))
         return true;
     if (file->level == HF_REGION_OFF)
         return false;

@@ -149,18 +149,29 @@ static bool is_free(hf_txn *txn, const struct hf_nursery *nursery, uint64_t segm
             HF_SABOTAGE(nursery_soon));
 }
 
-/* Room for so much: in this segment; in the next one, if nothing is here. */
+/* Is there room for so much in the segment that is being filled? */
+static bool has_room(const struct hf_txn *txn, const struct hf_nursery *nursery, uint64_t units, uint64_t cells)
+{
+    uint64_t most = txn->region->file->nursery_most;
+
+    most = most < HF_NURSERY_SEGMENT ? most : HF_NURSERY_SEGMENT;
+    return nursery->at % HF_NURSERY_SEGMENT + units + units_of_cells(nursery->cells + cells) < most;
+}
+
+/* Finds room: in this segment; in the next one, if nothing is here. */
 static bool find_room(hf_txn *txn, struct hf_nursery *nursery, uint64_t units, uint64_t cells)
 {
     uint64_t segment = segment_of(nursery);
 
-    if (nursery->at + units + units_of_cells(nursery->cells + cells) >= end_of(nursery)) {
+    if (!has_room(txn, nursery, units, cells)) {
         segment = (segment + 1) % HF_NURSERY_SEGMENTS;
         /* The one that is full is left by a commit to FILE: this one, perhaps. */
         if (is_used(nursery) || !is_free(txn, nursery, segment))
             return false;
         nursery->at = segment * HF_NURSERY_SEGMENT;
         nursery->first[segment] = 0;
+        if (!has_room(txn, nursery, units, cells))
+            return false;
     }
     if (nursery->first[segment] == 0)
         nursery->first[segment] = txn->state.version.txid;
@@ -198,7 +209,7 @@ int hf_nursery_commit(struct hf_placer *placer)
     uint64_t units = 0;
     int status = 0;
 
-    if (region->file->starved || txn->state.version.txid < region->file->nursery_later ||
+    if (region->file->nursery_most == 0 || region->file->starved || txn->state.version.txid < region->file->nursery_later ||
         stage->units > HF_NURSERY_SEGMENT / SMALL || stage->freed_count > HF_NURSERY_SEGMENT / SMALL ||
         hf_is_staged(region->file, txn->state.version.kept))
         return 0;
@@ -278,9 +289,10 @@ static int move_node(struct move *move, uint64_t *link, unsigned depth)
     if (hf_is_in_nursery(*link)) {
         if (!hf_nursery_has(region, hf_link_units(*link), 1) || hf_head_kind(node->head) != HF_KIND_NODE)
             return HF_CORRUPT;
-        status = copy_back(move, link,
-                           sizeof *node + ((size_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps)) *
-                                              sizeof *node->slots);
+        status =
+            copy_back(move, link,
+                      sizeof *node + ((size_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps)) *
+                                         sizeof *node->slots);
         if (status < 0)
             return status;
         node = hf_unit_at(region, *link);

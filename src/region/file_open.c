@@ -202,9 +202,8 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
-        result =
-            hf_os_mmap(NULL, HF_NURSERY_BYTES + reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                       -1, 0, &base);
+        result = hf_os_mmap(NULL, HF_NURSERY_BYTES + reserve + room, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
@@ -579,6 +578,9 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     file->level = options->level;
     file->interval = options->interval > 0 ? options->interval : INT64_C(1000000000);
     file->read_only = options->read_only;
+    file->nursery_most = options->nursery == HF_REGION_STRAIGHT ? 0
+                         : options->nursery == 0                ? HF_NURSERY_SEGMENT
+                                                                : options->nursery / HF_UNIT;
     file->path = hf_alloc(size);
     file->placer = hf_alloc(sizeof *file->placer);
     if (file->path == NULL || file->placer == NULL) {

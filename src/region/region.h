@@ -65,7 +65,12 @@ typedef struct hf_region_options {
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
     bool read_only;   /* nothing is written, not to the lock file either where that cannot be */
+    /* Bytes in shared memory, up to 2 MiB (0), that commits of this process which are not durable fill before what they
+     * have made goes to the file; HF_REGION_STRAIGHT: it goes there at once. For tests. */
+    uint64_t nursery;
 } hf_region_options;
+
+#define HF_REGION_STRAIGHT UINT64_MAX
 
 /* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
  * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space). `options` may be NULL: attach. */

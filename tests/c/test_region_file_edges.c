@@ -119,6 +119,7 @@ static uint64_t count_missing(const hf_region *region, const struct hf_root *roo
 {
     const struct hf_file_node *node = hf_unit_at(region, hf_link_units(link));
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps), missing = 0;
+    assert_true(link != 0);
     if (hf_head_txid(node->head) <= durable)
         return 0;
     missing += !in_manifest(region, root, hf_link_units(link));
@@ -137,7 +138,9 @@ static void test_manifest_of_pieces_written_twice(void **state)
 {
     (void)state;
     random_source random = {5};
-    hf_region *region = open_at(HF_REGION_OFF);
+    hf_region_options options = {.mode = HF_REGION_EITHER, .level = HF_REGION_OFF, .nursery = HF_REGION_STRAIGHT};
+    hf_region *region;
+    ok(hf_region_open_file(path, &options, &region));
     for (int round = 0; round < 6; round++) {
         uint64_t durable = durable_root(region)->version.txid;
         for (int i = 0; i < 300; i++) {
