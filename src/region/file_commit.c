@@ -35,8 +35,8 @@ enum {
     BUFFER = 256 << 10,
     FIRST_STEP = 256 << 10,
     LARGEST_STEP = 4 << 20,
-    UNFLUSHED_PART = 4, /* of what is used, and bytes at least, that are written between two flushes */
-    UNFLUSHED_LEAST = 4 << 20,
+    USED_A_CELL = 1024,        /* bytes, for each piece that waits: then a flush is due, */
+    UNFLUSHED_LEAST = 4 << 20, /* if so many were written */
 };
 
 static const char zeros[64 << 10];
@@ -506,18 +506,15 @@ static bool is_due_for_its_number(const hf_txn *txn)
            txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
 }
 
-/* What the last durable version has is not used again until there is a later one. So that this is a part of the file,
- * and no multiple of it, there is one when so much was written. */
+/* What the last durable version has is not used again before there is a later one. So that what waits for that is a part
+ * of the file, and no multiple, there is one when much waits. (What is large, and replaced, is few pieces.) */
 static bool is_much_unflushed(const hf_txn *txn)
 {
     const struct hf_file_state *state = &txn->state.file;
-    uint64_t part = txn->state.version.used / UNFLUSHED_PART, least = UNFLUSHED_LEAST,
-             most = part < least               ? least
-                    : part < HF_FILE_UNFLUSHED ? part
-                                               : HF_FILE_UNFLUSHED;
+    uint64_t written = state->written_size + txn->region->file->stage.units * HF_UNIT;
 
-    return state->written >= HF_FILE_LOG / 2 ||
-           state->written_size + txn->region->file->stage.units * HF_UNIT >= most;
+    return state->written >= HF_FILE_LOG / 2 || written >= HF_FILE_UNFLUSHED ||
+           (written >= UNFLUSHED_LEAST && state->waiting >= txn->state.version.used / USED_A_CELL);
 }
 
 static bool is_due(const hf_txn *txn)

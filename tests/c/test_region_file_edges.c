@@ -30,9 +30,12 @@ static int end(void **state)
     return 0;
 }
 
+static uint64_t nursery;
+
 static hf_region *open_at(enum hf_region_level level)
 {
-    hf_region_options options = {.mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level};
+    hf_region_options options = {
+        .mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level, .nursery = nursery};
     hf_region *region;
     ok(hf_region_open_file(path, &options, &region));
     return region;
@@ -138,9 +141,9 @@ static void test_manifest_of_pieces_written_twice(void **state)
 {
     (void)state;
     random_source random = {5};
-    hf_region_options options = {.mode = HF_REGION_EITHER, .level = HF_REGION_OFF, .nursery = HF_REGION_STRAIGHT};
-    hf_region *region;
-    ok(hf_region_open_file(path, &options, &region));
+    nursery = HF_REGION_STRAIGHT;
+    hf_region *region = open_at(HF_REGION_OFF);
+    nursery = 0;
     for (int round = 0; round < 6; round++) {
         uint64_t durable = durable_root(region)->version.txid;
         for (int i = 0; i < 300; i++) {
@@ -627,7 +630,9 @@ static void test_hostile_cells(void **state)
     const uint64_t lengths[] = {HF_PIECE_BITS, 2, HF_ZONE_UNITS};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         make_sound();
+        nursery = HF_REGION_STRAIGHT;
         hf_region *region = open_at(HF_REGION_OFF);
+        nursery = 0;
         uint64_t zone_key = hf_space_key(HF_SPACE_ZONE, 0), cells_key = hf_space_key(HF_SPACE_CELLS, 0);
         struct hf_zone zone = {.head = 0, .tail = 1, .fresh = 5000};
         struct hf_file_cell cell = {hf_piece(HF_ZONE_UNITS - 1, lengths[i]), UINT64_MAX, UINT64_MAX};

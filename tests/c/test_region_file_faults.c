@@ -212,7 +212,7 @@ static void every_call_fails(void **state)
     int before = count_descriptors();
     the.refused = 0;
     for (size_t i = 0; i < LENGTH(plans); i++) {
-        uint64_t step = all ? 1 : 5;
+        uint64_t step = all ? 1 : 3;
         for (uint64_t n = 1 + i % step; n < 3000; n += step) {
             struct hf_fault plan = plans[i];
             plan.first = n;

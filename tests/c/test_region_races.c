@@ -203,7 +203,7 @@ static void a_reader_is_stopped_before_it_reads_the_record(void **state)
     stop_a_reader(HF_REGION_RING, 0);
     /* A scan has taken its pin away: it begins again, and leaves nothing behind. (Commits that are not durable look at the
      * pins when there is no room left where they wait for a place in the file.) */
-    the_nursery = 16 << 10;
+    the_nursery = 4 << 10;
     stop_a_reader(200, 1);
     the_nursery = NURSERY_IN_TURN;
 }
