@@ -36,7 +36,8 @@ enum {
     FIRST_STEP = 256 << 10,
     LARGEST_STEP = 4 << 20,
     USED_A_CELL = 1024,        /* bytes, for each piece that waits: then a flush is due, */
-    UNFLUSHED_LEAST = 4 << 20, /* if so many were written */
+    WAITING_LEAST = 2048,      /* and that many at least, */
+    UNFLUSHED_LEAST = 2 << 20, /* if so many were written */
 };
 
 static const char zeros[64 << 10];
@@ -514,7 +515,8 @@ static bool is_much_unflushed(const hf_txn *txn)
     uint64_t written = state->written_size + txn->region->file->stage.units * HF_UNIT;
 
     return state->written >= HF_FILE_LOG / 2 || written >= HF_FILE_UNFLUSHED ||
-           (written >= UNFLUSHED_LEAST && state->waiting >= txn->state.version.used / USED_A_CELL);
+           (written >= UNFLUSHED_LEAST && state->waiting >= WAITING_LEAST &&
+            state->waiting >= txn->state.version.used / USED_A_CELL);
 }
 
 static bool is_due(const hf_txn *txn)

@@ -646,9 +646,11 @@ static void test_hostile_cells(void **state)
         assert_true(region->ops->put(txn, HF_REGION_SPACE_TREE, &key, &cell, sizeof cell) >= 0);
         ok(hf_txn_commit(txn));
         for (int j = 0; status == 0 && j < 3000; j++)
-            status = put_one(region, j % 100, j % 50);
+            status = put_one(region, j % 100, j % 49);
         assert_int_equal(status, HF_CORRUPT);
-        ok(hf_region_close(region));
+        /* What was committed before may need the same cells for its flush. */
+        status = hf_region_close(region);
+        assert_true(status == 0 || status == HF_CORRUPT);
     }
 }
 

@@ -344,6 +344,7 @@ static void what_others_parked_is_used_again(void **state)
 
 int main(void)
 {
+    the_nursery = 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_without_readers_do_not_grow),
         cmocka_unit_test(large_values_are_used_again),
