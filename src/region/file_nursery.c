@@ -36,10 +36,10 @@
 #include <sys/mman.h>
 
 enum {
-    LATER = 64,             /* versions until a nursery that could not be had is asked for again */
-    SMALL = 8,              /* a transaction may take up such a part of a segment */
-    SPACE_A_CELL = 64,      /* bytes of the space tree, more than enough */
-    SPACE_LEAST = 64 << 10, /* and for what begins */
+    LATER = 64,              /* versions until a nursery that could not be had is asked for again */
+    SMALL = 8,               /* a transaction may take up such a part of a segment */
+    SPACE_A_CELL = 64,       /* bytes of the space tree, more than enough */
+    SPACE_LEAST = 128 << 10, /* and for what begins */
 };
 
 static uint64_t segment_of(const struct hf_nursery *nursery)
@@ -122,7 +122,10 @@ static bool provide(hf_region *region)
 {
     if (atomic_load_explicit(&region->file->nursery, memory_order_relaxed) != 0 || look(region))
         return true;
+    uint64_t most;
     int result;
+    if (hf_file_limit(&most) < 0 || most < HF_FILE_CONTROL_SIZE + HF_NURSERY_BYTES)
+        return false;
     HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, HF_FILE_CONTROL_SIZE, (off_t)HF_NURSERY_BYTES));
     return result == 0 && look(region);
 }
@@ -177,9 +180,9 @@ static bool find_room(hf_txn *txn, struct hf_nursery *nursery, uint64_t units, u
         nursery->first[segment] = txn->state.version.txid;
     nursery->end[segment] = 0;
     /* N4 */
-    uint64_t bytes = (nursery->at + units) % HF_NURSERY_SEGMENT * HF_UNIT + SPACE_LEAST,
-             space = (nursery->cells + cells) * SPACE_A_CELL;
-    return hf_file_grow(txn->region, txn->state.version.top + bytes + space) == 0;
+    uint64_t bytes = (nursery->at + units) % HF_NURSERY_SEGMENT * HF_UNIT,
+             space = (nursery->cells + cells) * SPACE_A_CELL + SPACE_LEAST;
+    return hf_file_grow(txn->region, txn->state.version.top + bytes + bytes / 4 + space) == 0;
 }
 
 /* Copies the blocks behind each other, sealed, but for a checksum. */
@@ -209,9 +212,9 @@ int hf_nursery_commit(struct hf_placer *placer)
     uint64_t units = 0;
     int status = 0;
 
-    if (region->file->nursery_most == 0 || region->file->starved || txn->state.version.txid < region->file->nursery_later ||
-        stage->units > HF_NURSERY_SEGMENT / SMALL || stage->freed_count > HF_NURSERY_SEGMENT / SMALL ||
-        hf_is_staged(region->file, txn->state.version.kept))
+    if (region->file->nursery_most == 0 || region->file->starved ||
+        txn->state.version.txid < region->file->nursery_later || stage->units > HF_NURSERY_SEGMENT / SMALL ||
+        stage->freed_count > HF_NURSERY_SEGMENT / SMALL || hf_is_staged(region->file, txn->state.version.kept))
         return 0;
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
         status = hf_placer_collect(placer, txn->state.version.trees[tree].root);

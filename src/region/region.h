@@ -54,7 +54,7 @@ typedef enum hf_region_mode {
 enum hf_region_level {
     HF_REGION_FULL,     /* before it is visible to anybody */
     HF_REGION_INTERVAL, /* at the latest `interval` after it */
-    HF_REGION_OFF,      /* at a flush, at a close, and whenever 64 MiB have come together */
+    HF_REGION_OFF,      /* at a flush, at a close, and when much has come together (docs/recovery.md) */
 };
 
 typedef struct hf_region_options {
