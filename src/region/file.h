@@ -264,6 +264,9 @@ const struct hf_file_cell *hf_nursery_cells(const hf_region *region, const struc
 
 bool hf_nursery_is_sound(const struct hf_nursery *nursery);
 
+/* Has there been a commit to it since it was last left? */
+bool hf_nursery_is_used(const struct hf_nursery *nursery);
+
 /* -- file_space.c -- */
 
 int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);

@@ -1,6 +1,8 @@
 /*
  * file_commit.c: a commit to a file.
  *
+ *      nursery    not durable: blocks are copied there, and that is all; publish               file_nursery.c
+ *   -- if it is to be durable, or the nursery will not do: all that the version has, what is in the nursery too --
  *      settle     what was freed goes to the space tree; perhaps a fold                        file_space.c
  *      place      every staged block gets a place that is free                                 file_place.c
  *      seal       links become places, bottom-up; checksums

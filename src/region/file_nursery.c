@@ -132,8 +132,7 @@ static bool provide(hf_region *region)
 
 /* -- a commit -- */
 
-/* Has there been a commit to it since it was last left? */
-static bool is_used(const struct hf_nursery *nursery)
+bool hf_nursery_is_used(const struct hf_nursery *nursery)
 {
     return nursery->first[segment_of(nursery)] != 0 && nursery->end[segment_of(nursery)] == 0;
 }
@@ -169,7 +168,7 @@ static bool find_room(hf_txn *txn, struct hf_nursery *nursery, uint64_t units, u
     if (!has_room(txn, nursery, units, cells)) {
         segment = (segment + 1) % HF_NURSERY_SEGMENTS;
         /* The one that is full is left by a commit to FILE: this one, perhaps. */
-        if (is_used(nursery) || !is_free(txn, nursery, segment))
+        if (hf_nursery_is_used(nursery) || !is_free(txn, nursery, segment))
             return false;
         nursery->at = segment * HF_NURSERY_SEGMENT;
         nursery->first[segment] = 0;
@@ -222,7 +221,7 @@ int hf_nursery_commit(struct hf_placer *placer)
         return status;
     for (size_t i = 0; i < placer->blocks.count; i++)
         units += hf_units(placer->blocks.block[i].size);
-    bool used = is_used(&nursery);
+    bool used = hf_nursery_is_used(&nursery);
     if (!provide(region) || !find_room(txn, &nursery, units, stage->freed_count)) {
         /* If something is here, the commit to FILE that follows leaves it, and then there may be room. */
         if (!used)
@@ -308,25 +307,36 @@ static int move_node(struct move *move, uint64_t *link, unsigned depth)
     return status;
 }
 
-int hf_nursery_leave(hf_txn *txn)
+static int take_all(hf_txn *txn)
 {
-    struct hf_nursery *nursery = &txn->state.nursery;
-    struct move move = {.txn = txn};
+    const struct hf_nursery *nursery = &txn->state.nursery;
     const struct hf_file_cell *cells = hf_nursery_cells(txn->region, nursery);
-    uint64_t segment = segment_of(nursery);
+    struct move move = {.txn = txn};
     int status = 0;
 
-    if (nursery->cells > 0 && !hf_nursery_has(txn->region, HF_NURSERY_FIRST, HF_NURSERY_UNITS))
+    if (!hf_nursery_has(txn->region, HF_NURSERY_FIRST, HF_NURSERY_UNITS))
         return HF_CORRUPT;
     for (uint64_t i = 0; status == 0 && i < nursery->cells; i++)
         status = hf_stage_freed(txn, cells[i].piece, cells[i].birth, cells[i].unlink);
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
         status = move_node(&move, &txn->state.version.trees[tree].root, 0);
-    nursery->cells = 0;
-    if (nursery->first[segment] != 0)
+    return status;
+}
+
+int hf_nursery_leave(hf_txn *txn)
+{
+    struct hf_nursery *nursery = &txn->state.nursery;
+    uint64_t segment = segment_of(nursery);
+
+    if (hf_nursery_is_used(nursery)) {
+        int status = take_all(txn);
+        if (status < 0)
+            return status;
+        nursery->cells = 0;
         nursery->end[segment] = txn->state.version.txid;
-    /* This version is kept: not one of those of a segment, which would then stay (N3). */
+    }
+    /* This version is kept: it must not lie among those of a segment, which would then stay (N3). */
     if (nursery->first[segment] != 0 && hf_is_staged(txn->region->file, txn->state.version.kept))
         nursery->at = end_of(nursery) - 1;
-    return status;
+    return 0;
 }

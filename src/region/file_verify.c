@@ -121,7 +121,7 @@ bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_s
         uint64_t link = i < HF_REGION_TREES    ? version->trees[i].root
                         : i == HF_REGION_TREES ? state->space.root
                                                : version->kept;
-        bool nursed = nursery != NULL && i < HF_REGION_TREES && hf_is_in_nursery(link);
+        bool nursed = nursery != NULL && i < HF_REGION_TREES && hf_is_in_nursery(link) && hf_nursery_is_used(nursery);
         if (link != 0 && !nursed && !is_within(hf_link_units(link), 1, top))
             return false;
     }

@@ -54,7 +54,7 @@ static bool is_used(const struct hf_nursery *nursery)
     return nursery->first[segment] != 0 && nursery->end[segment] == 0;
 }
 
-static uint64_t file_size_written(void)
+static uint64_t used_in_file(void)
 {
     hf_region_stats stats;
     ok(hf_region_stats_get(region, &stats));
@@ -71,11 +71,11 @@ static void seen_at_once_and_not_in_the_file(void **state)
         region_check(region);
     }
     assert_true(is_used(published()));
-    assert_int_equal(file_size_written(), 0);
+    assert_int_equal(used_in_file(), 0);
     ok(hf_region_flush(other, -1));
     assert_false(is_used(published()));
     assert_int_equal(published()->cells, 0);
-    assert_true(file_size_written() > 0);
+    assert_true(used_in_file() > 0);
     assert_true(region_is_model(region, &now));
     region_check(region);
     end();
