@@ -419,7 +419,7 @@ static int check_all(struct checker *checker)
     return status;
 }
 
-int hf_shared_check(hf_txn *txn, hf_region_fault *fault)
+int hf_heap_check(hf_txn *txn, hf_region_fault *fault)
 {
     struct checker checker = {
         .region = txn->region,
@@ -466,6 +466,7 @@ int hf_region_stats_get(hf_region *region, hf_region_stats *out)
     const struct hf_record_seen *seen = hf_region_seen(region, view.version.txid);
     hf_region_stats stats = {
         .txid = view.version.txid,
+        .limit = region->limit == UINT64_MAX ? 0 : region->limit,
         .size = atomic_load(&region->size),
         .top = view.version.top,
         /* Of a version or two later, if the writer is fast. */

@@ -99,8 +99,7 @@ static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, 
 
     if (at / HF_NURSERY_SEGMENT != nursery->at / HF_NURSERY_SEGMENT || at >= nursery->at || count > nursery->at - at)
         return wrong(checker, "a block of the nursery that is not of this version", at);
-    if (hf_head_kind(block->head) != kind || (block->head & 0xff) != hf_link_units(link) >> 32 ||
-        block->mark != (uint32_t)hf_link_units(link) || link >> 40 != 0)
+    if (hf_head_kind(block->head) != kind || hf_block_verify(checker->region, link, size) < 0)
         return wrong(checker, "a block of the nursery that is not what was written", at);
     if (hf_head_txid(block->head) > checker->txid ||
         hf_head_txid(block->head) < nursery->first[at / HF_NURSERY_SEGMENT])

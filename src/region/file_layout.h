@@ -217,6 +217,7 @@ struct hf_nursery {
     /* Of each segment: versions [first, end) have blocks in it; an end of 0: those from first on. */
     uint64_t first[HF_NURSERY_SEGMENTS];
     uint64_t end[HF_NURSERY_SEGMENTS];
+    uint64_t checksum; /* of the cells: of each, added up */
 };
 
 /* A commit record: in the ring of the lock file, and without atomics, and the nursery, in a root slot. */
@@ -228,7 +229,7 @@ struct hf_file_commit {
 };
 
 #define HF_FILE_RECORD_SIZE 2624 /* whole cache lines */
-_Static_assert(sizeof(struct hf_nursery) == 48 && offsetof(struct hf_file_commit, nursery) == 2512, "layout");
+_Static_assert(sizeof(struct hf_nursery) == 56 && offsetof(struct hf_file_commit, nursery) == 2512, "layout");
 _Static_assert(HF_FILE_CONTROL_SLOTS_AT + HF_REGION_SLOTS_MAX * sizeof(struct hf_slot) <= HF_FILE_CONTROL_LOG_AT,
                "layout");
 _Static_assert(sizeof(struct hf_lock_area) <= 512, "layout");

@@ -75,6 +75,22 @@ const struct hf_file_cell *hf_nursery_cells(const hf_region *region, const struc
     return end - nursery->cells;
 }
 
+static uint64_t checksum_of(const struct hf_file_cell *cells, uint64_t count)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0; i < count; i++)
+        sum += hf_hash_u64(cells[i].piece, hf_hash_u64(cells[i].birth, cells[i].unlink));
+    return sum;
+}
+
+bool hf_nursery_has_cells(const hf_region *region, const struct hf_nursery *nursery)
+{
+    return nursery->cells == 0 ||
+           (hf_nursery_has(region, HF_NURSERY_FIRST, HF_NURSERY_UNITS) &&
+            checksum_of(hf_nursery_cells(region, nursery), nursery->cells) == nursery->checksum);
+}
+
 /* -- where it is -- */
 
 int hf_nursery_map(hf_region *region)
@@ -115,6 +131,27 @@ bool hf_nursery_has_slowly(const hf_region *region, uint64_t units, uint64_t cou
 {
     return hf_is_in_nursery(units) && count <= HF_FILE_UNITS + 1 - units &&
            (atomic_load(&region->file->nursery) != 0 || look(region));
+}
+
+/*
+ * A reader that looks at one lock file after the other (file_follow.c) has what it pinned in the nursery of the first.
+ * So only while it has never seen a version that is there, another one is mapped in its place.
+ */
+bool hf_nursery_follow(hf_region *region)
+{
+    struct hf_file_home *file = region->file;
+
+    if (file->nursery_lost || (atomic_load(&file->nursery) == 0 && !look(region)))
+        return false;
+    return true;
+}
+
+void hf_nursery_changed(hf_region *region)
+{
+    struct hf_file_home *file = region->file;
+
+    if (atomic_load(&file->nursery) != 0 || hf_nursery_map(region) < 0)
+        file->nursery_lost = true;
 }
 
 /* Makes sure that it is there. */
@@ -184,7 +221,7 @@ static bool find_room(hf_txn *txn, struct hf_nursery *nursery, uint64_t units, u
     return hf_file_grow(txn->region, txn->state.version.top + bytes + bytes / 4 + space) == 0;
 }
 
-/* Copies the blocks behind each other, sealed, but for a checksum. */
+/* Copies the blocks behind each other, sealed. */
 static void copy_blocks(struct hf_placer *placer, struct hf_nursery *nursery)
 {
     const hf_region *region = placer->txn->region;
@@ -195,9 +232,8 @@ static void copy_blocks(struct hf_placer *placer, struct hf_nursery *nursery)
         uint64_t place = HF_NURSERY_FIRST + nursery->at;
 
         hf_seal_links(region, bytes);
-        bytes->head = (bytes->head & ~(uint64_t)HF_HEAD_EPOCH_MAX) | place >> 32;
-        bytes->mark = (uint32_t)place;
-        memcpy(nursery_at(region, nursery->at), bytes, block->size);
+        hf_block_seal(bytes, block->size, place);
+        memcpy(nursery_at(region, nursery->at), bytes, hf_units(block->size) * HF_UNIT);
         nursery->at += hf_units(block->size);
     }
 }
@@ -232,6 +268,7 @@ int hf_nursery_commit(struct hf_placer *placer)
     for (unsigned tree = 0; tree < HF_REGION_TREES; tree++)
         hf_seal_root(region, &txn->state.version.trees[tree].root);
     nursery.cells += stage->freed_count;
+    nursery.checksum += checksum_of(stage->freed, stage->freed_count);
     memcpy((void *)(uintptr_t)hf_nursery_cells(region, &nursery), stage->freed,
            stage->freed_count * sizeof *stage->freed);
     txn->state.nursery = nursery;
@@ -252,7 +289,8 @@ static int copy_back(struct move *move, uint64_t *link, uint64_t size)
     uint64_t staged;
 
     move->units += hf_units(size);
-    if (move->units > HF_NURSERY_UNITS || !hf_nursery_has(txn->region, hf_link_units(*link), hf_units(size)))
+    if (move->units > HF_NURSERY_UNITS || !hf_nursery_has(txn->region, hf_link_units(*link), hf_units(size)) ||
+        hf_block_verify(txn->region, *link, size) < 0)
         return HF_CORRUPT;
     txn->made_count = 0;
     int status = hf_stage_alloc(txn, size, &staged);
@@ -314,7 +352,7 @@ static int take_all(hf_txn *txn)
     struct move move = {.txn = txn};
     int status = 0;
 
-    if (!hf_nursery_has(txn->region, HF_NURSERY_FIRST, HF_NURSERY_UNITS))
+    if (!hf_nursery_has_cells(txn->region, nursery))
         return HF_CORRUPT;
     for (uint64_t i = 0; status == 0 && i < nursery->cells; i++)
         status = hf_stage_freed(txn, cells[i].piece, cells[i].birth, cells[i].unlink);
@@ -332,7 +370,7 @@ int hf_nursery_leave(hf_txn *txn)
         int status = take_all(txn);
         if (status < 0)
             return status;
-        nursery->cells = 0;
+        nursery->cells = nursery->checksum = 0;
         nursery->end[segment] = txn->state.version.txid;
     }
     /* This version is kept: it must not lie among those of a segment, which would then stay (N3). */

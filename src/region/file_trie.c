@@ -36,6 +36,12 @@ static trie_ctx writing(struct hf_txn *txn)
     return ctx;
 }
 
+/* A span is in units here, and a node has at least one slot. */
+static uint64_t most_nodes(const trie_ctx *ctx)
+{
+    return (ctx->span + HF_NURSERY_UNITS) / hf_units(sizeof(trie_node) + sizeof(uint64_t));
+}
+
 /* The staging area grows where nothing looks at spans. */
 static void refresh(trie_ctx *ctx)
 {
@@ -63,14 +69,15 @@ static bool is_one_node(const trie_node *node)
 
 /* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others may
  * have damaged: what is there has no checksum. */
-__attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, uint64_t units)
+__attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
 {
+    uint64_t units = hf_link_units(link);
     trie_node *node = hf_place_at(ctx->base, units);
 
     if (is_staged(ctx, units))
         return hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
     if (!hf_nursery_has(ctx->region, units, 1) || hf_head_kind(node->head) != HF_KIND_NODE || !is_one_node(node) ||
-        --ctx->budget == 0)
+        (node->mark ^ link) >> 40 != 0 || --ctx->budget == 0)
         return trie_at_fault(ctx);
     return node;
 }
@@ -95,7 +102,7 @@ static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
     uint64_t units = hf_link_units(link);
     trie_node *node = (trie_node *)(void *)(ctx->base + units * HF_UNIT);
     if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
-        return node_elsewhere(ctx, units);
+        return node_elsewhere(ctx, link);
     if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE || --ctx->budget == 0, 0))
         return trie_at_fault(ctx);
     if (__builtin_expect(!hf_is_verified(ctx->region->file, units, node->head), 0) && verify_node(ctx, link) < 0)
@@ -120,13 +127,15 @@ __attribute__((noinline, cold)) static trie_record *record_at_fault(trie_ctx *ct
     return NULL;
 }
 
-__attribute__((noinline)) static trie_record *record_elsewhere(trie_ctx *ctx, uint64_t units)
+__attribute__((noinline)) static trie_record *record_elsewhere(trie_ctx *ctx, uint64_t word)
 {
+    uint64_t units = hf_link_units(word);
     trie_record *record = hf_place_at(ctx->base, units);
 
     if (is_staged(ctx, units))
         return hf_head_kind(record->head) == HF_KIND_RECORD ? record : record_at_fault(ctx);
-    if (!hf_nursery_has(ctx->region, units, hf_units(sizeof *record)) || hf_head_kind(record->head) != HF_KIND_RECORD)
+    if (!hf_nursery_has(ctx->region, units, hf_units(sizeof *record)) ||
+        hf_head_kind(record->head) != HF_KIND_RECORD || (record->mark ^ word) >> 40 != 0)
         return record_at_fault(ctx);
     uint64_t size = sizeof *record + (uint64_t)record->key_size + record->value_size;
     return hf_nursery_has(ctx->region, units, hf_units(size)) ? record : record_at_fault(ctx);
@@ -138,7 +147,7 @@ static inline trie_record *record_at(trie_ctx *ctx, uint64_t word)
     uint64_t units = hf_link_units(word);
     trie_record *record = (trie_record *)(void *)(ctx->base + units * HF_UNIT);
     if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
-        return record_elsewhere(ctx, units);
+        return record_elsewhere(ctx, word);
     if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD, 0))
         return record_at_fault(ctx);
     if (__builtin_expect(!hf_is_verified(ctx->region->file, units, record->head), 0) && verify_record(ctx, word) < 0)

@@ -115,6 +115,6 @@ const struct hf_home hf_home_shared = {
     .table_free = hf_heap_free,
     .kept_at = shared_kept_at,
     .flush = shared_flush,
-    .check = hf_shared_check,
+    .check = hf_heap_check,
     .stats = shared_stats,
 };
