@@ -23,9 +23,9 @@
  *       the last of the     ^units from 0                             units from file->stage.at
  *       2^40 units          hf_region.base
  *
- * A link to a staged block is its place in units, as if the area were behind the file, and one to the nursery as if that
- * were before it; so one address computation does for all. No link to a staged block is left when a block is sealed, none
- * to the nursery in a block of FILE.
+ * A link to a staged block is its place in units, as if the area were behind the file, and one to the nursery as if
+ * that were before it; so one address computation does for all. No link to a staged block is left when a block is
+ * sealed, none to the nursery in a block of FILE.
  */
 #ifndef HF_REGION_FILE_H
 #define HF_REGION_FILE_H
