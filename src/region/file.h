@@ -86,12 +86,13 @@ struct hf_file_home {
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
-    struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
-    _Atomic uint64_t nursery; /* units of it that are there, as far as is known */
-    bool nursery_lost;        /* that of the lock file that is followed is not mapped */
-    uint64_t nursery_later;   /* the version from which on it is worth asking for it again */
-    char *path;               /* of FILE, as it was opened */
-    void *alone;              /* what stands for a lock file where there is none, or none to write to */
+    struct hf_placer *placer;    /* of the last commit: its memory, and the pages that are being filled */
+    _Atomic uint64_t nursery;    /* units of it that are there, as far as is known */
+    uint64_t seen_from, seen_to; /* versions that a reader which follows has found there */
+    bool nursery_lost;           /* that of the lock file that is followed is not mapped */
+    uint64_t nursery_later;      /* the version from which on it is worth asking for it again */
+    char *path;                  /* of FILE, as it was opened */
+    void *alone;                 /* what stands for a lock file where there is none, or none to write to */
 };
 
 /* -- file_stage.c -- */
@@ -275,7 +276,7 @@ const struct hf_file_cell *hf_nursery_cells(const hf_region *region, const struc
 bool hf_nursery_is_sound(const struct hf_nursery *nursery);
 
 /* Of a reader that follows a lock file: can a version that is there be read? And: it follows another one from now on. */
-bool hf_nursery_follow(hf_region *region);
+bool hf_nursery_follow(hf_region *region, uint64_t txid);
 void hf_nursery_changed(hf_region *region);
 
 /* Has it the cells that were noted? */

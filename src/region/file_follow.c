@@ -81,7 +81,7 @@ static void follow(hf_region *region)
     if (atomic_load(&theirs->published) <= ours || !read_newest(base, &record) || record.seen.txid <= ours)
         return;
     /* Where that is of another lock file than the one that is mapped, it waits for a version that is in FILE alone. */
-    if (hf_nursery_is_used(&record.nursery) && !hf_nursery_follow(region))
+    if (hf_nursery_is_used(&record.nursery) && !hf_nursery_follow(region, record.seen.txid))
         return;
     hf_record_read(&record.seen, &version);
     hf_file_publish(region, &version, &record.state, &record.nursery);
@@ -107,6 +107,8 @@ void hf_file_follow(hf_region *region)
     if (region->file == NULL || region->file->alone == NULL)
         return;
     pthread_mutex_lock(&region->mutex);
+    /* First all that there was where it looked before: if that was retired, its last version is in FILE alone. */
+    follow(region);
     look_again(region);
     follow(region);
     pthread_mutex_unlock(&region->mutex);

@@ -134,24 +134,54 @@ bool hf_nursery_has_slowly(const hf_region *region, uint64_t units, uint64_t cou
 }
 
 /*
- * A reader that looks at one lock file after the other (file_follow.c) has what it pinned in the nursery of the first.
- * So only while it has never seen a version that is there, another one is mapped in its place.
+ * A reader that looks at one lock file after the other (file_follow.c) may have pinned what is in the nursery of the first:
+ * versions `seen_from` to `seen_to` of those that it has published for its threads. Another nursery is mapped in its place
+ * when none of them is pinned, and the newest is a later one: who is not seen here with a pin gets that one (slots.c).
  */
-bool hf_nursery_follow(hf_region *region)
+static bool is_pinned(const hf_region *region)
+{
+    const struct hf_file_home *file = region->file;
+    uint32_t slots = atomic_load(&region->lock->slots);
+
+    if (atomic_load(&region->lock->published) <= file->seen_to)
+        return true;
+    for (uint32_t i = 0; i < slots; i++) {
+        uint64_t pin = atomic_load(&region->slots[i].pin), kind = pin & HF_PIN_KIND, txid = pin & ~HF_PIN_KIND;
+        if ((kind == HF_PIN_OPEN && txid <= file->seen_to) ||
+            (kind == HF_PIN_NARROW && txid >= file->seen_from && txid <= file->seen_to))
+            return true;
+    }
+    return false;
+}
+
+static void map_another(hf_region *region)
 {
     struct hf_file_home *file = region->file;
 
+    if (file->seen_to != 0 && is_pinned(region))
+        return;
+    file->seen_from = file->seen_to = 0;
+    atomic_store(&file->nursery, 0);
+    file->nursery_lost = hf_nursery_map(region) < 0;
+}
+
+bool hf_nursery_follow(hf_region *region, uint64_t txid)
+{
+    struct hf_file_home *file = region->file;
+
+    if (file->nursery_lost)
+        map_another(region);
     if (file->nursery_lost || (atomic_load(&file->nursery) == 0 && !look(region)))
         return false;
+    file->seen_from = file->seen_from == 0 ? txid : file->seen_from;
+    file->seen_to = txid;
     return true;
 }
 
 void hf_nursery_changed(hf_region *region)
 {
-    struct hf_file_home *file = region->file;
-
-    if (atomic_load(&file->nursery) != 0 || hf_nursery_map(region) < 0)
-        file->nursery_lost = true;
+    region->file->nursery_lost = true;
+    map_another(region);
 }
 
 /* Makes sure that it is there. */
