@@ -423,7 +423,8 @@ static void test_a_nursery_that_is_older(void **state)
     ok(unlink("saved"));
     int fd = open(lock_path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
-    assert_int_equal(pwrite(fd, "1234567", 8, HF_FILE_CONTROL_SIZE + 24), 8);
+    static const char zeros[HF_REGION_PAGE];
+    assert_int_equal(pwrite(fd, zeros, sizeof zeros, HF_FILE_CONTROL_SIZE), sizeof zeros);
     ok(close(fd));
     ok(open_region(HF_REGION_FULL));
     assert_true(has("before") && !has("after"));
