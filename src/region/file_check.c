@@ -23,9 +23,10 @@ struct checker {
     hf_txn *txn;
     const struct hf_version *version;
     const struct hf_file_state *state;
+    const struct hf_nursery *nursery;
     uint64_t txid, top; /* in units */
     struct bits live, free;
-    struct bits nursery; /* live, too */
+    struct bits nursed; /* live, too */
     uint64_t used;
     /* of a kept version */
     struct bits *reached, had;
@@ -93,10 +94,12 @@ static const void *look(const struct checker *checker, uint64_t link)
 /* A block of the nursery, where the newest version has begun it. */
 static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
 {
-    const struct hf_nursery *nursery = &checker->txn->state.nursery;
+    const struct hf_nursery *nursery = checker->nursery;
     uint64_t at = hf_link_units(link) - HF_NURSERY_FIRST, count = hf_units(size);
     const struct hf_file_table *block = hf_unit_at(checker->region, link);
 
+    if (nursery == NULL)
+        return wrong(checker, "a block of the nursery in a version that has none", at);
     if (at / HF_NURSERY_SEGMENT != nursery->at / HF_NURSERY_SEGMENT || at >= nursery->at || count > nursery->at - at)
         return wrong(checker, "a block of the nursery that is not of this version", at);
     if (hf_head_kind(block->head) != kind || hf_block_verify(checker->region, link, size) < 0)
@@ -104,7 +107,7 @@ static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, 
     if (hf_head_txid(block->head) > checker->txid ||
         hf_head_txid(block->head) < nursery->first[at / HF_NURSERY_SEGMENT])
         return wrong(checker, "a block of the nursery that is too young, or too old", at);
-    return bits_set(&checker->nursery, HF_FILE_HEAP_AT / HF_UNIT + at, count)
+    return bits_set(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + at, count)
                ? 0
                : wrong(checker, "a block of the nursery is reached twice", at);
 }
@@ -324,9 +327,8 @@ static int check_free(struct checker *checker)
     const struct hf_file_cell *spill = hf_unit_at(checker->region, state->spill);
     int status = check_cells(checker, state->recent, state->recent_count);
 
-    if (status == 0 && checker->txn->state.nursery.cells > 0)
-        status = check_cells(checker, hf_nursery_cells(checker->region, &checker->txn->state.nursery),
-                             checker->txn->state.nursery.cells);
+    if (status == 0 && checker->nursery != NULL && checker->nursery->cells > 0)
+        status = check_cells(checker, hf_nursery_cells(checker->region, checker->nursery), checker->nursery->cells);
     if (status == 0 && state->spill_count > 0)
         status = check_cells(checker, spill, state->spill_count);
     if (status == 0)
@@ -404,6 +406,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
         .txn = txn,
         .version = &txn->state.version,
         .state = &txn->state.file,
+        .nursery = &txn->state.nursery,
         .txid = txn->state.version.txid - 1,
         .top = txn->state.version.top / HF_UNIT,
     };
@@ -412,7 +415,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
     if (status == 0)
         status = bits_init(&checker.free, checker.top);
     if (status == 0)
-        status = bits_init(&checker.nursery, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
+        status = bits_init(&checker.nursed, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
     if (status == 0)
         status = check_roots(&checker);
     if (status == 0)
@@ -425,7 +428,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
         status = check_kept(&checker);
     hf_free(checker.live.word);
     hf_free(checker.free.word);
-    hf_free(checker.nursery.word);
+    hf_free(checker.nursed.word);
     *fault = checker.fault;
     return status;
 }
