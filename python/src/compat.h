@@ -120,8 +120,8 @@ static inline PyObject *hfpy_int_of_bytes(const unsigned char *bytes, size_t siz
     return PyLong_FromNativeBytes(bytes, size, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
 #else
     PyObject *function = PyObject_GetAttr((PyObject *)&PyLong_Type, from_bytes);
-    PyObject *arguments =
-        function == NULL ? NULL : Py_BuildValue("(y#s)", (const char *)bytes, (Py_ssize_t)size, "little");
+    PyObject *data = function == NULL ? NULL : PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
+    PyObject *arguments = data == NULL ? NULL : Py_BuildValue("(Ns)", data, "little");
     PyObject *keywords = arguments == NULL ? NULL : Py_BuildValue("{s:O}", "signed", Py_True);
     PyObject *number = keywords == NULL ? NULL : PyObject_Call(function, arguments, keywords);
     Py_XDECREF(function);

@@ -50,8 +50,8 @@ typedef struct homes_state homes_state;
       "This object cannot be a key although others of its type can, as nan.")                                          \
     X(VALUE_TYPE, 0, 0, "ValueTypeError", PyExc_TypeError,                                                             \
       "An object of this type cannot be stored, or read back, here.")                                                  \
-    X(UNKNOWN, 0, 0, "UnknownClassError", PyExc_LookupError,                                                           \
-      "A class, its member or a codec that a stored value names is not there.")
+    X(UNKNOWN, 0, 0, "UnknownNameError", PyExc_LookupError,                                                           \
+      "What a stored value names is not there: a class, a member of it, a codec, a time zone.")
 /* clang-format on */
 
 enum hfpy_error {

@@ -9,7 +9,7 @@ static int flags_of(int pickle, int key)
     return (pickle ? HFPY_PICKLE : 0) | (key ? HFPY_AS_KEY : 0);
 }
 
-PyDoc_STRVAR(encode_doc, "encode(obj, *, pickle=False, key=False)\n--\n\n"
+PyDoc_STRVAR(encode_doc, "encode(obj, /, *, pickle=False, key=False)\n--\n\n"
                          "The bytes that an object is stored as. Private: for tests.");
 
 static PyObject *homes_encode(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -28,7 +28,7 @@ static PyObject *homes_encode(PyObject *module, PyObject *args, PyObject *kwargs
     return made;
 }
 
-PyDoc_STRVAR(decode_doc, "decode(data, *, pickle=False)\n--\n\n"
+PyDoc_STRVAR(decode_doc, "decode(data, /, *, pickle=False)\n--\n\n"
                          "The object that encode() made the bytes of. Private: for tests.");
 
 static PyObject *homes_decode(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -43,7 +43,7 @@ static PyObject *homes_decode(PyObject *module, PyObject *args, PyObject *kwargs
     return made;
 }
 
-PyDoc_STRVAR(canonical_doc, "canonical(key, *, pickle=False)\n--\n\n"
+PyDoc_STRVAR(canonical_doc, "canonical(key, /, *, pickle=False)\n--\n\n"
                             "The bytes that are equal where keys are. Private: for tests.");
 
 static PyObject *homes_canonical(PyObject *module, PyObject *args, PyObject *kwargs)

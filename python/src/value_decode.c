@@ -238,6 +238,9 @@ static PyObject *make_zoneinfo(decoder *d, const hfpy_library *library, hf_span 
 {
     PyObject *name = make_str(d, key);
     PyObject *zone = name == NULL ? NULL : PyObject_CallOneArg((PyObject *)library->zoneinfo_type, name);
+    if (name != NULL && zone == NULL &&
+        (PyErr_ExceptionMatches(PyExc_LookupError) || PyErr_ExceptionMatches(PyExc_ValueError)))
+        hfpy_throw_from(d->state, HFPY_UNKNOWN, "there is no time zone %R here", name);
     Py_XDECREF(name);
     return zone;
 }
