@@ -45,7 +45,8 @@ static int enter(decoder *d, uint64_t values)
         damaged(d, "values nested too deep");
         return -1;
     }
-    if (values > (size_t)(d->end - d->at) - d->owed) {
+    size_t left = (size_t)(d->end - d->at);
+    if (d->owed > left || values > left - d->owed) {
         damaged(d, "more values than there are bytes");
         return -1;
     }
@@ -368,33 +369,6 @@ static PyObject *make_uuid(decoder *d, const hfpy_library *library, const hf_val
 
 /* -- Enums -- */
 
-/* container.__dict__[name], new reference; NULL without an exception if it is not there. */
-static PyObject *member_of(decoder *d, PyObject *container, PyObject *name)
-{
-    PyObject *members = PyObject_GetAttr(container, d->state->values.names.__dict__);
-    PyObject *found = members == NULL ? NULL : PyObject_GetItem(members, name);
-    Py_XDECREF(members);
-    if (found == NULL && (PyErr_ExceptionMatches(PyExc_KeyError) || PyErr_ExceptionMatches(PyExc_AttributeError)))
-        PyErr_Clear();
-    return found;
-}
-
-/*
- * The class of that qualified name, new reference; NULL without an exception if it is not there. Its module must be
- * imported already, and nothing is asked but dictionaries: no __getattr__ runs, nothing is imported.
- */
-static PyObject *find_class(decoder *d, PyObject *module_name, PyObject *qualified_name)
-{
-    PyObject *dot = PyUnicode_FromString(".");
-    PyObject *names = dot == NULL ? NULL : PyUnicode_Split(qualified_name, dot, -1);
-    Py_XDECREF(dot);
-    PyObject *found = names == NULL ? NULL : PyImport_GetModule(module_name);
-    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(names); i++)
-        Py_SETREF(found, member_of(d, found, PyList_GET_ITEM(names, i)));
-    Py_XDECREF(names);
-    return found;
-}
-
 static PyObject *unknown_class(decoder *d, PyObject *module, PyObject *name)
 {
     if (!PyErr_Occurred())
@@ -442,7 +416,7 @@ static PyObject *take_member(decoder *d, const hfpy_library *library, const hf_v
     PyObject *found = NULL;
     PyObject *module = make_str(d, member->module);
     PyObject *name = module == NULL ? NULL : make_str(d, member->class_name);
-    PyObject *class = name == NULL ? NULL : find_class(d, module, name);
+    PyObject *class = name == NULL ? NULL : hfpy_find_class(d->state, module, name);
     if (name != NULL && (class == NULL || !PyType_Check(class) || !hfpy_is_enum(library, (PyTypeObject *)class)))
         unknown_class(d, module, name);
     else if (class != NULL)

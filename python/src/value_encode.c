@@ -825,6 +825,21 @@ static int put_member(encoder *e, const enum_parts *parts, int by_number, int ha
     return status;
 }
 
+/* What is stored is a name: it must be this class's, or the member could not be read again. */
+static int check_enum_class(encoder *e, PyTypeObject *type, const enum_parts *parts)
+{
+    PyObject *found = NULL;
+    if (PyUnicode_Check(parts->module) && PyUnicode_Check(parts->name))
+        found = hfpy_find_class(e->state, parts->module, parts->name);
+    Py_XDECREF(found);
+    if (found == (PyObject *)type)
+        return 0;
+    if (found == NULL && PyErr_Occurred())
+        return -1;
+    return hfpy_throw(e->state, HFPY_VALUE_TYPE, "a member of %R cannot be stored: its class is not found as %S.%S",
+                      type, parts->module, parts->name);
+}
+
 static int put_enum(encoder *e, const hfpy_library *library, PyObject *object, PyTypeObject *type)
 {
     enum_parts parts;
@@ -833,7 +848,9 @@ static int put_enum(encoder *e, const hfpy_library *library, PyObject *object, P
         return -1;
     /* A member of a class made of int is an int inside. */
     int has_base = is_base(library, parts.base) && PyType_IsSubtype(type, parts.base);
-    int status = e->flags & HFPY_AS_KEY ? check_enum_key(e, library, type, parts.base) : 0;
+    int status = check_enum_class(e, type, &parts);
+    if (status == 0 && (e->flags & HFPY_AS_KEY))
+        status = check_enum_key(e, library, type, parts.base);
     if (status == 0)
         status = put_member(e, &parts, by_number, has_base);
     if (status == 0 && has_base) {

@@ -46,6 +46,12 @@ static inline PyTypeObject *hfpy_timezone_type(const hfpy_library *library)
     return Py_TYPE(hfpy_datetime(library)->TimeZone_UTC);
 }
 
+/*
+ * The class of that qualified name, new reference; NULL without an exception if it is not there. Its module must be
+ * imported already, and nothing is asked but dictionaries: no __getattr__ runs, nothing is imported.
+ */
+PyObject *hfpy_find_class(homes_state *state, PyObject *module_name, PyObject *qualified_name);
+
 /* The codec of a type, or of a name: new reference; NULL without an exception if there is none. */
 PyObject *hfpy_codec_of_type(homes_state *state, PyTypeObject *type);
 PyObject *hfpy_codec_of_name(homes_state *state, PyObject *name);

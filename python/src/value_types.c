@@ -104,6 +104,31 @@ hfpy_library *hfpy_library_load(homes_state *state)
     return &state->values.library;
 }
 
+/* -- classes by name -- */
+
+/* container.__dict__[name], new reference; NULL without an exception if it is not there. */
+static PyObject *member_of(homes_state *state, PyObject *container, PyObject *name)
+{
+    PyObject *members = PyObject_GetAttr(container, state->values.names.__dict__);
+    PyObject *found = members == NULL ? NULL : PyObject_GetItem(members, name);
+    Py_XDECREF(members);
+    if (found == NULL && (PyErr_ExceptionMatches(PyExc_KeyError) || PyErr_ExceptionMatches(PyExc_AttributeError)))
+        PyErr_Clear();
+    return found;
+}
+
+PyObject *hfpy_find_class(homes_state *state, PyObject *module_name, PyObject *qualified_name)
+{
+    PyObject *dot = PyUnicode_FromString(".");
+    PyObject *names = dot == NULL ? NULL : PyUnicode_Split(qualified_name, dot, -1);
+    Py_XDECREF(dot);
+    PyObject *found = names == NULL ? NULL : PyImport_GetModule(module_name);
+    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(names); i++)
+        Py_SETREF(found, member_of(state, found, PyList_GET_ITEM(names, i)));
+    Py_XDECREF(names);
+    return found;
+}
+
 /* -- codecs -- */
 
 static PyObject *codec_in(PyObject *table, PyObject *key)
