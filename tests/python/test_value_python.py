@@ -117,7 +117,7 @@ def draw_value(rng: random.Random, depth: int) -> Any:
 
 
 def test_the_bytes_are_those_of_the_model(rng: random.Random) -> None:
-    for _ in range(3000 * ROUNDS):
+    for _ in range(700 * ROUNDS):
         value = draw_value(rng, 3)
         data = encode(value, pickle=True)
         assert data == model_encode(value), value
@@ -126,7 +126,7 @@ def test_the_bytes_are_those_of_the_model(rng: random.Random) -> None:
 def test_values_come_back_exactly(rng: random.Random) -> None:
     for value in SPECIAL:
         assert exactly(decode(encode(value, pickle=True), pickle=True), value), value
-    for _ in range(3000 * ROUNDS):
+    for _ in range(700 * ROUNDS):
         value = draw_value(rng, 3)
         assert exactly(decode(encode(value, pickle=True), pickle=True), value), value
 
@@ -142,11 +142,14 @@ ATOMS = (
     | st.fractions()
     | st.builds(UUID, int=st.integers(0, 2**128 - 1), is_safe=st.sampled_from(list(SafeUUID))) | st.sampled_from(ENUMS)
 )  # fmt: skip
-KEYS = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=4).map(tuple) | st.frozensets(inner, max_size=4))
+KEYS = st.recursive(
+    ATOMS, lambda inner: st.lists(inner, max_size=4).map(tuple) | st.frozensets(inner, max_size=4), max_leaves=5
+)
 VALUES = st.recursive(
     KEYS | st.binary(max_size=50).map(bytearray) | st.builds(Point, ATOMS, ATOMS),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(KEYS, inner, max_size=20) | st.sets(KEYS, max_size=20)
-    | st.lists(inner, max_size=20).map(tuple),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4) | st.sets(KEYS, max_size=4)
+    | st.lists(inner, max_size=17).map(tuple),
+    max_leaves=20,
 )  # fmt: skip
 
 
@@ -904,8 +907,9 @@ def mangle(rng: random.Random, data: bytearray) -> None:
 
 def test_any_bytes_are_a_value_or_an_error(rng: random.Random) -> None:
     values = refused = 0
-    for _ in range(15000 * ROUNDS):
-        data = bytearray(encode(draw_value(rng, 2), pickle=True)[:300])
+    whole = [encode(draw_value(rng, 2), pickle=True) for _ in range(300 * ROUNDS)]
+    for _ in range(10000 * ROUNDS):
+        data = bytearray(rng.choice(whole)[:300])
         mangle(rng, data)
         try:
             value = decode(data)
@@ -913,10 +917,7 @@ def test_any_bytes_are_a_value_or_an_error(rng: random.Random) -> None:
             refused += 1
             continue
         values += 1
-        try:
-            encode(value, pickle=True)
-        except ValueTypeError:
-            raise
+        encode(value, pickle=True)
     assert values > 500 and refused > 5000
 
 
