@@ -442,6 +442,15 @@ class Listed(list, enum.Enum):  # type: ignore[type-arg]
     A = ([1, 2],)
 
 
+class ZoneEnum(tzinfo, enum.Enum):
+    A = 1
+
+    def __init__(self, _: int) -> None: ...
+
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        return timedelta(hours=1)
+
+
 def test_members_are_stored_by_name() -> None:
     for member in (*ENUMS, Insensitive.A, Ordered.A, OwnInt.A, Unhashable.A, Mixed.A, Listed.A):
         assert decode(encode(member)) is member
@@ -697,6 +706,11 @@ def test_a_tzinfo_may_have_a_codec() -> None:
         back = decode(encode(value))
         assert back == value and type(back.tzinfo) is Hours and back.tzinfo.hours == value.tzinfo.hours  # type: ignore
     assert canonical(datetime(2000, 1, 1, 3, tzinfo=Hours(3))) == canonical(datetime(2000, 1, 1, tzinfo=timezone.utc))
+    # An Enum's member is stored by name, but not as a tzinfo: there it is a pickle.
+    with pytest.raises(ValueTypeError, match="'ZoneEnum' cannot be stored"):
+        encode(datetime(2000, 1, 1, tzinfo=ZoneEnum.A))
+    moment = decode(encode(datetime(2000, 1, 1, tzinfo=ZoneEnum.A), pickle=True), pickle=True)
+    assert moment.tzinfo is ZoneEnum.A and decode(encode(ZoneEnum.A)) is ZoneEnum.A
     # What stands where a tzinfo must be, and is none.
     head = encode(datetime(2000, 1, 1, tzinfo=Hours(3)))[:15]
     with pytest.raises(CorruptError, match="neither an object nor a pickle"):
