@@ -1028,6 +1028,14 @@ def test_nothing_leaks(rng: random.Random) -> None:
             except Exception:  # noqa: BLE001, PERF203
                 pass
 
+    def growth(call: Callable[[], Any]) -> int:
+        often(call, 5)
+        gc.collect()
+        start = tracemalloc.get_traced_memory()[0]
+        often(call, 100)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - start
+
     tracked = [holdfast, Point, Colour, Option, Size, StringEnum, *ZONES.values(), timezone.utc]
     for call in calls:
         often(call, 5)
@@ -1036,12 +1044,8 @@ def test_nothing_leaks(rng: random.Random) -> None:
     tracemalloc.start()
     try:
         for call in calls:
-            often(call, 5)
-            gc.collect()
-            start = tracemalloc.get_traced_memory()[0]
-            often(call, 100)
-            gc.collect()
-            assert tracemalloc.get_traced_memory()[0] - start < 2000
+            # A leak is one each time; what caches take, they take once.
+            assert any(growth(call) < 1000 for _ in range(4)), call.__closure__
     finally:
         tracemalloc.stop()
     assert settled_refcounts(tracked, before) == before
