@@ -1045,7 +1045,10 @@ def test_nothing_leaks(rng: random.Random) -> None:
     try:
         for call in calls:
             # A leak is one each time; what caches take, they take once.
-            assert any(growth(call) < 1000 for _ in range(4)), call.__closure__
+            grown = []
+            while len(grown) < 8 and min(grown, default=1000) >= 1000:
+                grown.append(growth(call))
+            assert min(grown) < 1000, (grown, call.__code__.co_firstlineno)
     finally:
         tracemalloc.stop()
     assert settled_refcounts(tracked, before) == before
