@@ -38,6 +38,8 @@ BELOW: dict[str, set[str]] = {
 # The layer that implements each public header.
 PUBLIC: dict[str, str] = {
     "api.h": "base",
+    "datum.h": "base",
+    "shared.h": "shared",
     "memory.h": "base",
     "status.h": "base",
     "version.h": "base",

@@ -42,10 +42,12 @@ enum {
 };
 
 /* Names of attributes, interned. */
+/* clang-format off */
 #define HFPY_NAMES(X)                                                                                             \
     X(utcoffset)                                                                                                  \
     X(key) X(numerator) X(denominator) X(is_safe) X(_name_) X(_value_) X(_member_type_) X(to_bytes) X(from_bytes) \
         X(bit_length) X(__module__) X(__qualname__) X(__getinitargs__) X(__dict__) X(__hash__)
+/* clang-format on */
 
 typedef struct hfpy_names {
 #define HFPY_NAME(name) PyObject *name;

@@ -80,6 +80,7 @@ struct hf_os_dir;
     X(TRANSFER, ssize_t, pread, (int fd, void *buffer, size_t size, off_t at), (fd, buffer, size, at))        \
     X(TRANSFER, ssize_t, pwrite, (int fd, const void *buffer, size_t size, off_t at), (fd, buffer, size, at)) \
     X(CALL, int, ftruncate, (int fd, off_t length), (fd, length))                                             \
+    X(CALL, int, fchmod, (int fd, mode_t mode), (fd, mode))                                                   \
     X(CALL, int, fsync, (int fd), (fd))                                                                       \
     X(CALL, int, fdatasync, (int fd), (fd))                                                                   \
     X(CALL, int, fstat, (int fd, struct stat *out), (fd, out))                                                \

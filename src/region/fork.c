@@ -72,6 +72,12 @@ static void close_twins(hf_region *region)
     region->twin_fd = region->twin_file_fd = -1;
 }
 
+/* Another description for the locks of slots. That of a segment also says that it is open. */
+static int control_again(const hf_region *region)
+{
+    return region->file == NULL ? hf_region_reopen_present(region->control_fd) : hf_region_reopen(region->control_fd);
+}
+
 /* Descriptions of the child's own, and twins of the pins. */
 static bool open_twins(hf_region *region)
 {
@@ -80,7 +86,7 @@ static bool open_twins(hf_region *region)
         return false;
     if (region->control_fd < 0)
         return true;
-    region->twin_fd = hf_region_reopen(region->control_fd);
+    region->twin_fd = control_again(region);
     return region->twin_fd >= 0 && make_twins(region, region->twin_fd) == 0;
 }
 
@@ -116,7 +122,7 @@ static void inherit(hf_region *region)
 
     if (shared) {
         bool same = region->fd == region->control_fd;
-        int fd = kept ? region->twin_fd : hf_region_reopen(region->control_fd);
+        int fd = kept ? region->twin_fd : control_again(region);
         hf_os_close(region->control_fd);
         region->control_fd = fd;
         if (same)

@@ -139,18 +139,25 @@ struct hf_region {
     struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved;     /* addresses for the file */
-    uint64_t mapped;       /* and for what lies behind it */
+    char *mapping;         /* what was mapped for this, `base` and what lies behind it included: */
+    uint64_t mapped;       /* so much */
+    uint64_t reserved;     /* addresses for the file, from `base` on */
+    uint64_t huge_next;    /* where the next huge page is due; 0: nothing has grown */
+    uint32_t huge_wait;    /* commits since the last */
+    uint64_t huge_pause;   /* chances of a huge page to let go by, since such failed, */
+    unsigned huge_failed;  /* so often in a row; both the writer's */
     _Atomic uint64_t size; /* of the file, as last seen */
+    uint64_t limit;        /* it may grow so far, in whole pages */
+    bool is_told;          /* how long it is: see pages.c */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
-    uint64_t slots_at;      /* in the file that has them */
-    char *ring;             /* of commit records, */
-    uint64_t record_size;   /* this far apart */
-    struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
+    uint64_t slots_at;    /* in the file that has them */
+    char *ring;           /* of commit records, */
+    uint64_t record_size; /* this far apart */
     const struct hf_region_trie_ops *ops;
     int fd;         /* mapped */
-    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it */
+    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it;
+                     * negative: nobody else sees the slots (file_follow.c) */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;
@@ -223,7 +230,7 @@ struct hf_home {
     void (*stats)(hf_region *region, hf_region_stats *stats);
 };
 
-int hf_shared_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
+int hf_heap_check(struct hf_txn *txn, hf_region_fault *fault); /* check.c */
 
 extern const struct hf_home hf_home_shared;
 
@@ -238,6 +245,14 @@ static inline int hf_txn_prepare(struct hf_txn *txn)
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
 int hf_pages_unmap(hf_region *region);
 
+/* So many bytes of addresses, or where this process may not have that many (RLIMIT_AS; of what is private, RLIMIT_DATA too)
+ * a part of what it may have: the rest is for the program. */
+uint64_t hf_pages_fair(uint64_t wanted, uint64_t part, bool private);
+
+/* May what the lock area says of the segment's length be believed? Once a segment of shared memory is mapped, and filled
+ * in if this process `made` it. */
+int hf_pages_begin(hf_region *region, bool made);
+
 /* Is the file long enough for a version whose `top` this is? Looks again if it was not. HF_CORRUPT, HF_LIMIT. */
 int hf_pages_seen_slowly(hf_region *region, uint64_t top);
 
@@ -251,6 +266,18 @@ static inline int hf_pages_seen(hf_region *region, uint64_t top)
 
 /* Makes the file long enough for `top`. By the writer. HF_NOSPACE, HF_LIMIT. */
 int hf_pages_grow(hf_region *region, uint64_t top);
+
+/* After a commit, before the lock goes: asks for a huge page where one is due. By the writer. */
+#define HF_HUGE_PAGE (UINT64_C(2) << 20)
+enum { HF_HUGE_EVERY = 64 /* commits */ };
+void hf_pages_collapse(hf_region *region);
+
+static inline void hf_pages_settle(hf_region *region)
+{
+    if (++region->huge_wait >= HF_HUGE_EVERY && region->huge_next != 0 &&
+        region->huge_next + HF_HUGE_PAGE <= atomic_load_explicit(&region->size, memory_order_relaxed))
+        hf_pages_collapse(region);
+}
 
 /* -- heap.c -- */
 
@@ -390,6 +417,8 @@ struct hf_region_trie_ops {
     int (*clear)(struct hf_txn *txn, unsigned tree);
     void (*cursor_begin)(hf_region_cursor *cursor, unsigned tree);
     int (*cursor_next)(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+    int (*diff)(const hf_region *region, const struct hf_version *from, const struct hf_version *to, unsigned tree,
+                hf_view_differ differ, void *arg);
     int (*check)(const hf_region *region, uint64_t top, const struct hf_tree *tree, const char **fault);
 };
 
@@ -420,7 +449,12 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
-/* -- file_open.c -- */
+/* -- file_check.c -- */
+
+/* hf_region_check of a file that was opened for reading only. */
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault);
+
+/* -- file_close.c -- */
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
@@ -428,8 +462,17 @@ void hf_file_stop(hf_region *region);   /* its thread, */
 void hf_file_resume(hf_region *region); /* which is needed again after all */
 void hf_file_close(hf_region *region);
 
+/* -- file_follow.c -- */
+
+/* Before a pin of the newest version, where `control_fd` is negative: is there a newer one? Not with the mutex. */
+void hf_file_follow(hf_region *region);
+
+/* -- file_home.c -- */
+
 /* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
 int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
+
+/* -- open.c: the registry -- */
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;
@@ -437,7 +480,7 @@ void hf_region_registry_lock(void);
 void hf_region_registry_unlock(void);
 uint64_t hf_region_serial_next(void);
 
-/* -- file_open.c: what a fork means for a file -- */
+/* -- file_fork.c -- */
 
 /* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
  * one now). */
@@ -450,5 +493,8 @@ void hf_fork_watch(void);
 
 /* Another open file description of what is open, by way of /proc/self/fd, since its name may be gone: or -errno. */
 int hf_region_reopen(int old);
+
+/* The same for a segment of shared memory, which whoever looks then knows to be open. */
+int hf_region_reopen_present(int old);
 
 #endif

@@ -119,11 +119,14 @@ uint64_t hf_super_checksum(const struct hf_superblock *super)
     return hf_checksum64(super, offsetof(struct hf_superblock, checksum), HF_REGION_MAGIC);
 }
 
-static int make_super(struct hf_superblock *out)
+static int make_super(uint64_t limit, struct hf_superblock *out)
 {
     uint64_t random[3];
+    struct timespec now;
     int result = hf_os_getrandom_all(random, sizeof random);
 
+    if (result == 0)
+        result = hf_os_clock_gettime(CLOCK_REALTIME, &now);
     if (result < 0)
         return hf_region_status(result);
     *out = (struct hf_superblock){
@@ -140,16 +143,18 @@ static int make_super(struct hf_superblock *out)
         .ring_at = HF_REGION_RING_AT,
         .slots_at = HF_REGION_SLOTS_AT,
         .heap_at = HF_REGION_HEAP_AT,
+        .limit = limit,
+        .created = now.tv_sec,
     };
     out->checksum = hf_super_checksum(out);
     return 0;
 }
 
 /* Fills in a region without versions but the first, which is empty. The segment is mapped, and ours alone. */
-static int fill(hf_region *region)
+static int fill(hf_region *region, uint64_t limit)
 {
-    struct hf_superblock super;
-    int status = make_super(&super);
+    struct hf_superblock super = {0};
+    int status = make_super(limit, &super);
 
     if (status < 0)
         return status;
@@ -158,7 +163,7 @@ static int fill(hf_region *region)
     status = hf_lock_init(lock);
     if (status < 0)
         return status;
-    memset(region->base + HF_REGION_RING_AT, 0, HF_REGION_RING * HF_REGION_RECORD_SIZE);
+    memset(region->base + HF_REGION_RING_AT, 0, (size_t)HF_REGION_RING * HF_REGION_RECORD_SIZE);
     memset(region->base + HF_REGION_SLOTS_AT, 0, HF_REGION_PAGE);
     atomic_store(&lock->slots, HF_REGION_SLOTS_STEP);
     struct hf_commit *first = hf_region_commit(region, 1);
@@ -176,10 +181,12 @@ static int fill(hf_region *region)
 }
 
 /* Gives the segment the length, and the pages, that an empty region has. */
-static int provide_pages(int fd)
+static int provide_pages(int fd, uint64_t limit)
 {
     int result;
 
+    if (limit > 0 && limit < HF_REGION_HEAP_AT + HF_REGION_PAGE)
+        return HF_NOSPACE;
     HF_OS_RETRY(result, hf_os_fallocate(fd, 0, 0, HF_REGION_SLOTS_AT + HF_REGION_PAGE));
     if (result == 0)
         HF_OS_RETRY(result, hf_os_fallocate(fd, 0, HF_REGION_HEAP_AT, HF_REGION_PAGE));
@@ -207,7 +214,7 @@ static int check_super(const struct hf_superblock *super)
 }
 
 /* Whose is it, and what? */
-static int check_file(int fd, struct stat *found)
+static int check_file(int fd, bool any_owner, struct stat *found)
 {
     int result = hf_os_fstat(fd, found);
 
@@ -215,7 +222,7 @@ static int check_file(int fd, struct stat *found)
         return hf_region_status(result);
     if (!S_ISREG(found->st_mode))
         return HF_NOT_REGION;
-    return found->st_uid == hf_os_geteuid() ? 0 : HF_DENIED;
+    return any_owner || found->st_uid == hf_os_geteuid() ? 0 : HF_DENIED;
 }
 
 /* Reads the magic: *blank if there is none. */
@@ -231,6 +238,28 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/* Says, through this description, that the segment is open. */
+static int be_present(int fd)
+{
+    struct flock how = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_PRESENT, .l_len = 1};
+    int result;
+
+    HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_SETLK, &how));
+    return result;
+}
+
+int hf_region_reopen_present(int old)
+{
+    int fd = hf_region_reopen(old);
+    int result = fd < 0 ? fd : be_present(fd);
+
+    if (result >= 0)
+        return fd;
+    if (fd >= 0)
+        hf_os_close(fd);
+    return result;
+}
+
 /* With a description for the locks that nothing else keeps alive. The mapping holds the one that it was made with, in
  * children too; a process that was handed hf_region_fd has that one; and one that was open before nobody could fork any
  * more, a child may have. Where another cannot be had, the first has to do: pins of a dead process may then outlive it. */
@@ -239,7 +268,7 @@ void hf_region_link(hf_region *region)
     hf_fork_watch();
     hf_region_registry_lock();
     if (region->file == NULL) {
-        int fd = hf_region_reopen(region->fd);
+        int fd = hf_region_reopen_present(region->fd);
         region->control_fd = fd >= 0 ? fd : region->fd;
     }
     region->next = hf_region_registry;
@@ -274,6 +303,7 @@ int hf_region_new(int fd, const struct stat *found, hf_region **out)
     }
     region->fd = fd;
     region->twin_fd = region->twin_file_fd = -1;
+    region->limit = UINT64_MAX;
     region->pid = hf_os_getpid();
     region->dev = found->st_dev;
     region->ino = found->st_ino;
@@ -283,6 +313,21 @@ int hf_region_new(int fd, const struct stat *found, hf_region **out)
     hf_scan_forget(&region->txn.scan);
     *out = region;
     return 0;
+}
+
+/* How far the segment may grow. */
+static void set_limit(hf_region *region, uint64_t limit)
+{
+    region->limit = limit == 0 ? UINT64_MAX : limit / HF_REGION_PAGE * HF_REGION_PAGE;
+}
+
+/* Provides memory that will be needed; no more than there may be. */
+static int provide_room(hf_region *region, uint64_t room)
+{
+    uint64_t most = region->limit < region->reserved ? region->limit : region->reserved;
+    uint64_t left = most - HF_REGION_HEAP_AT - HF_REGION_PAGE;
+
+    return hf_pages_grow(region, HF_REGION_HEAP_AT + (room < left ? room : left));
 }
 
 /* Makes or checks the segment, whose creators' lock is held, and maps it. */
@@ -299,14 +344,14 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     else if (status == 0 && !blank && options->mode == HF_REGION_CREATE)
         status = HF_EXISTS;
     else if (status == 0)
-        status = blank ? provide_pages(fd) : check_super(&super);
+        status = blank ? provide_pages(fd, options->limit) : check_super(&super);
     if (status == 0)
-        status = check_file(fd, &found);
+        status = check_file(fd, options->any_owner, &found);
     if (status == 0 && found.st_size < HF_REGION_HEAP_AT + HF_REGION_PAGE)
         status = HF_CORRUPT;
     if (status == 0)
         status = hf_region_new(fd, &found, &region);
-    if (status < 0)
+    if (status != 0)
         return status;
     status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
     if (status < 0)
@@ -318,8 +363,13 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     region->slots = hf_region_at(region, HF_REGION_SLOTS_AT);
     region->ring = hf_region_at(region, HF_REGION_RING_AT);
     region->record_size = HF_REGION_RECORD_SIZE;
-    if (blank)
-        status = fill(region);
+    set_limit(region, blank ? options->limit : super.limit);
+    if (blank && options->room > 0)
+        status = provide_room(region, options->room);
+    if (status == 0 && blank)
+        status = fill(region, options->limit);
+    if (status == 0)
+        status = hf_pages_begin(region, blank);
     if (status < 0) {
         hf_pages_unmap(region);
         goto fail;
@@ -356,7 +406,7 @@ static int open_description(int fd, const hf_region_options *options, const char
                             hf_region **out)
 {
     struct stat found;
-    int status = check_file(fd, &found);
+    int status = check_file(fd, options->any_owner, &found);
     bool locked = false;
 
     if (status == 0 && options->mode == HF_REGION_ATTACH)
@@ -365,7 +415,7 @@ static int open_description(int fd, const hf_region_options *options, const char
         status = lock_creation(fd, options->timeout);
     if (status == 0) {
         locked = true;
-        status = check_file(fd, &found);
+        status = check_file(fd, options->any_owner, &found);
     }
     *gone = status == 0 && name != NULL && found.st_nlink == 0;
     if (status == 0 && !*gone) {
@@ -381,6 +431,18 @@ static int open_description(int fd, const hf_region_options *options, const char
     return status;
 }
 
+/* Sets the permissions of a segment just made, which the umask has had its say on; or removes it. */
+static int grant(int fd, const char *name, unsigned permissions)
+{
+    int result = hf_os_fchmod(fd, permissions & 0777);
+
+    if (result == 0)
+        return 0;
+    remove_blank(fd, name, false);
+    hf_os_close(fd);
+    return hf_region_status(result);
+}
+
 int hf_region_open(const char *name, const hf_region_options *options, hf_region **out)
 {
     if (options == NULL)
@@ -389,11 +451,15 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
         return HF_INVALID;
     for (;;) {
         bool gone = false, made = false;
-        int fd = -ENOENT;
+        int fd = -ENOENT, status = 0;
 
         if (options->mode != HF_REGION_ATTACH) {
             HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
             made = fd >= 0;
+            if (made && options->permissions != 0)
+                status = grant(fd, name, options->permissions);
+            if (status < 0)
+                return status;
         }
         /* It is there already. Somebody may have died making it, so CREATE looks as well. */
         if (fd == -EEXIST || options->mode == HF_REGION_ATTACH)
@@ -402,10 +468,82 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
             continue; /* and now it is gone again */
         if (fd < 0)
             return hf_region_status(fd);
-        int status = open_description(fd, options, name, made, &gone, out);
+        status = open_description(fd, options, name, made, &gone, out);
         if (status < 0 || !gone)
             return status;
     }
+}
+
+/* 1 if somebody has the lock of those who have it open. */
+static int ask_present(int fd)
+{
+    struct flock how = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = HF_REGION_LOCK_PRESENT, .l_len = 1};
+    int result;
+
+    HF_OS_RETRY(result, hf_os_lock(fd, F_OFD_GETLK, &how));
+    return result < 0 ? hf_region_status(result) : how.l_type != F_UNLCK;
+}
+
+/* All but whether it is open. */
+static int read_info(int fd, hf_region_info *out)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank;
+    int status = check_file(fd, true, &found);
+
+    if (status == 0)
+        status = read_super(fd, &super, &blank);
+    if (status == 0 && super.magic != HF_REGION_MAGIC)
+        status = HF_NOT_REGION;
+    if (status < 0)
+        return status;
+    *out = (hf_region_info){
+        .size = (uint64_t)found.st_blocks * 512,
+        .owner = found.st_uid,
+        .permissions = found.st_mode & 07777,
+        .created = super.created,
+    };
+    return 0;
+}
+
+int hf_region_look(const char *name, hf_region_info *out)
+{
+    hf_region_info info;
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    int status = read_info(fd, &info);
+    int open = status < 0 ? status : ask_present(fd);
+    hf_os_close(fd);
+    if (open < 0)
+        return open;
+    info.is_open = open > 0;
+    *out = info;
+    return 0;
+}
+
+void hf_region_inode(const hf_region *region, uint64_t out[2])
+{
+    out[0] = region->dev;
+    out[1] = region->ino;
+}
+
+int hf_region_unlink_inode(const char *name, const uint64_t inode[2])
+{
+    struct stat found;
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
+    if (fd < 0)
+        return hf_region_status(fd);
+    int result = hf_os_fstat(fd, &found);
+    hf_os_close(fd);
+    if (result < 0)
+        return hf_region_status(result);
+    return found.st_dev == inode[0] && found.st_ino == inode[1] ? hf_region_unlink(name) : HF_ABSENT;
 }
 
 int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)

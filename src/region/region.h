@@ -59,8 +59,13 @@ enum hf_region_level {
 
 typedef struct hf_region_options {
     hf_region_mode mode;
-    uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
+    uint64_t reserve; /* address space to map over; 0: 64 GiB, or a part of what this process may have */
     int64_t timeout;  /* how long to wait for a creator who is not done yet */
+    /* Of shared memory: */
+    bool any_owner;       /* attach to a segment of another user's too */
+    unsigned permissions; /* of a segment that is created, whatever the umask; 0: 0600 */
+    uint64_t limit;       /* bytes that a segment which is created may ever have; 0: what the system allows */
+    uint64_t room;        /* bytes to provide at once for what will be put into one that is created */
     /* Of a file: */
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
@@ -68,7 +73,8 @@ typedef struct hf_region_options {
 } hf_region_options;
 
 /* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
- * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space). `options` may be NULL: attach. */
+ * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space), HF_NOSPACE (no room, or the limit is
+ * less than an empty region takes). `options` may be NULL: attach. */
 int hf_region_open(const char *name, const hf_region_options *options, hf_region **out);
 
 /*
@@ -98,6 +104,22 @@ int hf_region_close(hf_region *region);
 /* Removes the name. Who has it open goes on. HF_ABSENT. */
 int hf_region_unlink(const char *name);
 
+/* What can be told of a segment by its name, without opening it as a region: HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
+typedef struct hf_region_info {
+    uint64_t size; /* bytes of memory that it takes */
+    uint32_t owner;
+    uint32_t permissions;
+    int64_t created; /* seconds since 1970 */
+    bool is_open;    /* a process has it open */
+} hf_region_info;
+
+int hf_region_look(const char *name, hf_region_info *out);
+
+/* What the system knows an open segment by, in `out`; and removes the name only where it is that segment's: HF_ABSENT
+ * where it is gone or another's by now. (Between the look and the removal nobody can be kept from changing it.) */
+void hf_region_inode(const hf_region *region, uint64_t out[2]);
+int hf_region_unlink_inode(const char *name, const uint64_t inode[2]);
+
 uint64_t hf_region_seed(const hf_region *region);
 void hf_region_id(const hf_region *region, uint64_t out[2]);
 
@@ -124,9 +146,11 @@ int hf_view_get(const hf_view *view, unsigned tree, const hf_key *key, hf_span *
 uint64_t hf_view_count(const hf_view *view, unsigned tree);
 uint64_t hf_view_txid(const hf_view *view);
 
-/* All entries of a tree, in no particular order: each 1 and an entry, then 0. Borrows the view. */
+/* All entries of a tree, in no particular order: each 1 and an entry, then 0. Borrows the view, or the transaction:
+ * then what it has changed so far is there, and the cursor is good until its next change. */
 typedef struct hf_region_cursor {
     const hf_view *view;
+    hf_txn *txn;
     uint64_t left;   /* entries still to come, as the root says */
     uint64_t budget; /* nodes that may be visited before it cannot be right */
     int status;
@@ -134,7 +158,15 @@ typedef struct hf_region_cursor {
 } hf_region_cursor;
 
 int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsigned tree);
+int hf_txn_cursor_begin(hf_region_cursor *cursor, hf_txn *txn, unsigned tree);
 int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+
+/* Is told of each key that is not the same in both: NULL where there is none. 0 to go on, or a failure. */
+typedef int (*hf_view_differ)(void *arg, const hf_key *key, const hf_span *from, const hf_span *to);
+
+/* What is different in a tree of two versions of one region. Costs what differs: subtrees that both have are not looked
+ * at. 0, what `differ` failed with, HF_CORRUPT, HF_LOST, HF_INVALID. */
+int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_differ differ, void *arg);
 
 /* A version for as long as one likes. As hf_view_pin, or HF_NOMEM. */
 int hf_snapshot_begin(hf_region *region, hf_snapshot **out);
@@ -149,6 +181,12 @@ void hf_snapshot_end(hf_snapshot *snapshot);
 /* HF_TIMEOUT; HF_BUSY: this thread has a transaction of this region already; HF_DENIED: it is open for reading only;
  * HF_CORRUPT, HF_LIMIT, HF_NOSPACE. */
 int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
+
+/* The transaction that this thread has of the region, or NULL. Costs a load or two. */
+hf_txn *hf_txn_mine(hf_region *region);
+
+/* The level of its innermost savepoint; 0: there is none. */
+unsigned hf_txn_level(const hf_txn *txn);
 
 /* Publishes; the transaction is then over. On failure (HF_NOSPACE, HF_CORRUPT) it is not, and can be aborted. */
 int hf_txn_commit(hf_txn *txn);
@@ -178,6 +216,7 @@ int hf_txn_forget(hf_txn *txn, const char *name);
 typedef struct hf_region_stats {
     uint64_t txid;
     uint64_t size;   /* of the file, in bytes */
+    uint64_t limit;  /* it never has more; 0: as many as the system allows */
     uint64_t top;    /* up to here it is in use, once or still */
     uint64_t used;   /* bytes of blocks that are not free */
     uint64_t parked; /* blocks that wait for a pin */
@@ -209,7 +248,8 @@ int hf_region_backup(hf_region *region, const char *path);
 
 /*
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
- * happens. HF_BUSY where somebody has it open; needs as much space again. (A segment of shared memory is compacted by
+ * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
+ * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
  * hf_region_copy to another one.)
  */
 int hf_region_compact(const char *path, int64_t timeout);
@@ -218,6 +258,11 @@ int hf_region_compact(const char *path, int64_t timeout);
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
  * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
+ *
+ * Of a file that was opened for reading only: the same, where nobody has it open for writing; nobody can open it for
+ * that until the check is done. Where somebody has, or has been opening it for `timeout`, the newest version and the
+ * kept ones are pinned, and their tries walked (each block in bounds, what was written, reached once) and the table of
+ * those that are kept; not what is free, nor whether all is accounted for.
  */
 typedef struct hf_region_fault {
     const char *what;

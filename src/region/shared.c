@@ -62,6 +62,7 @@ static int shared_commit(hf_txn *txn)
         hf_head_txid(table->head) == version->txid)
         hf_kept_fill(txn, hf_region_at(txn->region, version->kept));
     publish(txn);
+    hf_pages_settle(txn->region);
     return 0;
 }
 
@@ -115,6 +116,6 @@ const struct hf_home hf_home_shared = {
     .table_free = hf_heap_free,
     .kept_at = shared_kept_at,
     .flush = shared_flush,
-    .check = hf_shared_check,
+    .check = hf_heap_check,
     .stats = shared_stats,
 };

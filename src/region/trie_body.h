@@ -15,6 +15,7 @@
  *      record_bytes(sizes)        what a record takes up; record_fits: whether another value fits where it is
  *      record_fill                writes one; record_word: the entry for it
  *      record_hash, record_key, record_key_size, record_value, record_value_size, record_set_value_size
+ *      most_nodes                 no more can there be in all of the region
  *      record_may_match           a look at the entry alone: false, and the key is another one
  *
  * Damage. The bytes may be anything. trie_at and record_at look at each link before it is used. Where something is
@@ -291,11 +292,16 @@ static int region_txn_get(struct hf_txn *txn, unsigned tree, const hf_key *key, 
 
 _Static_assert(sizeof(trie_cursor) <= sizeof(((hf_region_cursor *)0)->opaque), "a cursor fits");
 
+static trie_ctx walking(const hf_region_cursor *cursor)
+{
+    return cursor->txn != NULL ? writing(cursor->txn) : reading(cursor->view->region, cursor->view->version.top);
+}
+
 static void region_cursor_begin(hf_region_cursor *cursor, unsigned tree)
 {
-    const hf_view *view = cursor->view;
-    const struct hf_tree *root = &view->version.trees[tree];
-    trie_ctx ctx = reading(view->region, view->version.top);
+    const struct hf_tree *root =
+        cursor->txn != NULL ? hf_txn_tree(cursor->txn, tree) : &cursor->view->version.trees[tree];
+    trie_ctx ctx = walking(cursor);
     trie_cursor begun;
     trie_cursor_begin(&ctx, &begun, root->root, root->count);
     memcpy(cursor->opaque, &begun, sizeof begun);
@@ -304,8 +310,7 @@ static void region_cursor_begin(hf_region_cursor *cursor, unsigned tree)
 
 static int region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value)
 {
-    const hf_view *view = cursor->view;
-    trie_ctx ctx = reading(view->region, view->version.top);
+    trie_ctx ctx = walking(cursor);
     trie_cursor *at = (trie_cursor *)(void *)cursor->opaque;
     ctx.budget = cursor->budget;
     const trie_entry *entry = trie_cursor_next(&ctx, at);
@@ -321,6 +326,59 @@ static int region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *va
         *key = (hf_key){record_hash(record, entry->word), record_key(record), record_key_size(record)};
     span_of(record, value);
     return 1;
+}
+
+typedef struct diff_run {
+    hf_view_differ differ;
+    void *arg;
+} diff_run;
+
+static int tell(trie_ctx *ctx, const diff_run *run, const trie_entry *from, const trie_entry *to)
+{
+    const trie_entry *entry = from != NULL ? from : to;
+    trie_record *left = from == NULL ? NULL : record_at(ctx, from->word);
+    trie_record *right = to == NULL ? NULL : record_at(ctx, to->word);
+    hf_span was, is;
+
+    if (ctx->fault < 0)
+        return ctx->fault;
+    trie_record *record = left != NULL ? left : right;
+    hf_key key = {record_hash(record, entry->word), record_key(record), record_key_size(record)};
+    if (left != NULL)
+        span_of(left, &was);
+    if (right != NULL)
+        span_of(right, &is);
+    return run->differ(run->arg, &key, left != NULL ? &was : NULL, right != NULL ? &is : NULL);
+}
+
+static int diff_both(trie_ctx *ctx, void *arg, const trie_entry *left, const trie_entry *right, trie_entry *made)
+{
+    int same = trie_identical(left, right) ? 1 : trie_same_value(ctx, left, right);
+    int status = same != 0 ? same : tell(ctx, arg, left, right);
+    return status < 0 ? status : (int)TRIE_TAKE_NONE;
+}
+
+static int diff_one(trie_ctx *ctx, void *arg, trie_side side, const trie_entry *entry)
+{
+    return tell(ctx, arg, side == TRIE_LEFT ? entry : NULL, side == TRIE_LEFT ? NULL : entry);
+}
+
+/* Of nothing but differences: the result that the template makes is empty, so nothing is allocated. */
+static int region_diff(const hf_region *region, const struct hf_version *from, const struct hf_version *to,
+                       unsigned tree, hf_view_differ differ, void *arg)
+{
+    static const trie_algebra algebra = {
+        .keep = {false, false}, .shared = TRIE_SHARED_OMIT, .counted = false, .both = diff_both, .one = diff_one};
+    diff_run run = {differ, arg};
+    trie_ctx ctx = reading(region, from->top > to->top ? from->top : to->top);
+    const struct hf_tree *left = &from->trees[tree], *right = &to->trees[tree];
+    trie_link root;
+    size_t count;
+
+    ctx.budget = 256 * (left->count + right->count + 16);
+    int status =
+        trie_combine(&ctx, &algebra, &run, left->root, left->count, right->root, right->count, &root, &count);
+    return ctx.fault < 0 ? ctx.fault : status;
 }
 
 static int region_check(const hf_region *region, uint64_t top, const struct hf_tree *tree, const char **fault)
@@ -412,7 +470,7 @@ static int region_clear(struct hf_txn *txn, unsigned tree)
     struct hf_tree *root = hf_txn_tree(txn, tree);
     trie_ctx ctx = writing(txn);
     /* A trie has no more nodes and entries than this; damage may. */
-    ctx.budget = 4 * (ctx.span / sizeof(trie_node)) + 64;
+    ctx.budget = 4 * most_nodes(&ctx) + 64;
     if (root->root == TRIE_NONE)
         return 0;
     int status = clear_node(&ctx, root->root, 0);
@@ -436,5 +494,6 @@ const struct hf_region_trie_ops HF_CPU_NAME(HF_REGION_OPS) = {
     .clear = region_clear,
     .cursor_begin = region_cursor_begin,
     .cursor_next = region_cursor_next,
+    .diff = region_diff,
     .check = region_check,
 };

@@ -60,6 +60,16 @@ static bool may_go_on(const hf_txn *txn)
     return is_mine(txn) && txn->doomed == 0;
 }
 
+hf_txn *hf_txn_mine(hf_region *region)
+{
+    return is_mine(&region->txn) ? &region->txn : NULL;
+}
+
+unsigned hf_txn_level(const hf_txn *txn)
+{
+    return txn->level;
+}
+
 /* Ends the savepoints within this level. */
 static void drop_to(hf_txn *txn, unsigned level)
 {
@@ -334,7 +344,7 @@ int hf_txn_keep(hf_txn *txn, const char *name)
     uint64_t count = old == NULL ? 0 : old->count;
     if (found != NULL)
         return HF_EXISTS;
-    if (count == HF_REGION_KEPT_MAX)
+    if (count >= HF_REGION_KEPT_MAX)
         return HF_LIMIT;
     status = new_table(txn, old, count + 1, &table);
     if (status < 0)

@@ -31,6 +31,22 @@ uint64_t hf_view_txid(const hf_view *view)
     return view->version.txid;
 }
 
+/* More entries than anybody has: 256 looks for each are still a number. */
+#define COUNT_MAX (UINT64_MAX / 1024)
+
+/* A walk over a tree of `count` entries. An entry costs a few looks at nodes, at worst a chain of them. */
+static int begin(hf_region_cursor *cursor, unsigned tree, uint64_t count)
+{
+    if (count > COUNT_MAX)
+        return HF_CORRUPT;
+    cursor->left = count;
+    cursor->budget = 256 * (count + 16);
+    cursor->status = 0;
+    const hf_region *region = cursor->txn != NULL ? cursor->txn->region : cursor->view->region;
+    region->ops->cursor_begin(cursor, tree);
+    return cursor->status;
+}
+
 int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsigned tree)
 {
     if (!is_pinned(view))
@@ -40,20 +56,57 @@ int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsign
     uint64_t count = view->version.trees[tree].count;
     if (count > view->version.top / HF_RECORD_BYTES)
         return HF_CORRUPT;
-    /* An entry costs a few looks at nodes, at worst a chain of them. */
-    *cursor = (hf_region_cursor){.view = view, .left = count, .budget = 256 * (count + 16)};
-    view->region->ops->cursor_begin(cursor, tree);
-    return cursor->status;
+    *cursor = (hf_region_cursor){.view = view};
+    return begin(cursor, tree, count);
+}
+
+int hf_txn_cursor_begin(hf_region_cursor *cursor, hf_txn *txn, unsigned tree)
+{
+    uint64_t count;
+    int status = hf_txn_count(txn, tree, &count);
+
+    if (status < 0)
+        return status;
+    *cursor = (hf_region_cursor){.txn = txn};
+    return begin(cursor, tree, count);
+}
+
+/* Whether what the cursor walks over is still there. */
+static int may_go_on(const hf_region_cursor *cursor)
+{
+    uint64_t count;
+
+    if (cursor->txn != NULL)
+        return hf_txn_count(cursor->txn, 0, &count);
+    return is_pinned(cursor->view) ? 0 : HF_LOST;
 }
 
 int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value)
 {
-    if (cursor->status < 0)
-        return cursor->status;
-    if (!is_pinned(cursor->view))
-        return HF_LOST;
-    int status = cursor->view->region->ops->cursor_next(cursor, key, value);
+    int status = cursor->status < 0 ? cursor->status : may_go_on(cursor);
+
+    if (status < 0)
+        return status;
+    const hf_region *region = cursor->txn != NULL ? cursor->txn->region : cursor->view->region;
+    status = region->ops->cursor_next(cursor, key, value);
     if (status < 0)
         cursor->status = status;
     return status;
+}
+
+/* The same segment or file, perhaps opened twice. */
+static bool is_same(const hf_region *a, const hf_region *b)
+{
+    return a == b || (a->dev == b->dev && a->ino == b->ino);
+}
+
+int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_differ differ, void *arg)
+{
+    if (!is_pinned(from) || !is_pinned(to))
+        return HF_LOST;
+    if (tree >= HF_REGION_TREES || !is_same(from->region, to->region))
+        return HF_INVALID;
+    if (from->version.trees[tree].count > COUNT_MAX || to->version.trees[tree].count > COUNT_MAX)
+        return HF_CORRUPT;
+    return from->region->ops->diff(from->region, &from->version, &to->version, tree, differ, arg);
 }

@@ -50,6 +50,79 @@ static void change(program *p, hf_txn *txn, model *m)
     }
 }
 
+/* The walk over a transaction finds what it has made so far. */
+static void walk_is(hf_txn *txn, const model *m, int tree)
+{
+    hf_region_cursor cursor;
+    hf_key key;
+    hf_span value;
+    uint64_t seen = 0;
+    ok(hf_txn_cursor_begin(&cursor, txn, (unsigned)tree));
+    for (;; seen++) {
+        int more = hf_region_cursor_next(&cursor, &key, &value);
+        assert_true(more >= 0);
+        if (more == 0)
+            break;
+        int number = number_of(&key);
+        assert_in_range(number, 0, KEYS - 1);
+        assert_true(value_is(m->value[tree][number], number, &value));
+    }
+    assert_int_equal(seen, m->count[tree]);
+}
+
+/* -- what is different in two versions -- */
+
+typedef struct difference {
+    const model *from, *to;
+    int tree;
+    uint64_t seen;
+} difference;
+
+static bool is_value(const hf_span *found, int value, int key)
+{
+    return found == NULL ? value == ABSENT : value != ABSENT && value_is(value, key, found);
+}
+
+static int differs(void *arg, const hf_key *key, const hf_span *from, const hf_span *to)
+{
+    difference *d = arg;
+    int number = number_of(key);
+    if (number < 0 || number >= KEYS)
+        return HF_FOREIGN;
+    int was = d->from->value[d->tree][number], is = d->to->value[d->tree][number];
+    if (was == is || !is_value(from, was, number) || !is_value(to, is, number))
+        return HF_FOREIGN;
+    d->seen++;
+    return 0;
+}
+
+/* Two numbers may stand for the same bytes: that is no difference. */
+static bool look_alike(int a, int b, int key)
+{
+    static unsigned char left[LONGEST], right[LONGEST];
+    if (a == ABSENT || b == ABSENT || value_size(a) != value_size(b))
+        return a == b;
+    value_fill(a, key, left);
+    value_fill(b, key, right);
+    return memcmp(left, right, value_size(a)) == 0;
+}
+
+static int refuses(void *arg, const hf_key *key, const hf_span *from, const hf_span *to)
+{
+    return HF_FOREIGN;
+}
+
+static void diff_is(const hf_view *from, const hf_view *to, const model *was, const model *is, int tree)
+{
+    difference d = {was, is, tree, 0};
+    uint64_t differences = 0;
+    ok(hf_view_diff(from, to, (unsigned)tree, differs, &d));
+    for (int key = 0; key < KEYS; key++)
+        differences += !look_alike(was->value[tree][key], is->value[tree][key], key);
+    assert_int_equal(d.seen, differences);
+    assert_int_equal(hf_view_diff(from, to, (unsigned)tree, refuses, NULL), differences > 0 ? HF_FOREIGN : 0);
+}
+
 static void expect_in_txn(hf_txn *txn, const model *m, int tree, int key)
 {
     char text[64];
@@ -92,6 +165,8 @@ static void transaction(program *p)
         for (int tree = 0; tree < TREES; tree++)
             expect_in_txn(txn, &mine, tree, (int)random_below(&p->random, KEYS));
     }
+    for (int tree = 0; tree < TREES; tree++)
+        walk_is(txn, &mine, tree);
     int slot = (int)random_below(&p->random, KEPT);
     name_of(slot, name);
     if (level == 0 && random_below(&p->random, 4) == 0) {
@@ -144,6 +219,16 @@ static void snapshots(program *p)
     int status = hf_snapshot_begin_kept(region, name, &p->snapshots[i].snapshot);
     assert_int_equal(status, p->kept[slot].is_kept ? 0 : HF_ABSENT);
     p->snapshots[i].model = p->kept[slot].model;
+}
+
+/* Every pair of versions that are held, the same one twice among them. */
+static void compare_snapshots(program *p, int tree)
+{
+    for (int i = 0; i < SNAPSHOTS; i++)
+        for (int j = 0; j < SNAPSHOTS; j++)
+            if (p->snapshots[i].snapshot != NULL && p->snapshots[j].snapshot != NULL)
+                diff_is(hf_snapshot_view(p->snapshots[i].snapshot), hf_snapshot_view(p->snapshots[j].snapshot),
+                        &p->snapshots[i].model, &p->snapshots[j].model, tree);
 }
 
 static void end_snapshots(program *p)
@@ -258,6 +343,8 @@ static void run_program(uint64_t seed, int steps)
         for (int i = 0; i < SNAPSHOTS; i++)
             if (p->snapshots[i].snapshot != NULL)
                 assert_true(view_is(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model, step % 2));
+        if (step % 8 == 0)
+            compare_snapshots(p, step / 8 % TREES);
     }
     end_snapshots(p);
     ok(hf_region_close(p->regions[0]));

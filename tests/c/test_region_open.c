@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static const hf_region_options create = {.mode = HF_REGION_CREATE, .reserve = 64 << 20};
 static const hf_region_options attach = {.mode = HF_REGION_ATTACH, .reserve = 64 << 20};
@@ -87,6 +88,152 @@ static void a_segment_is_its_owners_alone(void **state)
     ok(fchown(fd, 65534, 65534));
     assert_int_equal(hf_region_open(name, &attach, &region), HF_DENIED);
     assert_int_equal(hf_region_open_fd(fd, &attach, &region), HF_DENIED);
+    close(fd);
+}
+
+static void another_users_segment_is_for_who_asks_for_it(void **state)
+{
+    hf_region_options any = attach;
+    any.any_owner = true;
+    ok(hf_region_open(name, &create, &region));
+    if (geteuid() != 0)
+        skip();
+    ok(fchown(hf_region_fd(region), 65534, 65534));
+    assert_int_equal(hf_region_open(name, &attach, &other), HF_DENIED);
+    ok(hf_region_open(name, &any, &other));
+    ok(hf_region_close(other));
+}
+
+static void permissions_are_what_was_asked_for(void **state)
+{
+    hf_region_options ours = create;
+    struct stat found;
+    mode_t mask = umask(077);
+    ours.permissions = 0660;
+    ok(hf_region_open(name, &ours, &region));
+    umask(mask);
+    ok(fstat(hf_region_fd(region), &found));
+    assert_int_equal(found.st_mode & 07777, 0660);
+}
+
+/* Puts values of 1,000 bytes until there is no room; how many. */
+static unsigned fill_up(hf_region *into)
+{
+    char text[64], value[1000] = "";
+    hf_txn *txn;
+    for (unsigned i = 0;; i++) {
+        assert_true(i < 100000);
+        hf_key key = key_of((int)i, text);
+        ok(hf_txn_begin(into, -1, &txn));
+        int status = hf_txn_put(txn, 0, &key, value, sizeof value);
+        if (status == HF_NOSPACE) {
+            ok(hf_txn_abort(txn));
+            return i;
+        }
+        assert_int_equal(status, 1);
+        ok(hf_txn_commit(txn));
+    }
+}
+
+static void a_segment_has_no_more_bytes_than_its_limit(void **state)
+{
+    hf_region_options limited = create;
+    struct stat found;
+    hf_view view;
+    limited.limit = 1 << 20;
+    assert_int_equal(hf_region_open(name, &limited, &region), HF_NOSPACE);
+    assert_int_equal(hf_region_open(name, &attach, &region), HF_ABSENT);
+    limited.limit = (4 << 20) + 100;
+    ok(hf_region_open(name, &limited, &region));
+    /* Whoever attaches keeps to it. */
+    ok(hf_region_open(name, &attach, &other));
+    unsigned count = fill_up(other);
+    assert_in_range(count, 800, 3000);
+    ok(fstat(hf_region_fd(region), &found));
+    assert_in_range(found.st_size, 3 << 20, 4 << 20);
+    ok(hf_view_pin(region, &view));
+    assert_int_equal(hf_view_count(&view, 0), count);
+    hf_view_unpin(&view);
+    region_check(region);
+    ok(hf_region_close(other));
+}
+
+static void room_is_there_before_it_is_needed(void **state)
+{
+    hf_region_options roomy = create;
+    struct stat found;
+    roomy.room = 8 << 20;
+    ok(hf_region_open(name, &roomy, &region));
+    ok(fstat(hf_region_fd(region), &found));
+    assert_true((uint64_t)found.st_blocks * 512 >= roomy.room);
+    ok(hf_region_close(region));
+    ok(hf_region_unlink(name));
+    /* Not more than there may be. */
+    roomy.limit = 4 << 20;
+    ok(hf_region_open(name, &roomy, &region));
+    ok(fstat(hf_region_fd(region), &found));
+    assert_in_range(found.st_size, 3 << 20, 4 << 20);
+    assert_in_range(fill_up(region), 800, 3000);
+    region_check(region);
+}
+
+static void only_the_segment_that_is_meant_loses_its_name(void **state)
+{
+    uint64_t inode[2], another[2];
+    ok(hf_region_open(name, &create, &region));
+    hf_region_inode(region, inode);
+    ok(hf_region_unlink(name));
+    assert_int_equal(hf_region_unlink_inode(name, inode), HF_ABSENT);
+    ok(hf_region_open(name, &create, &other));
+    hf_region_inode(other, another);
+    assert_int_equal(hf_region_unlink_inode(name, inode), HF_ABSENT);
+    ok(hf_region_close(other));
+    ok(hf_region_unlink_inode(name, another));
+    assert_int_equal(hf_region_unlink_inode(name, another), HF_ABSENT);
+    ok(hf_region_close(region));
+}
+
+/* 1: somebody has it open. */
+static int is_open(void)
+{
+    hf_region_info info;
+    int status = hf_region_look(name, &info);
+    return status < 0 ? status : info.is_open;
+}
+
+static void who_has_a_segment_open_can_be_told(void **state)
+{
+    hf_region_info info;
+    int status, ready[2];
+    char byte;
+    assert_int_equal(is_open(), HF_ABSENT);
+    ok(hf_region_open(name, &create, &region));
+    ok(hf_region_look(name, &info));
+    assert_true(info.is_open);
+    assert_int_equal(info.owner, geteuid());
+    assert_int_equal(info.permissions, 0600);
+    assert_in_range(info.created, time(NULL) - 100, time(NULL) + 1); /* time() is a tick behind */
+    assert_in_range(info.size, 64 << 10, 4 << 20);
+    ok(hf_region_open(name, &attach, &other));
+    ok(hf_region_close(region));
+    assert_int_equal(is_open(), 1);
+    /* A child has it too, for as long as it lives. */
+    ok(pipe(ready));
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ready[1]);
+        _exit(read(ready[0], &byte, 1) == 0 && is_open() == 1 ? 0 : 1);
+    }
+    close(ready[0]);
+    ok(hf_region_close(other));
+    assert_int_equal(is_open(), 1);
+    close(ready[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(is_open(), 0);
+    ok(shm_unlink(name));
+    int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_int_equal(is_open(), HF_NOT_REGION);
     close(fd);
 }
 
@@ -375,6 +522,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_that_are_none, a_name, no_name),
         cmocka_unit_test_setup_teardown(attach_needs_a_region_and_create_needs_none, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_segment_is_its_owners_alone, a_name, no_name),
+        cmocka_unit_test_setup_teardown(another_users_segment_is_for_who_asks_for_it, a_name, no_name),
+        cmocka_unit_test_setup_teardown(permissions_are_what_was_asked_for, a_name, no_name),
+        cmocka_unit_test_setup_teardown(a_segment_has_no_more_bytes_than_its_limit, a_name, no_name),
+        cmocka_unit_test_setup_teardown(room_is_there_before_it_is_needed, a_name, no_name),
+        cmocka_unit_test_setup_teardown(only_the_segment_that_is_meant_loses_its_name, a_name, no_name),
+        cmocka_unit_test_setup_teardown(who_has_a_segment_open_can_be_told, a_name, no_name),
         cmocka_unit_test_setup_teardown(what_is_no_region_is_left_alone, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_region_half_made_is_made_afresh, a_name, no_name),
         cmocka_unit_test_setup_teardown(truncated_regions_are_damaged, a_name, no_name),
