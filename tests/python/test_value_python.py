@@ -875,8 +875,8 @@ def test_containers_change_in_another_thread() -> None:
             value.setdefault(key, []).append(CallingCodec())
             if rng.random() < 0.5:
                 value.pop(key, None)
-            else:
-                value[key][1:] = []
+            elif (row := value.get(key)) is not None:
+                del row[1:]
 
     threads = [threading.Thread(target=change) for _ in range(2)]
     switch = sys.getswitchinterval()
