@@ -63,7 +63,7 @@ static PyObject *homes_canonical(PyObject *module, PyObject *args, PyObject *kwa
 }
 
 PyDoc_STRVAR(fail_doc,
-             "fail(n)\n--\n\n"
+             "fail(n, /)\n--\n\n"
              "Let the n-th allocation or OS call of the core from now on fail; 0: none. Returns how many have\n"
              "failed since the last call. Private: for tests.");
 

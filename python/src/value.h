@@ -20,7 +20,7 @@
  *      anything while these functions run: every object that is used after it is held. A container that it changes
  *      meanwhile is a RuntimeError.
  *   3. The C stack is bounded: HF_VALUE_DEPTH_MAX open values, and foreign code counts as a call of Python.
- *   4. Any bytes may be decoded: what is no value is a CorruptError. Classes are looked for among the modules that are
+ *   4. Any bytes may be decoded: what is no value is a CorruptError. Classes are sought among the modules that are
  *      imported, and pickles loaded only with HFPY_PICKLE.
  *
  * Concurrency: under the GIL. hfpy_decode's bytes must stay until it returns, whatever runs meanwhile.
@@ -100,7 +100,7 @@ struct hfpy_key {
     uint8_t room[HF_KEY_ROOM];
 };
 
-/* HFPY_PICKLE among the flags matters to a tzinfo of a type of its own, in a datetime. To be cleared, if this succeeded. */
+/* HFPY_PICKLE matters to a tzinfo of a type of its own, in a datetime. To be cleared, if this succeeded. */
 int hfpy_key(homes_state *state, PyObject *object, unsigned flags, struct hfpy_key *key);
 
 static inline void hfpy_key_clear(struct hfpy_key *key)

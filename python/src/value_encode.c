@@ -611,7 +611,7 @@ static int put_zoneinfo(encoder *e, PyObject *zone)
 /* -- Decimal, Fraction, UUID -- */
 
 /*
- * Reads what str() makes of a Decimal, whatever its context: "-12.50", "1E+5", "-sNaN7", "Infinity". `digits` has room
+ * Reads what str() makes of a Decimal, in any context: "-12.50", "1E+5", "-sNaN7", "Infinity". `digits` has room
  * for all of it; *count of them are there then.
  */
 static void parse_decimal(const char *at, hf_value_decimal *decimal, char *digits, size_t *count)
