@@ -14,7 +14,7 @@
  *
  *      killed before `hand over`: nothing of it is there. Between that and publish: the next writer finds `handed`,
  *      removes that root and flushes before it does anything else (hf_file_load), so that no later power cut brings
- *      it back. A power cut: recovery takes the root if all of its manifest was written (file_open.c).
+ *      it back. A power cut: recovery takes the root if all of its manifest was written (file_recover.c).
  *
  * Invariants
  *  F1  Only what the published record has as free is written over, and blocks behind its top. So a commit that fails, or

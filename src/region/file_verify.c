@@ -53,7 +53,7 @@ void hf_verify_room(struct hf_file_home *file, uint64_t top)
 {
     uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
 
-    while (mask + 1 < file->verified_room && mask + 1 < top / (2 * HF_UNIT))
+    while (mask + 1 < file->verified_room && mask + 1 < top / (UINT64_C(2) * HF_UNIT))
         mask = 2 * mask + 1;
     atomic_store_explicit(&file->verified_mask, mask, memory_order_relaxed);
 }

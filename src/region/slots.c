@@ -198,7 +198,7 @@ static struct hf_slot *own_slot(hf_region *region, uint64_t pin)
 /* A slot with the pin put in it. */
 static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
 {
-    uint32_t claimed;
+    uint32_t claimed = 0;
     int status = 0;
 
     *out = own_slot(region, pin);
@@ -325,6 +325,8 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
 {
     struct hf_slot *slot;
 
+    if (__builtin_expect(region->control_fd < 0, 0))
+        hf_file_follow(region);
     for (;;) {
         uint64_t idle = 0, open = open_pin(region);
         slot = last.slot;
@@ -347,6 +349,9 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
     out->slot = slot;
     out->generation = region->generation;
     last.version = out->version;
+    /* Who has to ask for what is newest does not go by what it found last. */
+    if (__builtin_expect(region->control_fd < 0, 0))
+        last.version.txid = NONE;
     return 0;
 }
 

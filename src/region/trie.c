@@ -229,8 +229,8 @@ static int quick_get(const hf_region *region, const struct hf_version *version, 
         if (depth > DEEP)
             __builtin_prefetch((const char *)node + LINE);
         if (depth == DEEP + 1) {
-            __builtin_prefetch((const char *)node + 2 * LINE);
-            __builtin_prefetch((const char *)node + 3 * LINE);
+            __builtin_prefetch((const char *)node + 2 * (size_t)LINE);
+            __builtin_prefetch((const char *)node + 3 * (size_t)LINE);
         }
         uint32_t entries = node->maps.entry_map, children = node->maps.child_map, below = hash % HF_TRIE_FANOUT;
         uint32_t slot = (uint32_t)1 << below;
