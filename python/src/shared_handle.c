@@ -123,9 +123,9 @@ static int attempt_change(void *arg, int64_t timeout)
 
 int hfpy_shared_change_slowly(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg)
 {
-    change it = {handle->map, step, arg};
+    change it = {hfpy_handle_map(handle), step, arg};
 
-    return self->timeout == 0 ? HF_TIMEOUT : hfpy_handle_wait(handle, attempt_change, &it, self->timeout);
+    return hfpy_handle_wait(handle, attempt_change, &it, self->timeout);
 }
 
 /* -- exceptions -- */

@@ -32,8 +32,9 @@
 #ifndef HFPY_SHARED_IMPL_H
 #define HFPY_SHARED_IMPL_H
 
-#include "compat.h"
 #include "homes.h"
+
+#include "compat.h"
 
 #include "base/memory.h"
 #include "shared/shared.h"
@@ -50,7 +51,7 @@ typedef struct hfpy_handle {
     Py_ssize_t waiting;    /* threads of process `waiting_in` */
     pid_t waiting_in;
     struct Transaction *innermost; /* of those under way, the last begun; borrowed */
-    bool abandoned;                /* one was dropped by another thread than its own, which is to abort it */
+    unsigned abandoned; /* 0, or the level of one that was dropped by another thread than its own, which is to abort it */
 } hfpy_handle;
 
 typedef struct SharedMap {
@@ -169,10 +170,26 @@ PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
 
 /* -- the rest -- */
 
-extern PyMethodDef hfpy_shared_change_methods[];
-/* The value that a step has brought out of the map, or a found one once its hold is released; `bytes` are the caller's. */
-PyObject *hfpy_shared_snapshot_new(SharedMap *self);
+/* The name of a map as the system has it, new reference; NameFormatError. */
+PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
+
+/* Of a class that derives from SharedSnapshotCore. */
+PyObject *hfpy_shared_snapshot_new(SharedMap *self, PyObject *type);
 PyObject *hfpy_transaction_new(SharedMap *self);
+
+/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays as it
+ * is if it is not given. -1 and TypeError. */
+int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
+                  PyObject **second);
+
+/* shared_change.c: methods. */
+PyObject *hfpy_shared_pop(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_popitem(PyObject *self, PyObject *unused);
+PyObject *hfpy_shared_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_clear(PyObject *self, PyObject *unused);
+PyObject *hfpy_shared_update(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
+PyObject *hfpy_shared_compare_and_set(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
 extern PyType_Spec hfpy_shared_map_spec, hfpy_shared_snapshot_spec, hfpy_shared_iterator_spec, hfpy_transaction_spec;
 

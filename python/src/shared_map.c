@@ -100,7 +100,7 @@ static int mode_of(PyObject *object, unsigned *out)
 }
 
 /* The name as the system has it: new reference. */
-static PyObject *name_bytes(homes_state *state, PyObject *name)
+PyObject *hfpy_shared_name(homes_state *state, PyObject *name)
 {
     if (!PyUnicode_Check(name)) {
         PyErr_Format(PyExc_TypeError, "the name of a SharedMap must be a str, not '%s'", Py_TYPE(name)->tp_name);
@@ -203,7 +203,7 @@ static int map_init(PyObject *object, PyObject *args, PyObject *kwargs)
         count_of(max_size, "max_size", &it.options.max_size) < 0 || timeout_of(wait, &timeout) < 0 ||
         (mode != Py_None && mode_of(mode, &it.options.permissions) < 0))
         return -1;
-    PyObject *bytes = name_bytes(self->state, name);
+    PyObject *bytes = hfpy_shared_name(self->state, name);
     if (bytes == NULL)
         return -1;
     it.options.any_owner = !pickle;
@@ -255,8 +255,7 @@ static PyObject *map_close(PyObject *object, PyObject *unused)
 
     if (handle == NULL)
         Py_RETURN_NONE;
-    hfpy_handle_settle(handle);
-    if (handle->innermost != NULL && hfpy_transactions_are_alive(handle)) {
+    if (hf_txn_mine(hfpy_handle_map(handle)->region) != NULL) {
         hfpy_throw(self->state, HFPY_BUSY, "SharedMap %R cannot be closed in a transaction", self->name);
         return NULL;
     }
@@ -274,7 +273,7 @@ static PyObject *map_unlink(PyObject *object, PyObject *unused)
         hfpy_shared_closed(self);
         return NULL;
     }
-    PyObject *bytes = name_bytes(self->state, self->name);
+    PyObject *bytes = hfpy_shared_name(self->state, self->name);
     if (bytes == NULL)
         return NULL;
     memcpy(path + 1, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes) + 1);
@@ -336,17 +335,6 @@ static int map_contains(PyObject *object, PyObject *key)
     return found;
 }
 
-PyObject *hfpy_shared_get(SharedMap *self, PyObject *key, PyObject *fallback)
-{
-    hf_shared_hold hold;
-    hf_span value;
-    int found = find(self, key, &hold, &value);
-
-    if (found > 0)
-        return hfpy_shared_take(self->state, &hold, value, self->flags);
-    return found < 0 ? NULL : Py_NewRef(fallback);
-}
-
 int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
                   PyObject **second)
 {
@@ -368,13 +356,19 @@ int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, P
     return 0;
 }
 
-static PyObject *map_get(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+static PyObject *map_get(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
+    SharedMap *self = (SharedMap *)object;
     PyObject *fallback = Py_None;
+    hf_shared_hold hold;
+    hf_span value;
 
-    if (hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
+    if ((count != 1 || names != NULL) && hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
         return NULL;
-    return hfpy_shared_get((SharedMap *)self, args[0], fallback);
+    int found = find(self, args[0], &hold, &value);
+    if (found > 0)
+        return hfpy_shared_take(self->state, &hold, value, self->flags);
+    return found < 0 ? NULL : Py_NewRef(fallback);
 }
 
 static Py_ssize_t map_length(PyObject *object)
@@ -626,6 +620,7 @@ static PyMethodDef map_methods[] = {
     {"check", map_check, METH_NOARGS,
      PyDoc_STR("check($self, /)\n--\n\n"
                "Verify everything in the map, with the writer's lock: CorruptError says what is wrong.")},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("See PEP 585.")},
     {"_snapshot", map_snapshot, METH_O, NULL},
     {"_stats", map_stats, METH_NOARGS, NULL},
     {"_address", map_address, METH_NOARGS, NULL},

@@ -81,9 +81,9 @@ static int begin(Transaction *self, hfpy_handle *handle)
         hfpy_handle_keep(handle);
         status = hfpy_handle_wait(handle, attempt_begin, handle->map, map->timeout);
         if (status == 0 && map->handle != handle) {
-            hf_shared_abort(handle->map);
+            status = hf_shared_abort(handle->map);
             hfpy_shared_closed(map);
-            status = HF_FOREIGN;
+            status = status < 0 ? status : HF_FOREIGN;
         }
         hfpy_handle_drop(handle);
     }
