@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from . import _homes
 from .shared import SharedInfo, SharedMap, list_shared
@@ -61,7 +61,7 @@ def time_text(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def table(rows: list[tuple[str, ...]]) -> Iterable[str]:
+def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -112,7 +112,7 @@ def describe(shared: SharedMap[object, object], info: SharedInfo | None) -> Iter
     stats = shared.stats()
     limit = f", at most {size_text(stats.max_size)}" if stats.max_size else ""
     yield printable(shared.name)
-    yield f"  entries    {stats.count:,}"
+    yield f"  entries    {stats.entries:,}"
     yield f"  size       {size_text(stats.size)}, of which {size_text(stats.used)} in use{limit}"
     yield f"  version    {stats.version:,}"
     yield f"  readers    {stats.readers} slots taken, this command's among them"

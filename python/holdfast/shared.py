@@ -17,11 +17,10 @@ from collections.abc import (
     KeysView,
     Mapping,
     MutableMapping,
-    Set,
     ValuesView,
 )
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast, overload
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast, overload
 
 from . import _homes
 from ._core import MISSING, MissingType
@@ -36,8 +35,8 @@ _V2 = TypeVar("_V2")
 class SharedStats(NamedTuple):
     """What SharedMap.stats() tells."""
 
-    count: int
-    """Entries."""
+    entries: int
+    """How many the map has."""
     version: int
     """The number of the newest version: it grows with each change."""
     size: int
@@ -140,7 +139,7 @@ class SharedItems(ItemsView[_K, _V]):
         return f"{type(self).__name__}({list(self)!r})"
 
 
-def _same(mine: SharedMap[Any, Any] | SharedSnapshot[Any, Any], other: object) -> bool:
+def _same(mine: SharedMap[Any, Any] | SharedSnapshot[Any, Any], other: object) -> Any:
     if not isinstance(other, Mapping):
         return NotImplemented
     return len(mine) == len(other) and dict(mine.items()) == dict(other.items())
@@ -176,9 +175,9 @@ class SharedSnapshot(SharedSnapshotCore[_K, _V]):
         return dict(self._iter_items())
 
     def __eq__(self, other: object) -> bool:
-        return _same(self, other)
+        return cast(bool, _same(self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
     __reversed__ = None
 
     def __enter__(self) -> Self:
@@ -267,22 +266,26 @@ class SharedMap(SharedMapCore[_K, _V]):
         return dict(self._iter_items())
 
     def __eq__(self, other: object) -> bool:
-        return _same(self, other)
+        return cast(bool, _same(self, other))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
     __reversed__ = None
 
     def __or__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return {**self.copy(), **_dict_of(other)}
+        both: dict[_K | _K2, _V | _V2] = dict(self._iter_items())
+        both.update(other.items())
+        return both
 
     def __ror__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return {**_dict_of(other), **self.copy()}
+        both: dict[_K | _K2, _V | _V2] = dict(other.items())
+        both.update(self._iter_items())
+        return both
 
-    def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:
+    def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -299,7 +302,7 @@ class SharedMap(SharedMapCore[_K, _V]):
         wait while it runs. An exception of fn is passed on, and nothing has changed.
         """
         with self.transaction():
-            old = self.get(key, default)
+            old = cast("_V | MissingType", self.get(key, cast("_V", default)))
             if isinstance(old, MissingType):
                 raise KeyError(key)
             new = fn(old)
@@ -311,7 +314,7 @@ class SharedMap(SharedMapCore[_K, _V]):
 
         That is what was published last: without what a transaction of this thread has changed.
         """
-        return self._snapshot(SharedSnapshot)
+        return cast("SharedSnapshot[_K, _V]", self._snapshot(SharedSnapshot))
 
     # -- looking after --------------------------------------------------------------------------
 
@@ -340,10 +343,6 @@ class SharedMap(SharedMapCore[_K, _V]):
 
 
 MutableMapping.register(SharedMap)
-
-
-def _dict_of(other: Mapping[_K, _V]) -> dict[_K, _V]:
-    return dict(other.items())
 
 
 def _attach(

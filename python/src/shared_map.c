@@ -598,7 +598,7 @@ static PyObject *map_repr(PyObject *object)
 
 static PyMethodDef map_methods[] = {
     {"get", METHOD(map_get), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("get($self, key, default=None, /)\n--\n\nThe value of the key, a fresh object; or the default.")},
+     PyDoc_STR("get($self, key, /, default=None)\n--\n\nThe value of the key, a fresh object; or the default.")},
     {"set", METHOD(map_set), METH_FASTCALL,
      PyDoc_STR("set($self, key, value, /)\n--\n\nThe same as self[key] = value.")},
     {"delete", map_delete, METH_O,
@@ -631,7 +631,7 @@ static PyMethodDef map_methods[] = {
                "Remove the key and return its value; or the default, or KeyError.")},
     {"popitem", hfpy_shared_popitem, METH_NOARGS,
      PyDoc_STR("popitem($self, /)\n--\n\nRemove an entry, whichever, and return it as a pair. KeyError if empty.")},
-    {"setdefault", METHOD(hfpy_shared_setdefault), METH_FASTCALL | METH_KEYWORDS,
+    {"setdefault", METHOD(hfpy_shared_setdefault), METH_FASTCALL,
      PyDoc_STR("setdefault($self, key, default=None, /)\n--\n\n"
                "The value of the key, which is made to be the default if it is not there.")},
     {"clear", hfpy_shared_clear, METH_NOARGS, PyDoc_STR("clear($self, /)\n--\n\nRemove everything.")},

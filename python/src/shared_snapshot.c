@@ -276,7 +276,7 @@ static PyObject *snapshot_repr(PyObject *object)
 
 static PyMethodDef snapshot_methods[] = {
     {"get", (PyCFunction)(void (*)(void))snapshot_get, METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("get($self, key, default=None, /)\n--\n\nThe value of the key, a fresh object; or the default.")},
+     PyDoc_STR("get($self, key, /, default=None)\n--\n\nThe value of the key, a fresh object; or the default.")},
     {"diff", snapshot_diff, METH_O,
      PyDoc_STR("diff($self, other, /)\n--\n\n"
                "What changed from this snapshot to the other one of the same map: a list of Change(key, old, new),\n"
