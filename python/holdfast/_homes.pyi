@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from types import GenericAlias, TracebackType
 from typing import Any, Protocol, Self, TypeVar, final, overload, type_check_only
 
+from typing_extensions import disjoint_base
+
 from ._core import Change, MissingType
 
 _T = TypeVar("_T")
@@ -72,6 +74,7 @@ class SharedTransaction:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
     ) -> bool: ...
 
+@disjoint_base
 class SharedSnapshotCore(Mapping[_K, _V]):
     @property
     def name(self) -> str: ...
@@ -95,6 +98,7 @@ class SharedSnapshotCore(Mapping[_K, _V]):
     def _iter_items(self) -> SharedIterator[tuple[_K, _V]]: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
 
+@disjoint_base
 class SharedMapCore(MutableMapping[_K, _V]):
     def __init__(
         self,
