@@ -281,8 +281,7 @@ static PyObject *set_default(SharedMap *self, hfpy_shared_key *key, PyObject *fa
     if (found < 0)
         hfpy_shared_fail(self, found);
     else
-        result = found == 0 ? Py_NewRef(fallback)
-                            : hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
+        result = found == 0 ? Py_NewRef(fallback) : hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
 done:
     peeked_clear(&seen);
     return result;
@@ -294,8 +293,8 @@ PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssi
     hfpy_shared_key key;
 
     if (count < 1 || count > 2) {
-        PyErr_Format(PyExc_TypeError, "setdefault expected at %s argument%s, got %zd", count < 1 ? "least 1" : "most 2",
-                     count < 1 ? "" : "s", count);
+        PyErr_Format(PyExc_TypeError, "setdefault expected at %s argument%s, got %zd",
+                     count < 1 ? "least 1" : "most 2", count < 1 ? "" : "s", count);
         return NULL;
     }
     if (hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
@@ -418,7 +417,8 @@ static int add_pair(SharedMap *self, batch *it, PyObject *element, Py_ssize_t in
 
     if (pair == NULL) {
         if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError, "cannot convert dictionary update sequence element #%zd to a sequence", index);
+            PyErr_Format(PyExc_TypeError, "cannot convert dictionary update sequence element #%zd to a sequence",
+                         index);
         return -1;
     }
     if (PySequence_Fast_GET_SIZE(pair) == 2) {
@@ -501,8 +501,8 @@ PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs)
         return NULL;
     batch it = {.seed = handle->map->seed};
     hf_buffer_init(&it.bytes, NULL, 0, SIZE_MAX);
-    if ((source == NULL || add_source(self, &it, source) == 0) && (kwargs == NULL || add_source(self, &it, kwargs) == 0) &&
-        (handle = hfpy_shared_handle(self)) != NULL) {
+    if ((source == NULL || add_source(self, &it, source) == 0) &&
+        (kwargs == NULL || add_source(self, &it, kwargs) == 0) && (handle = hfpy_shared_handle(self)) != NULL) {
         if (it.count == 0)
             status = 0;
         else if (handle->map->seed != it.seed) /* another map was opened meanwhile */
@@ -547,12 +547,13 @@ static PyObject *number_of(PyObject *object)
 /* What the key has, plus n: new reference. */
 static PyObject *sum_of(SharedMap *self, PyObject *key_object, const peeked *seen, PyObject *n)
 {
-    PyObject *old = seen->is_there ? hfpy_shared_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
+    PyObject *old =
+        seen->is_there ? hfpy_shared_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
     PyObject *sum = NULL;
 
     if (old != NULL && !PyLong_CheckExact(old) && !PyFloat_CheckExact(old))
-        PyErr_Format(PyExc_TypeError, "incr() adds to ints and floats, and the value of %R is of type '%s'", key_object,
-                     Py_TYPE(old)->tp_name);
+        PyErr_Format(PyExc_TypeError, "incr() adds to ints and floats, and the value of %R is of type '%s'",
+                     key_object, Py_TYPE(old)->tp_name);
     else if (old != NULL)
         sum = PyNumber_Add(old, n);
     Py_XDECREF(old);

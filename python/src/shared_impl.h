@@ -51,7 +51,8 @@ typedef struct hfpy_handle {
     Py_ssize_t waiting;    /* threads of process `waiting_in` */
     pid_t waiting_in;
     struct Transaction *innermost; /* of those under way, the last begun; borrowed */
-    unsigned abandoned; /* 0, or the level of one that was dropped by another thread than its own, which is to abort it */
+    unsigned
+        abandoned; /* 0, or the level of one that was dropped by another thread than its own, which is to abort it */
 } hfpy_handle;
 
 typedef struct SharedMap {

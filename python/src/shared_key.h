@@ -16,8 +16,8 @@
 #include "value/format.h"
 
 enum {
-    HFPY_SHORT_KEY = 64,     /* bytes of a key that is made here, its tag included */
-    HFPY_VALUE_ROOM = 512,   /* bytes of a value that needs no allocation */
+    HFPY_SHORT_KEY = 64,   /* bytes of a key that is made here, its tag included */
+    HFPY_VALUE_ROOM = 512, /* bytes of a value that needs no allocation */
     HFPY_INT_ROOM = 16,
 };
 
@@ -100,7 +100,8 @@ static inline bool hfpy_put_short(hf_buffer *out, unsigned tag, unsigned tag_lon
 }
 
 /* To be cleared if this succeeds. Foreign code may run. */
-static inline int hfpy_shared_value_make(homes_state *state, PyObject *object, unsigned flags, hfpy_shared_value *value)
+static inline int hfpy_shared_value_make(homes_state *state, PyObject *object, unsigned flags,
+                                         hfpy_shared_value *value)
 {
     hf_buffer *out = &value->encoded;
     int overflow = 0;

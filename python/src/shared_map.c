@@ -91,8 +91,10 @@ static int mode_of(PyObject *object, unsigned *out)
     if (count_of(object, "mode", &mode) < 0)
         return -1;
     if (mode > 0777 || (mode & 0600) != 0600) {
-        PyErr_Format(PyExc_ValueError, "mode must be permissions such as 0o600, in which the owner may read and write, "
-                                       "not %R", object);
+        PyErr_Format(PyExc_ValueError,
+                     "mode must be permissions such as 0o600, in which the owner may read and write, "
+                     "not %R",
+                     object);
         return -1;
     }
     *out = (unsigned)mode;
@@ -131,7 +133,8 @@ static int fail_denied(homes_state *state, PyObject *name, const opening *it)
                           "SharedMap %R belongs to another user (%lu), whose pickles could do anything: open it with "
                           "pickle=False",
                           name, (unsigned long)info.owner);
-    return hfpy_throw(state, HFPY_DENIED, "the permissions of SharedMap %R do not let this user read and write it", name);
+    return hfpy_throw(state, HFPY_DENIED, "the permissions of SharedMap %R do not let this user read and write it",
+                      name);
 }
 
 static int fail_open(homes_state *state, PyObject *name, const opening *it, int64_t timeout, int status)
@@ -154,10 +157,11 @@ static int fail_open(homes_state *state, PyObject *name, const opening *it, int6
     case HF_LIMIT:
         return hfpy_fail(state, status, "there is no address space for SharedMap %R", name);
     case HF_TIMEOUT:
-        return hfpy_fail(state, status, "SharedMap %R is being created by somebody for longer than the timeout", name);
-    case HF_NOSPACE:
-        return hfpy_fail(state, status, "there is not enough shared memory, or max_size is too small, for SharedMap %R",
+        return hfpy_fail(state, status, "SharedMap %R is being created by somebody for longer than the timeout",
                          name);
+    case HF_NOSPACE:
+        return hfpy_fail(state, status,
+                         "there is not enough shared memory, or max_size is too small, for SharedMap %R", name);
     default:
         return hfpy_shared_fail_named(state, name, NULL, timeout, status);
     }
@@ -613,10 +617,11 @@ static PyMethodDef map_methods[] = {
                "Remove the name; the memory goes when the last has closed the map. Also after close().\n\n"
                "AbsentError (a FileNotFoundError) where the name is gone, or another map's by now.")},
     {"transaction", map_transaction, METH_NOARGS,
-     PyDoc_STR("transaction($self, /)\n--\n\n"
-               "with m.transaction(): all reads and writes of this thread in it are one atomic step.\n\n"
-               "An exception undoes them. Transactions nest: the inner one is a savepoint. While it lasts, others who\n"
-               "want to write wait, so it should be short; readers see the map as it was before.")},
+     PyDoc_STR(
+         "transaction($self, /)\n--\n\n"
+         "with m.transaction(): all reads and writes of this thread in it are one atomic step.\n\n"
+         "An exception undoes them. Transactions nest: the inner one is a savepoint. While it lasts, others who\n"
+         "want to write wait, so it should be short; readers see the map as it was before.")},
     {"check", map_check, METH_NOARGS,
      PyDoc_STR("check($self, /)\n--\n\n"
                "Verify everything in the map, with the writer's lock: CorruptError says what is wrong.")},

@@ -198,8 +198,8 @@ static PyObject *snapshot_diff(PyObject *object, PyObject *other)
     if (to == NULL)
         return NULL;
     if (memcmp(from->handle->map->inode, to->handle->map->inode, sizeof from->handle->map->inode) != 0) {
-        PyErr_Format(PyExc_ValueError, "diff() needs two snapshots of one map, and these are of %R and %R", self->name,
-                     ((SharedSnapshot *)other)->name);
+        PyErr_Format(PyExc_ValueError, "diff() needs two snapshots of one map, and these are of %R and %R",
+                     self->name, ((SharedSnapshot *)other)->name);
         return NULL;
     }
     hfpy_pin_keep(from);

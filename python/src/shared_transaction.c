@@ -142,12 +142,12 @@ static int check_end(Transaction *self)
                           "this transaction of SharedMap %R is another thread's: only that can end it", name);
     if (self->level > 0 && hf_txn_mine(self->handle->map->region) != NULL)
         return 0;
-    int status = self->process != getpid()
-                     ? hfpy_throw(state, HFPY_LOST,
-                                  "this transaction of SharedMap %R is the parent process's: a fork does not copy it",
-                                  name)
-                     : hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already",
-                                  name);
+    int status =
+        self->process != getpid()
+            ? hfpy_throw(state, HFPY_LOST,
+                         "this transaction of SharedMap %R is the parent process's: a fork does not copy it", name)
+            : hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already",
+                         name);
     if (self->level > 0)
         lose(self->handle, self);
     leave(self);
@@ -172,7 +172,8 @@ static int end(Transaction *self, bool commit)
     if (commit && closed)
         hfpy_shared_closed(map);
     else if (commit && nested)
-        hfpy_throw(map->state, HFPY_TRANSACTION, "a transaction of SharedMap %R within this one has not ended", map->name);
+        hfpy_throw(map->state, HFPY_TRANSACTION, "a transaction of SharedMap %R within this one has not ended",
+                   map->name);
     else if (commit)
         hfpy_shared_fail(map, status);
     leave(self);

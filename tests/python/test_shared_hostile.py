@@ -222,7 +222,7 @@ def test_memory_errors_of_python(open_map: OpenMap) -> None:
     m.update({i: "x" * 2000 for i in range(10)})
     m["c"] = [1, 2]
     todo: list[Callable[[], object]] = [
-        lambda: m[1], lambda: m["c"], lambda: m.set("k", [1]), lambda: m.pop("c"), lambda: m.update(c=[1, 2]),
+        lambda: m[1], lambda: m["c"], lambda: m.set("k", [1]), lambda: m.pop("c", 0), lambda: m.update(c=[1, 2]),
         lambda: list(m.items()), lambda: m.incr("big", 2**70), lambda: m.snapshot(), lambda: m.transaction(),
         lambda: m.setdefault("c", [1]), lambda: m.compare_and_set("c", [1, 2], [1, 2]),
     ]  # fmt: skip

@@ -296,7 +296,7 @@ class Workers(RuleBasedStateMachine):
     def remove(self, number: int, key: Any) -> None:
         self.change(number, "delete", key, model=lambda d: d.pop(key, self) is not self)
 
-    @rule(number=which, entries=st.dictionaries(KEYS, VALUES))
+    @rule(number=which, entries=st.dictionaries(KEYS, VALUES, min_size=1))
     def update(self, number: int, entries: dict[Any, Any]) -> None:
         self.change(number, "update", entries, model=lambda d: d.update(entries))
 
