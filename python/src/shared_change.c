@@ -1,8 +1,9 @@
 /*
  * shared_change.c: changes of a SharedMap that look at what is there first, and those of many entries.
  *
- *      peek (a copy of the bytes) -> decode, compare, add: foreign code -> exchange: only if the bytes are still those
- *        '---------------------------------- if they are not: again --------------------------------'
+ *      peek (a copy of the bytes) --> decode, compare, add: foreign code --> exchange, if the bytes are still those
+ *        ^                                                                      |
+ *        '------------------------------- they are not: again ------------------'
  *
  * So no foreign code runs while this process has the writer's lock, and nothing is taken out that cannot be decoded.
  *

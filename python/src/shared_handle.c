@@ -1,9 +1,9 @@
 /*
- * shared_handle.c: what SharedMaps, snapshots, iterators and transactions have in common: the handle and who counts in it,
- * waiting for the writer's lock, exceptions. shared_impl.h has the picture.
+ * shared_handle.c: what SharedMaps, snapshots, iterators and transactions have in common: the handle and who counts
+ * in it, waiting for the writer's lock, exceptions. shared_impl.h has the picture.
  *
- * Waiting: the lock is tried with the GIL held, which takes some 20 ns. Where another has it, the GIL is given up, and the
- * whole change is made without it, in slices: after each, signals are looked at.
+ * Waiting: the lock is tried with the GIL held, which takes some 20 ns. Where another has it, the GIL is given up,
+ * and the whole change is made without it, in slices: after each, signals are looked at.
  *
  * Concurrency: the GIL. Failure: a handle that cannot be closed (a thread that lives on has a transaction of it that
  * nobody can end any more) stays open.

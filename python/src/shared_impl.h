@@ -19,7 +19,7 @@
  * Invariants.
  *   1. No foreign code, and no allocation of Python's, between the beginning and the end of a change, unless the user
  *      has begun a transaction: what is put is encoded before it, what is taken is decoded after it.
- *   2. Whatever needs the hf_shared counts in its handle, so a close() by another thread takes nothing from under it. A
+ *   2. Whatever needs the hf_shared counts in its handle: a close() by another thread takes nothing from under it. A
  *      closed SharedMap has no handle.
  *   3. A step (hfpy_step) may run without the GIL: it touches no Python object.
  *
@@ -178,8 +178,8 @@ PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 PyObject *hfpy_shared_snapshot_new(SharedMap *self, PyObject *type);
 PyObject *hfpy_transaction_new(SharedMap *self);
 
-/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays as it
- * is if it is not given. -1 and TypeError. */
+/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays
+ * as it is if it is not given. -1 and TypeError. */
 int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
                   PyObject **second);
 

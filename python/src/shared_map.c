@@ -1,8 +1,8 @@
 /*
  * shared_map.c: the type of SharedMaps: opening, closing, [] get set del in len. shared_impl.h has the picture.
  *
- * holdfast.SharedMap is a subclass in Python that adds what is seldom called; it defines none of the slots here, so that
- * m[k] goes straight to map_subscript.
+ * holdfast.SharedMap is a subclass in Python that adds what is seldom called; it defines none of the slots here, so
+ * that m[k] goes straight to map_subscript.
  *
  *      m[k]      key_make (stack) -> hf_shared_find (pin, trie) -> plain (object from bytes) -> unpin
  *      m[k] = v  key_make, value_make (stack) -> begin -> put -> commit

@@ -5,8 +5,8 @@
  *
  * holdfast.SharedSnapshot is a subclass in Python with what is seldom called.
  *
- * Concurrency: the GIL. A pin outlives the close() of its SharedMap, and that of the snapshot where something is under
- * way. Failure: after a fork a snapshot that the child could not take over says LostError.
+ * Concurrency: the GIL. A pin outlives the close() of its SharedMap, and that of the snapshot where something is
+ * under way. Failure: after a fork a snapshot that the child could not take over says LostError.
  */
 #include "shared_key.h"
 

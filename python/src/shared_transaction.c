@@ -3,15 +3,16 @@
  *
  *      handle.innermost --> Transaction (level 2) --outer--> Transaction (level 1) --> NULL
  *
- * The core knows of a transaction how deep it is (shared/transaction.c); these objects know which `with` is which level,
- * so that one that ends in the wrong order, thread or process is noticed.
+ * The core knows of a transaction how deep it is (shared/transaction.c); these objects know which `with` is which
+ * level, so that one that ends in the wrong order, thread or process is noticed.
  *
  * Where it goes wrong, and what happens then:
  *      ended in another thread          TransactionError; it is under way until its own thread ends it
- *      dropped without an end           aborted: at once in its own thread; from another one, when its own thread next
+ *      dropped without an end           aborted: at once in its own thread; from another one, when its own thread
+ *      next
  *                                       uses the map (handle.abandoned)
- *      its thread ends                  the next who begins one finds the lock's owner dead, and those objects are lost
- *      fork                             the child's are lost: LostError
+ *      its thread ends                  the next who begins one finds the lock's owner dead, and those objects are
+ *      lost fork                             the child's are lost: LostError
  *      an inner one is still open       TransactionError, and both are rolled back
  *
  * Concurrency: the GIL. Failure: a transaction that cannot be committed is aborted, and the exception says why.

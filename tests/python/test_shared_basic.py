@@ -311,7 +311,7 @@ def test_is_a_mutable_mapping_and_generic(open_map: OpenMap) -> None:
     m = open_map()
     assert isinstance(m, MutableMapping)
     assert isinstance(m.snapshot(), Mapping) and not isinstance(m.snapshot(), MutableMapping)
-    assert repr(SharedMap[str, int]) == "holdfast.shared.SharedMap[str, int]"
+    assert repr(SharedMap[str, int]) == "holdfast.SharedMap[str, int]"
     for name in dir(dict):
         assert hasattr(m, name) or name == "fromkeys"
     with pytest.raises(TypeError):

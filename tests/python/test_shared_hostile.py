@@ -1,4 +1,5 @@
-"""SharedMap and code that does what it likes: objects that use the map while they are stored or read, leaks, damage."""
+"""SharedMap and code that does what it likes: objects that use the map while they are stored or read, leaks,
+damage."""
 
 import gc
 import os
