@@ -15,6 +15,7 @@
  * Concurrency: as for snapshots; the target is the caller's alone. Failure: what was begun is removed again.
  */
 #include "region/file.h"
+#include "region/place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,7 +133,7 @@ static int remove_all(struct copy *copy, const hf_view *view, const hf_view *bef
     while (status == 0 && (more = hf_region_cursor_next(&cursor, &key, NULL)) > 0) {
         int found = hf_view_get(view, tree, &key, NULL);
         if (found == 0)
-            found = hf_txn_remove(copy->txn, tree, &key) < 0 ? HF_CORRUPT : 0;
+            found = hf_txn_remove(copy->txn, tree, &key);
         status = found < 0 ? found : next_batch(copy, 64);
     }
     return status < 0 ? status : more;
@@ -234,8 +235,8 @@ int hf_region_backup(hf_region *region, const char *path)
     return status;
 }
 
-/* With the file open, and nobody else there. */
-static int replace(hf_region *region, const char *path)
+/* Writes the copy beside the file itself, and gives it that one's name. */
+static int replace_named(hf_region *region, const char *path)
 {
     struct hf_making making;
     int status = write_copy(region, path, &making);
@@ -245,6 +246,28 @@ static int replace(hf_region *region, const char *path)
     int result = hf_os_rename(making.name, path);
     hf_making_end(&making, result == 0);
     return result < 0 ? hf_region_status(result) : hf_file_flush_folder(path);
+}
+
+/* With the file open, and nobody else there. Where the path is a symbolic link, what it leads to is replaced, not the link:
+ * whoever opens the file by its own name must find the new one. Of several names only one could be given to the new one. */
+static int replace(hf_region *region, const char *path)
+{
+    char own[sizeof "/proc/self/fd/" + 12 + HF_OS_NAME_SIZE];
+    struct hf_place place;
+    struct stat found;
+    int result = hf_os_fstat(region->fd, &found);
+
+    if (result < 0)
+        return hf_region_status(result);
+    if (found.st_nlink != 1)
+        return HF_DENIED;
+    int status = hf_place_find(path, &found, "", &place);
+    if (status < 0)
+        return status;
+    snprintf(own, sizeof own, "/proc/self/fd/%d/%s", place.dir, place.name);
+    status = replace_named(region, own);
+    hf_os_close(place.dir);
+    return status;
 }
 
 int hf_region_compact(const char *path, int64_t timeout)

@@ -128,6 +128,9 @@ void hf_verify_room(struct hf_file_home *file, uint64_t top);
 /* The checksum and the place of a block, as it is to be written. */
 void hf_block_seal(void *staged, uint64_t size, uint64_t units);
 
+/* Is it a block that says it is at this place, and has the checksum that the link says? (The rest of it may be wrong.) */
+bool hf_block_is_linked(const hf_region *region, uint64_t link);
+
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
 
@@ -283,6 +286,9 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out);
 uint64_t hf_piece_checksum(const hf_region *region, uint64_t piece);
 uint64_t hf_root_checksum(const struct hf_root *root);
 
+/* Is all of this version in the file that was written since the last durable one? 0, HF_CORRUPT, HF_NOMEM. */
+int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+
 /* Is this a root of this file, and all that it says was written there? 0, HF_CORRUPT, HF_NOMEM, HF_IO. */
 int hf_root_verify(const hf_region *region, const struct hf_root *root);
 
@@ -353,10 +359,11 @@ bool hf_root_is_ours(const hf_region *region, const struct hf_root *root);
 /* Finds the newest version, makes sure of it, and publishes it in a lock file of zeros. HF_CORRUPT, HF_IO, ... */
 int hf_file_recover(hf_region *region);
 
-/* Does FILE have the root of which the lock file says that it is the last durable one? And is it the very root? FILE
- * may have been written over by a copy of itself, while nobody had it open. */
+/* Does FILE have the root of which the lock file says that it is the last durable one? */
 bool hf_file_agrees(hf_region *region);
-bool hf_file_is_same(const hf_region *region);
+
+/* And is what a lock file says that nobody uses still true of FILE, all of it? 1, 0, HF_NOMEM. */
+int hf_file_is_credible(hf_region *region);
 
 /* -- file_open.c -- */
 

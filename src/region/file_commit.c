@@ -668,7 +668,10 @@ int hf_file_commit(hf_txn *txn)
 /* The lock of who may not write to the lock file is in memory that cannot be written. */
 int hf_file_admit(const hf_region *region)
 {
-    return region->file->read_only ? HF_DENIED : 0;
+    if (region->file->read_only)
+        return HF_DENIED;
+    /* In a child for which the fork found no descriptor. */
+    return region->fd < 0 ? HF_LOST : 0;
 }
 
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published)

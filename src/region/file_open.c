@@ -29,12 +29,12 @@
 static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
-    uint64_t least = size + UINT64_C(2) * HF_REGION_PAGE,
-             room = region->file->read_only ? HF_REGION_PAGE : DEFAULT_STAGE;
-    uint64_t reserve = wanted == 0 ? DEFAULT_RESERVE : wanted;
+    uint64_t least = size + UINT64_C(2) * HF_REGION_PAGE, room = hf_pages_fair(DEFAULT_STAGE, 8, true);
+    uint64_t reserve = wanted == 0 ? hf_pages_fair(DEFAULT_RESERVE, 4, false) : wanted;
     void *base, *part;
     int result;
 
+    room = region->file->read_only ? HF_REGION_PAGE : room < LEAST_STAGE ? LEAST_STAGE : room;
     least = (least + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
@@ -44,7 +44,8 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
-        room = room / 2 > LEAST_STAGE ? room / 2 : LEAST_STAGE;
+        if (room > LEAST_STAGE)
+            room = room / 2 > LEAST_STAGE ? room / 2 / HF_REGION_PAGE * HF_REGION_PAGE : LEAST_STAGE;
     }
     if (result < 0)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
@@ -97,29 +98,28 @@ void hf_file_place_control(hf_region *region, char *base)
 static int attach(hf_region *region, const char *path)
 {
     struct hf_control *control = &region->file->control;
-    int status;
+    int credible = 0, status;
 
-    if (!control->writable)
-        return hf_file_stand_alone(region);
     if (control->exclusive)
         hf_file_sweep(path);
+    if (control->base != NULL)
+        hf_file_place_control(region, control->base);
+    if (control->state == HF_CONTROL_TRUSTED)
+        credible = hf_file_is_credible(region);
+    if (credible < 0)
+        return credible;
+    if (control->state == HF_CONTROL_TRUSTED && credible == 0) {
+        status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
+        if (status < 0)
+            return status;
+    }
+    if (!control->writable)
+        return hf_file_stand_alone(region);
     region->control_fd = control->fd;
     hf_file_place_control(region, control->base);
     if (control->state == HF_CONTROL_JOINED)
         return atomic_load(&region->file->shared->broken) != 0 ? HF_BROKEN : hf_file_agrees(region) ? 0 : HF_CORRUPT;
-    if (control->state == HF_CONTROL_TRUSTED && atomic_load(&region->file->shared->broken) == 0 &&
-        hf_file_agrees(region) && hf_file_is_same(region))
-        return 0;
-    if (control->state == HF_CONTROL_TRUSTED) {
-        status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
-        if (status < 0)
-            return status;
-        if (!control->writable)
-            return hf_file_stand_alone(region);
-        region->control_fd = control->fd;
-        hf_file_place_control(region, control->base);
-    }
-    return hf_file_recover(region);
+    return credible ? 0 : hf_file_recover(region);
 }
 
 /* -- opening -- */

@@ -246,7 +246,8 @@ bool hf_file_agrees(hf_region *region)
     return whole;
 }
 
-bool hf_file_is_same(const hf_region *region)
+/* And is it the very root? FILE may have been written over by a copy of itself, while nobody had it open. */
+static bool is_same(const hf_region *region)
 {
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record =
@@ -254,4 +255,27 @@ bool hf_file_is_same(const hf_region *region)
     const struct hf_root *root = hf_root_of(region, &record->state);
 
     return root->checksum == atomic_load(&region->file->shared->root_checksum);
+}
+
+/*
+ * It was left in this boot, but the file system may have come and gone, and its device with it, without what was in the page
+ * cache: then either of the two files is as old as the last time that the system wrote it back. So a root that the lock file
+ * knows nothing of (or that was handed to the disk: its writer died, and may have said that it is durable) means recovery,
+ * and so does any block that is not there of a version that is not durable.
+ */
+int hf_file_is_credible(hf_region *region)
+{
+    if (atomic_load(&region->file->shared->broken) != 0 || !hf_file_agrees(region) || !is_same(region))
+        return 0;
+    uint64_t published = atomic_load(&region->lock->published);
+    const struct hf_file_commit *record =
+        (const struct hf_file_commit *)(const void *)hf_region_seen(region, published);
+    const struct hf_root *other = root_in(region, (unsigned)(record->state.flushes % HF_FILE_SLOTS));
+    struct hf_version version;
+
+    if (hf_root_is_ours(region, other) && other->version.txid > published)
+        return 0;
+    hf_record_read(&record->seen, &version);
+    int status = hf_version_verify(region, &version, &record->state);
+    return status == HF_CORRUPT ? 0 : status < 0 ? status : 1;
 }

@@ -59,7 +59,7 @@ enum hf_region_level {
 
 typedef struct hf_region_options {
     hf_region_mode mode;
-    uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
+    uint64_t reserve; /* address space to map over; 0: 64 GiB, or a part of what this process may have */
     int64_t timeout;  /* how long to wait for a creator who is not done yet */
     /* Of shared memory: */
     bool any_owner;       /* attach to a segment of another user's too */
@@ -248,7 +248,8 @@ int hf_region_backup(hf_region *region, const char *path);
 
 /*
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
- * happens. HF_BUSY where somebody has it open; needs as much space again. (A segment of shared memory is compacted by
+ * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
+ * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
  * hf_region_copy to another one.)
  */
 int hf_region_compact(const char *path, int64_t timeout);
@@ -257,6 +258,11 @@ int hf_region_compact(const char *path, int64_t timeout);
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
  * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
+ *
+ * Of a file that was opened for reading only: the same, where nobody has it open for writing; nobody can open it for
+ * that until the check is done. Where somebody has, or has been opening it for `timeout`, the newest version and the
+ * kept ones are pinned, and their tries walked (each block in bounds, what was written, reached once) and the table of
+ * those that are kept; not what is free, nor whether all is accounted for.
  */
 typedef struct hf_region_fault {
     const char *what;

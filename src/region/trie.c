@@ -33,6 +33,11 @@ static trie_ctx writing(struct hf_txn *txn)
 }
 
 /* The heap may have grown. */
+static uint64_t most_nodes(const trie_ctx *ctx)
+{
+    return ctx->span / sizeof(trie_node);
+}
+
 static void refresh(trie_ctx *ctx)
 {
     ctx->span = ctx->txn->state.version.top - HF_REGION_HEAP_AT;
