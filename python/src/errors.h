@@ -45,6 +45,9 @@ typedef struct homes_state homes_state;
       "A flush of the file has failed; it has to be closed everywhere and opened again.") \
     X(READ_ONLY, HF_READ_ONLY, EROFS, "ReadOnlyError", PyExc_OSError, "It cannot be written to.") \
     X(CLOSED, 0, 0, "ClosedError", PyExc_ValueError, "It has been closed.") \
+    X(NAME, 0, 0, "NameFormatError", PyExc_ValueError, "This cannot be the name of something in shared memory.") \
+    X(TRANSACTION, 0, 0, "TransactionError", PyExc_RuntimeError, \
+      "A transaction was ended where, or when, it cannot be.") \
     X(KEY_TYPE, 0, 0, "KeyTypeError", PyExc_TypeError, "An object of this type cannot be a key.") \
     X(KEY_VALUE, 0, 0, "KeyValueError", PyExc_ValueError, \
       "This object cannot be a key although others of its type can, as nan.") \

@@ -8,6 +8,7 @@
  *
  *      errors.h    exceptions
  *      value.h     objects as encoded values and back, keys, codecs
+ *      shared_impl.h   SharedMap
  */
 #ifndef HFPY_HOMES_H
 #define HFPY_HOMES_H
@@ -18,15 +19,34 @@
 #include "errors.h"
 #include "value.h"
 
+/* What SharedMap needs (shared_module.c). */
+typedef struct hfpy_shared_state {
+    PyTypeObject *map_type, *snapshot_type, *iterator_type, *transaction_type;
+    PyObject *missing;     /* holdfast.MISSING */
+    PyObject *change_type; /* holdfast.Change */
+    PyObject *str_keys;    /* interned "keys" */
+} hfpy_shared_state;
+
 struct homes_state {
     PyObject *base_error;               /* HoldfastError */
     PyObject *errors[HFPY_ERROR_COUNT]; /* by enum hfpy_error */
     hfpy_values values;
+    hfpy_shared_state shared;
 };
 
 static inline homes_state *hfpy_homes_state(PyObject *module)
 {
     return (homes_state *)PyModule_GetState(module);
 }
+
+/* The module of a type of ours, or of one that derives from it: borrowed. NULL with an exception. */
+PyObject *hfpy_homes_module(PyTypeObject *type);
+
+/* shared_module.c */
+int hfpy_shared_exec(PyObject *module, homes_state *state);
+int hfpy_shared_traverse(hfpy_shared_state *shared, visitproc visit, void *arg);
+void hfpy_shared_state_clear(hfpy_shared_state *shared);
+PyObject *hfpy_shared_list(PyObject *module, PyObject *unused);
+PyObject *hfpy_shared_unlink_name(PyObject *module, PyObject *name);
 
 #endif

@@ -88,6 +88,8 @@ static PyMethodDef methods[] = {
     {"decode", WITH_KEYWORDS(homes_decode), METH_VARARGS | METH_KEYWORDS, decode_doc},
     {"canonical", WITH_KEYWORDS(homes_canonical), METH_VARARGS | METH_KEYWORDS, canonical_doc},
     {"fail", homes_fail, METH_O, fail_doc},
+    {"shared_list", hfpy_shared_list, METH_NOARGS, NULL},
+    {"shared_unlink", hfpy_shared_unlink_name, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -108,7 +110,8 @@ static int add_function(PyObject *module, PyMethodDef *definition)
 static int module_exec(PyObject *module)
 {
     homes_state *state = hfpy_homes_state(module);
-    if (hfpy_errors_exec(module, state) < 0 || hfpy_values_exec(module, state) < 0)
+    if (hfpy_errors_exec(module, state) < 0 || hfpy_values_exec(module, state) < 0 ||
+        hfpy_shared_exec(module, state) < 0)
         return -1;
     return add_function(module, &register_codec);
 }
@@ -119,12 +122,14 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->base_error);
     for (size_t i = 0; i < HFPY_ERROR_COUNT; i++)
         Py_VISIT(state->errors[i]);
-    return hfpy_values_traverse(&state->values, visit, arg);
+    int status = hfpy_values_traverse(&state->values, visit, arg);
+    return status != 0 ? status : hfpy_shared_traverse(&state->shared, visit, arg);
 }
 
 static int module_clear(PyObject *module)
 {
     hfpy_values_clear(&hfpy_homes_state(module)->values);
+    hfpy_shared_state_clear(&hfpy_homes_state(module)->shared);
     return 0;
 }
 
@@ -135,6 +140,7 @@ static void module_free(void *module)
     for (size_t i = 0; i < HFPY_ERROR_COUNT; i++)
         Py_CLEAR(state->errors[i]);
     hfpy_values_free(&state->values);
+    hfpy_shared_state_clear(&state->shared);
 }
 
 /* clang-format off */
@@ -157,6 +163,11 @@ static PyModuleDef module_definition = {
     .m_clear = module_clear,
     .m_free = module_free,
 };
+
+PyObject *hfpy_homes_module(PyTypeObject *type)
+{
+    return PyType_GetModuleByDef(type, &module_definition);
+}
 
 PyMODINIT_FUNC PyInit__homes(void);
 
