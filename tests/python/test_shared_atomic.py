@@ -475,4 +475,5 @@ def test_a_leaked_snapshot_is_ended_by_the_collector(open_map: OpenMap) -> None:
     assert grown > idle + (1 << 20)
     kept.clear()
     gc.collect()
-    assert work(False) == grown
+    # As many versions again would take as much again.
+    assert work(False) < grown + (1 << 20)
