@@ -548,6 +548,10 @@ static PyObject *map_check(PyObject *object, PyObject *unused)
 
     if (handle == NULL)
         return NULL;
+    if (hf_txn_mine(hfpy_handle_map(handle)->region) != NULL) {
+        hfpy_throw(self->state, HFPY_BUSY, "SharedMap %R cannot be checked in a transaction", self->name);
+        return NULL;
+    }
     checking it = {handle->map, NULL};
     int status = hfpy_handle_wait(handle, attempt_check, &it, self->timeout);
     if (status == HF_CORRUPT)

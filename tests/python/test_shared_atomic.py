@@ -279,6 +279,8 @@ def test_transactions_used_wrongly(open_map: OpenMap) -> None:
     assert isinstance(error, holdfast.TransactionError) and "another thread's" in str(error)
     with pytest.raises(holdfast.BusyError, match="in a transaction"):
         m.close()
+    with pytest.raises(holdfast.BusyError, match="in a transaction"):
+        m.check()
     inner.__enter__()
     m["b"] = 1
     with pytest.raises(holdfast.TransactionError, match="within this one has not ended"):
