@@ -167,7 +167,7 @@ enum hfpy_shared_kind { HFPY_KEYS, HFPY_VALUES, HFPY_ITEMS };
 PyObject *hfpy_shared_iterate(homes_state *state, PyObject *name, unsigned flags, hfpy_pin *pin,
                               enum hfpy_shared_kind kind);
 /* Over the map as this thread sees it now. */
-PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
+PyObject *hfpy_shared_map_iterate(SharedMap *map, enum hfpy_shared_kind kind);
 
 /* -- the rest -- */
 
@@ -175,8 +175,8 @@ PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
 PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 
 /* Of a class that derives from SharedSnapshotCore. */
-PyObject *hfpy_shared_snapshot_new(SharedMap *self, PyObject *type);
-PyObject *hfpy_transaction_new(SharedMap *self);
+PyObject *hfpy_shared_snapshot_new(SharedMap *map, PyObject *type);
+PyObject *hfpy_transaction_new(SharedMap *map);
 
 /* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays
  * as it is if it is not given. -1 and TypeError. */
@@ -184,13 +184,13 @@ int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, P
                   PyObject **second);
 
 /* shared_change.c: methods. */
-PyObject *hfpy_shared_pop(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_popitem(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_clear(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_update(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_popitem(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_clear(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs);
 PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *hfpy_shared_compare_and_set(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count);
 
 extern PyType_Spec hfpy_shared_map_spec, hfpy_shared_snapshot_spec, hfpy_shared_iterator_spec, hfpy_transaction_spec;
 
