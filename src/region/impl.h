@@ -117,6 +117,7 @@ struct hf_txn {
     _Atomic bool active;
     _Atomic uint64_t owner; /* hf_thread_self */
     int doomed;             /* the status of a commit that failed: it can only be aborted */
+    int spoiled;            /* as hf_txn_spoil says: it can be rolled back too */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;

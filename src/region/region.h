@@ -206,6 +206,10 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level);
 int hf_txn_rollback(hf_txn *txn, unsigned level);
 int hf_txn_release(hf_txn *txn, unsigned level);
 
+/* For a layer above, of whose change one part was made and the next has failed, with `status`, and which cannot undo the
+ * first: from now on nothing can be done in the transaction, and its commit fails with this, until it is rolled back or aborted. */
+void hf_txn_spoil(hf_txn *txn, int status);
+
 /* The version that this transaction makes is kept under a name, beyond the life of every process, until it is forgotten.
  * HF_EXISTS; HF_ABSENT; HF_LIMIT: there are HF_REGION_KEPT_MAX; HF_INVALID: the name is empty or too long. */
 int hf_txn_keep(hf_txn *txn, const char *name);
