@@ -8,6 +8,7 @@
  */
 #include "shared/shared.h"
 
+#include "region/sabotage.h"
 #include "value/format.h"
 
 int hf_shared_key_init(hf_shared_key *key, uint64_t seed, hf_span encoded, const char **reason)
@@ -136,7 +137,7 @@ int hf_shared_write_remove(hf_shared_write *write, const hf_key *key)
     if (given < 0)
         return given;
     status = hf_txn_remove(write->txn, HF_SHARED_ENTRIES, key);
-    if (status != 1 || given == 0)
+    if (status != 1 || given == 0 || HF_SABOTAGE(lost_form))
         return status;
     int removed = hf_txn_remove(write->txn, HF_SHARED_GIVEN, key);
     if (removed >= 0)
@@ -216,7 +217,7 @@ int hf_shared_write_exchange(hf_shared_write *write, const hf_shared_key *key, h
     if (status < 0)
         return status;
     bool same = status == 0 ? old.size == 0 : value.size == old.size && memcmp(value.bytes, old.bytes, old.size) == 0;
-    if (!same)
+    if (!same && !HF_SABOTAGE(blind_exchange))
         return 0;
     if (now.size > 0)
         status = hf_shared_write_put(write, key, now);
