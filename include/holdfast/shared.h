@@ -25,10 +25,14 @@
  * Statuses that any call may give: HF_CORRUPT, what is in the memory cannot be right; HF_NOMEM; HF_LIMIT, this process
  * has not the address space, or something is too large; of calls that read: HF_SLOTS, too many readers at a time; of
  * calls that change: HF_TIMEOUT, others were writing for longer than was allowed, HF_NOSPACE, no memory is left for the
- * map, or its max_size is reached: nothing has changed, and it works on (what is deleted makes room), HF_IO; HF_BUSY, this
+ * map, or its max_size is reached: nothing has changed, and it works on, HF_IO; HF_BUSY, this
  * thread has a transaction of the same map through another handle. Of all that take a key: HF_BAD_TYPE, what cannot be a
  * key; HF_BAD_VALUE, NaN, or a Decimal too large for one; of all that take a key or a value: HF_INVALID, text that is not
  * UTF-8, or an OTHER that is no encoding.
+ *
+ * A map that is full: what is deleted makes room for others of about its size. Deleting takes memory too, of which some is
+ * kept back: for 10,000 deletions of short entries one by one, fewer in one transaction, more where entries take KiB. After
+ * that hf_shared_delete says HF_NOSPACE as well, and hf_shared_clear does so for many short entries from the beginning.
  *
  * Memory or damage may, very seldom, stop a change within a transaction where it can neither go on nor back. Such a
  * transaction is of no use any more: all its calls say HF_INVALID, and its commit why, until it is aborted.
@@ -79,7 +83,8 @@ HF_API HF_MUST_CHECK int hf_shared_open(const char *name, const hf_shared_option
  * a transaction is under way. NULL is closed already. */
 HF_API int hf_shared_close(hf_shared *map);
 
-/* Removes the name at once; the memory goes when the last process has closed the map. HF_ABSENT, HF_DENIED. */
+/* Removes the name at once; the memory goes when the last process has closed the map. HF_ABSENT, HF_DENIED; HF_NOT_REGION:
+ * what has the name is something else, and is left alone. */
 HF_API int hf_shared_unlink(const char *name);
 
 /* The same through a handle: only if the name is still this map's; else HF_ABSENT. */
@@ -205,8 +210,8 @@ typedef struct hf_shared_info {
     bool is_open;    /* some process has it open */
 } hf_shared_info;
 
-/* Every map of this machine that we may read, in no order. 0 to go on, as above. Nothing may be unlinked meanwhile but
- * what is visited. */
+/* Every map of this machine that we may read, in no order. 0 to go on, as above. `visit` may unlink what it is told of;
+ * what comes or goes meanwhile may be in it or not. */
 HF_API HF_MUST_CHECK int hf_shared_list(int (*visit)(void *arg, const hf_shared_info *info), void *arg);
 
 HF_END_DECLS

@@ -441,6 +441,23 @@ static int grant(int fd, const char *name, unsigned permissions)
     return hf_region_status(result);
 }
 
+/* Why what has the name could not be opened: a folder, a link, a socket and the like are no regions. */
+static int named_status(int error)
+{
+    if (error == -ELOOP || error == -ENXIO || error == -ENODEV || error == -EISDIR || error == -EINVAL)
+        return HF_NOT_REGION;
+    return hf_region_status(error);
+}
+
+/* For a look: a FIFO without a writer would let it wait for ever. */
+static int open_to_look(const char *name)
+{
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY | O_NONBLOCK, 0));
+    return fd;
+}
+
 int hf_region_open(const char *name, const hf_region_options *options, hf_region **out)
 {
     if (options == NULL)
@@ -465,7 +482,7 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
         if (fd == -ENOENT && options->mode != HF_REGION_ATTACH)
             continue; /* and now it is gone again */
         if (fd < 0)
-            return hf_region_status(fd);
+            return named_status(fd);
         status = open_description(fd, options, name, made, &gone, out);
         if (status < 0 || !gone)
             return status;
@@ -508,11 +525,10 @@ static int read_info(int fd, hf_region_info *out)
 int hf_region_look(const char *name, hf_region_info *out)
 {
     hf_region_info info;
-    int fd;
+    int fd = open_to_look(name);
 
-    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
     if (fd < 0)
-        return hf_region_status(fd);
+        return named_status(fd);
     int status = read_info(fd, &info);
     int open = status < 0 ? status : ask_present(fd);
     hf_os_close(fd);
@@ -532,11 +548,10 @@ void hf_region_inode(const hf_region *region, uint64_t out[2])
 int hf_region_unlink_inode(const char *name, const uint64_t inode[2])
 {
     struct stat found;
-    int fd;
+    int fd = open_to_look(name);
 
-    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
     if (fd < 0)
-        return hf_region_status(fd);
+        return named_status(fd) == HF_NOT_REGION ? HF_ABSENT : hf_region_status(fd);
     int result = hf_os_fstat(fd, &found);
     hf_os_close(fd);
     if (result < 0)
