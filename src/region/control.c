@@ -576,6 +576,35 @@ static int look_away(int fd, struct hf_control *control)
     return 0;
 }
 
+int hf_control_look_again(int fd, const char *path, uint64_t size, struct hf_control *control)
+{
+    struct opening o = {.fd = fd, .size = size, .control = {.fd = -1}};
+    struct hf_control_page page;
+    struct stat own = {0};
+    int status = lock_openers(fd, F_RDLCK, 0);
+
+    if (status < 0)
+        return status == HF_TIMEOUT ? 0 : status;
+    status = begin(&o, path);
+    if (status == 0) {
+        int whole = look(&o, O_RDONLY, &page, &own);
+        status = whole == 1 ? is_believed(&o, &page) : 0;
+        if (status == 1 && o.control.state == HF_CONTROL_JOINED) {
+            o.control.mark = page.mark;
+            int mapped = map(&o, (uint64_t)own.st_size);
+            status = mapped < 0 ? mapped : 1;
+        } else if (status == 1) {
+            status = 0;
+        }
+        hf_os_close(o.place.dir);
+    }
+    unlock_openers(fd);
+    hf_control_close(status == 1 ? control : &o.control);
+    if (status == 1)
+        *control = o.control;
+    return status;
+}
+
 int hf_control_afresh(int fd, const char *path, uint64_t size, struct hf_control *control)
 {
     struct opening o = {.fd = fd, .size = size, .control = *control};

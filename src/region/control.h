@@ -133,8 +133,15 @@ int hf_control_readers(int fd);
 /* 1 where somebody has FILE open who may write, else 0. */
 int hf_control_writers(int fd);
 
-/* For a reader that looks at FILE-lock without using it: 1; 0: that is no longer FILE's lock file, open it again. */
+/* For a reader that looks at FILE-lock without using it: 1; 0: that is no longer FILE's lock file, look again. */
 int hf_control_current(const struct hf_control *control);
+
+/*
+ * For such a reader, or one that goes by FILE alone: is there another lock file now, which others use? Then 1, and it is
+ * mapped instead; 0: there is none, or somebody is opening FILE just now. It is not waited for. `path` and `size` as when
+ * it was opened.
+ */
+int hf_control_look_again(int fd, const char *path, uint64_t size, struct hf_control *control);
 
 /* For a fork: a second description of FILE gets the locks that the first one has. */
 int hf_control_join_again(int fd, const struct hf_control *control);

@@ -15,6 +15,7 @@
  * Concurrency: as for snapshots; the target is the caller's alone. Failure: what was begun is removed again.
  */
 #include "region/file.h"
+#include "region/place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,7 +133,7 @@ static int remove_all(struct copy *copy, const hf_view *view, const hf_view *bef
     while (status == 0 && (more = hf_region_cursor_next(&cursor, &key, NULL)) > 0) {
         int found = hf_view_get(view, tree, &key, NULL);
         if (found == 0)
-            found = hf_txn_remove(copy->txn, tree, &key) < 0 ? HF_CORRUPT : 0;
+            found = hf_txn_remove(copy->txn, tree, &key);
         status = found < 0 ? found : next_batch(copy, 64);
     }
     return status < 0 ? status : more;
@@ -184,22 +185,6 @@ int hf_region_copy(hf_region *from, hf_region *to)
 
 /* -- files -- */
 
-/* Another name in the same folder. */
-static int other_name(const char *path, char **out)
-{
-    uint64_t random;
-    size_t size = strlen(path) + 32;
-    int result = hf_os_getrandom_all(&random, sizeof random);
-
-    if (result < 0)
-        return hf_region_status(result);
-    *out = hf_alloc(size);
-    if (*out == NULL)
-        return HF_NOMEM;
-    snprintf(*out, size, "%s.new-%016llx", path, (unsigned long long)random);
-    return 0;
-}
-
 /* The name of a lock file beside it goes; that there is none is no failure. */
 static int remove_lock(const char *path)
 {
@@ -214,63 +199,74 @@ static int remove_lock(const char *path)
     return result < 0 && result != -ENOENT ? hf_region_status(result) : 0;
 }
 
-/* Writes a copy under this name: whole, durable and closed, or not there. */
-static int write_copy(hf_region *from, const char *path)
+/* Writes a copy under another name than `path`: whole, durable and closed, or not there. */
+static int write_copy(hf_region *from, const char *path, struct hf_making *making)
 {
     const hf_region_options options = {
         .mode = HF_REGION_ATTACH, .timeout = -1, .level = HF_REGION_OFF, .reserve = from->reserved};
     uint64_t seed = hf_region_seed(from);
     hf_region *to;
-    int status = hf_file_make(path, &seed);
+    int status = hf_making_begin(path, &seed, making);
 
     if (status < 0)
         return status;
-    status = hf_region_open_file(path, &options, &to);
+    status = hf_region_open_file(making->name, &options, &to);
     if (status == 0) {
         status = hf_region_copy(from, to);
         int closed = hf_region_close(to);
         status = status < 0 ? status : closed;
     }
-    int removed = remove_lock(path);
+    int removed = remove_lock(making->name);
     status = status < 0 ? status : removed;
     if (status < 0)
-        hf_os_unlink(path);
+        hf_making_end(making, false);
     return status;
 }
 
 int hf_region_backup(hf_region *region, const char *path)
 {
-    char *other = NULL;
-    int status = other_name(path, &other);
+    struct hf_making making;
+    int status = write_copy(region, path, &making);
 
     if (status < 0)
         return status;
-    status = write_copy(region, other);
-    if (status == 0) {
-        status = hf_file_name(other, path);
-        if (status < 0)
-            hf_os_unlink(other);
-    }
-    hf_free(other);
+    status = hf_file_name(making.name, path);
+    hf_making_end(&making, status == 0);
     return status;
 }
 
-/* With the file open, and nobody else there. */
-static int replace(hf_region *region, const char *path)
+/* Writes the copy beside the file itself, and gives it that one's name. */
+static int replace_named(hf_region *region, const char *path)
 {
-    char *other = NULL;
-    int status = other_name(path, &other);
+    struct hf_making making;
+    int status = write_copy(region, path, &making);
 
     if (status < 0)
         return status;
-    status = write_copy(region, other);
-    if (status == 0) {
-        int result = hf_os_rename(other, path);
-        status = result < 0 ? hf_region_status(result) : hf_file_flush_folder(path);
-        if (result < 0)
-            hf_os_unlink(other);
-    }
-    hf_free(other);
+    int result = hf_os_rename(making.name, path);
+    hf_making_end(&making, result == 0);
+    return result < 0 ? hf_region_status(result) : hf_file_flush_folder(path);
+}
+
+/* With the file open, and nobody else there. Where the path is a symbolic link, what it leads to is replaced, not the link:
+ * whoever opens the file by its own name must find the new one. Of several names only one could be given to the new one. */
+static int replace(hf_region *region, const char *path)
+{
+    char own[sizeof "/proc/self/fd/" + 12 + HF_OS_NAME_SIZE];
+    struct hf_place place;
+    struct stat found;
+    int result = hf_os_fstat(region->fd, &found);
+
+    if (result < 0)
+        return hf_region_status(result);
+    if (found.st_nlink != 1)
+        return HF_DENIED;
+    int status = hf_place_find(path, &found, "", &place);
+    if (status < 0)
+        return status;
+    snprintf(own, sizeof own, "/proc/self/fd/%d/%s", place.dir, place.name);
+    status = replace_named(region, own);
+    hf_os_close(place.dir);
     return status;
 }
 

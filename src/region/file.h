@@ -9,7 +9,13 @@
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
  *      file_flusher.c  the thread that flushes now and then
- *      file_open.c     create, recover, close
+ *      file_make.c     a new file, which gets its name when it is whole
+ *      file_open.c     opening: mapping, the lock file
+ *      file_follow.c   readers who may not write to the lock file, or have none
+ *      file_recover.c  the newest version that is whole
+ *      file_close.c    closing, and the clean mark
+ *      file_fork.c     descriptions of FILE for a child
+ *      file_home.c     the table of what is a file's own; kept snapshots
  *      file_check.c    is all this true?
  *
  *      hf_region.base ---> [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
@@ -121,6 +127,9 @@ void hf_verify_room(struct hf_file_home *file, uint64_t top);
 
 /* The checksum and the place of a block, as it is to be written. */
 void hf_block_seal(void *staged, uint64_t size, uint64_t units);
+
+/* Is it a block that says it is at this place, and has the checksum that the link says? (The rest of it may be wrong.) */
+bool hf_block_is_linked(const hf_region *region, uint64_t link);
 
 /* Is the block at this place, of this size, what was written there? `link`: what led to it. 0 or HF_CORRUPT. */
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
@@ -277,6 +286,9 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out);
 uint64_t hf_piece_checksum(const hf_region *region, uint64_t piece);
 uint64_t hf_root_checksum(const struct hf_root *root);
 
+/* Is all of this version in the file that was written since the last durable one? 0, HF_CORRUPT, HF_NOMEM. */
+int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+
 /* Is this a root of this file, and all that it says was written there? 0, HF_CORRUPT, HF_NOMEM, HF_IO. */
 int hf_root_verify(const hf_region *region, const struct hf_root *root);
 
@@ -311,14 +323,62 @@ void hf_flusher_forget(hf_region *region);
 int hf_file_check(hf_txn *txn, hf_region_fault *fault);
 void hf_file_stats(hf_region *region, hf_region_stats *stats);
 
-/* -- file_open.c -- */
+/* -- file_make.c -- */
 
 /* Gives a file its name, if nothing has that, and makes it durable. HF_EXISTS. */
 int hf_file_name(const char *from, const char *to);
 int hf_file_flush_folder(const char *path);
 
+/* A file that is being made, under another name than it is to have. What is left of one whose maker was killed is known by
+ * the lock that `fd` has: nothing may be mapped with it. */
+struct hf_making {
+    char *name;
+    int fd;
+};
+
+/* Makes one, an empty region with the seed of another one, or NULL. HF_NOSPACE, ... Then `name` can be opened as a region. */
+int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *out);
+/* It has its own name now, or it has not and goes. */
+void hf_making_end(struct hf_making *making, bool named);
+
+/* Removes what was left of FILE's makers. */
+void hf_file_sweep(const char *path);
+
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
+
+/* -- file_recover.c -- */
+
+uint64_t hf_clean_checksum(const struct hf_clean *clean);
+
+/* Where the root is that this record counts as the last durable one. Is it a root of this file, whatever it says of the
+ * heap? */
+const struct hf_root *hf_root_of(const hf_region *region, const struct hf_file_state *state);
+bool hf_root_is_ours(const hf_region *region, const struct hf_root *root);
+
+/* Finds the newest version, makes sure of it, and publishes it in a lock file of zeros. HF_CORRUPT, HF_IO, ... */
+int hf_file_recover(hf_region *region);
+
+/* Does FILE have the root of which the lock file says that it is the last durable one? */
+bool hf_file_agrees(hf_region *region);
+
+/* And is what a lock file says that nobody uses still true of FILE, all of it? 1, 0, HF_NOMEM. */
+int hf_file_is_credible(hf_region *region);
+
+/* -- file_open.c -- */
+
+/* Where what is shared between processes is, for this one. */
+void hf_file_place_control(hf_region *region, char *base);
+
+/* What hf_region.file has; nothing if that is NULL. */
+void hf_file_free(hf_region *region);
+
+/* -- file_follow.c -- */
+
+/* Without FILE's lock file, but for looking where hf_control has one. HF_CORRUPT, HF_LIMIT, ... */
+int hf_file_stand_alone(hf_region *region);
+
+/* -- file_home.c -- */
 
 int hf_file_kept_at(const hf_region *region, const struct hf_version *version, const struct hf_kept_table **out);
 

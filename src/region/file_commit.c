@@ -14,7 +14,7 @@
  *
  *      killed before `hand over`: nothing of it is there. Between that and publish: the next writer finds `handed`,
  *      removes that root and flushes before it does anything else (hf_file_load), so that no later power cut brings
- *      it back. A power cut: recovery takes the root if all of its manifest was written (file_open.c).
+ *      it back. A power cut: recovery takes the root if all of its manifest was written (file_recover.c).
  *
  * Invariants
  *  F1  Only what the published record has as free is written over, and blocks behind its top. So a commit that fails, or
@@ -668,7 +668,10 @@ int hf_file_commit(hf_txn *txn)
 /* The lock of who may not write to the lock file is in memory that cannot be written. */
 int hf_file_admit(const hf_region *region)
 {
-    return region->file->read_only ? HF_DENIED : 0;
+    if (region->file->read_only)
+        return HF_DENIED;
+    /* In a child for which the fork found no descriptor. */
+    return region->fd < 0 ? HF_LOST : 0;
 }
 
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published)

@@ -13,7 +13,9 @@
  * all, and nothing else of the file is touched. Where the log was too small, the walk goes by birth; where it is empty,
  * what this commit writes is all there is.
  *
- * Concurrency: by the holder of the writer's lock. Failure: HF_NOMEM, HF_CORRUPT.
+ * The same walk, by birth, verifies a version that is not durable where a lock file that nobody uses speaks of it.
+ *
+ * Concurrency: by the holder of the writer's lock, or of OPENERS. Failure: HF_NOMEM, HF_CORRUPT.
  */
 #include "region/file.h"
 
@@ -91,6 +93,7 @@ uint64_t hf_root_checksum(const struct hf_root *root)
 struct walk {
     const hf_region *region;
     const struct hf_pieces *written; /* sorted; NULL: go by birth */
+    bool verify;                     /* every block that is newer than `durable`, and where older ones are */
     uint64_t durable, top;
     uint64_t *seen; /* a table of units, open addressing */
     size_t seen_room, seen_count;
@@ -155,37 +158,44 @@ static int walk_block(struct walk *walk, uint64_t link, uint64_t size)
         return fresh;
     if (hf_units(size) > walk->top - units)
         return HF_CORRUPT;
-    int status = hf_pieces_add(walk->out, units, hf_units(size));
+    int status =
+        walk->verify ? hf_block_verify(walk->region, link, size) : hf_pieces_add(walk->out, units, hf_units(size));
     return status < 0 ? status : 1;
 }
 
-static bool worth_it(const struct walk *walk, uint64_t link)
+/* 1, 0; HF_CORRUPT where something else is there than what was linked to. */
+static int worth_it(const struct walk *walk, uint64_t link)
 {
     uint64_t units = hf_link_units(link);
+    bool within = units >= HF_FILE_HEAP_AT / HF_UNIT && units < walk->top;
 
-    return units >= HF_FILE_HEAP_AT / HF_UNIT && units < walk->top && was_written(walk, units);
+    if (walk->verify && !(within && hf_block_is_linked(walk->region, link)))
+        return HF_CORRUPT;
+    return within && was_written(walk, units);
 }
 
 static int walk_record(struct walk *walk, uint64_t link)
 {
     const struct hf_file_record *record = hf_unit_at(walk->region, hf_link_units(link));
 
-    if (!worth_it(walk, link))
-        return 0;
-    int status = walk_block(walk, link, sizeof *record + (uint64_t)record->key_size + record->value_size);
+    int status = worth_it(walk, link);
+
+    if (status > 0)
+        status = walk_block(walk, link, sizeof *record + (uint64_t)record->key_size + record->value_size);
     return status < 0 ? status : 0;
 }
 
 static int walk_node(struct walk *walk, uint64_t link, unsigned depth)
 {
     const struct hf_file_node *node = hf_unit_at(walk->region, hf_link_units(link));
+    int status = link == 0 ? 0 : worth_it(walk, link);
 
-    if (link == 0 || !worth_it(walk, link))
-        return 0;
+    if (status <= 0)
+        return status;
     if (depth > HF_TRIE_LEVELS)
         return HF_CORRUPT;
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
-    int status = walk_block(walk, link, sizeof *node + (entries + children) * sizeof(uint64_t));
+    status = walk_block(walk, link, sizeof *node + (entries + children) * sizeof(uint64_t));
     if (status <= 0)
         return status;
     status = 0;
@@ -203,12 +213,25 @@ static int walk_kept(struct walk *walk, const struct hf_version *version)
 
     if (status < 0 || table == NULL)
         return status;
-    if (worth_it(walk, version->kept))
+    status = worth_it(walk, version->kept);
+    if (status > 0)
         status = walk_block(walk, version->kept, hf_kept_table_size(table->count));
     for (uint64_t i = 0; status >= 0 && i < table->count; i++)
         for (unsigned tree = 0; status >= 0 && tree < HF_REGION_TREES; tree++)
             status = walk_node(walk, table->kept[i].trees[tree].root, 0);
     return status < 0 ? status : 0;
+}
+
+/* All that a version refers to. */
+static int walk_version(struct walk *walk, const struct hf_version *version, const struct hf_file_state *state)
+{
+    int status = 0;
+
+    for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
+        status = walk_node(walk, version->trees[tree].root, 0);
+    if (status == 0)
+        status = walk_node(walk, state->space.root, 0);
+    return status == 0 ? walk_kept(walk, version) : status;
 }
 
 /* The blocks of this commit, and its spill. */
@@ -251,18 +274,33 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
         status = hf_pieces_add(&written, placer->blocks.block[i].place, hf_units(placer->blocks.block[i].size));
     if (status == 0)
         hf_pieces_merge(&written);
-    for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-        status = walk_node(&walk, version->trees[tree].root, 0);
     if (status == 0)
-        status = walk_node(&walk, state->space.root, 0);
-    if (status == 0)
-        status = walk_kept(&walk, version);
+        status = walk_version(&walk, version, state);
     if (status == 0 && state->spill_count > 0)
         status = hf_pieces_add(out, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)));
     hf_free(written.piece);
     hf_free(walk.seen);
     if (status == 0)
         hf_pieces_merge(out);
+    return status;
+}
+
+/* -- what a lock file says -- */
+
+int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state)
+{
+    struct walk walk = {.region = region, .verify = true, .durable = state->durable, .top = version->top / HF_UNIT};
+
+    if (state->durable == version->txid)
+        return 0;
+    if (!hf_record_is_sound(version, state))
+        return HF_CORRUPT;
+    if (state->spill_count > 0 &&
+        hf_checksum64(hf_unit_at(region, state->spill), state->spill_count * sizeof(struct hf_file_cell),
+                      state->spill) != state->spill_checksum)
+        return HF_CORRUPT;
+    int status = walk_version(&walk, version, state);
+    hf_free(walk.seen);
     return status;
 }
 

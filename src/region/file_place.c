@@ -55,7 +55,7 @@ static void find_runs(const struct hf_file_offer *offer, struct runs *out)
             uint64_t taken = ~(bits >> from);
             unsigned units = taken == 0 ? 64 : (unsigned)__builtin_ctzll(taken), at = word * 64 + from;
             bits = from + units == 64 ? 0 : bits >> (from + units) << (from + units);
-            if (at == end)
+            if (at == end && out->count > 0)
                 out->run[out->count - 1].units = (uint16_t)(out->run[out->count - 1].units + units);
             else {
                 out->run[out->count].at = (uint16_t)at;
@@ -127,7 +127,7 @@ unsigned hf_offer_cells(const struct hf_file_offer *offer, struct hf_file_cell o
 {
     unsigned count = 0;
 
-    for (unsigned half = 0; half < 2; half++) {
+    for (size_t half = 0; half < 2; half++) {
         uint64_t units = offer->page * HF_PAGE_UNITS + half * (HF_PAGE_UNITS / 2);
         const uint64_t *bits = &offer->free[2 * half];
         if ((bits[0] | bits[1]) != 0)

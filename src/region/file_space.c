@@ -208,7 +208,7 @@ int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
         return status;
     }
     if (state->extent_end - state->extent_at < need) {
-        uint64_t rest = state->extent_end - state->extent_at, run = need < RUN_UNITS ? RUN_UNITS : need, at;
+        uint64_t rest = state->extent_end - state->extent_at, run = need < RUN_UNITS ? RUN_UNITS : need, at = 0;
         if (rest > 0)
             status = hf_stage_freed(txn, hf_piece(state->extent_at, rest), 0, 0);
         if (status == 0)

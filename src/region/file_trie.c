@@ -36,6 +36,12 @@ static trie_ctx writing(struct hf_txn *txn)
     return ctx;
 }
 
+/* A span is in units here, and a node has at least one slot. */
+static uint64_t most_nodes(const trie_ctx *ctx)
+{
+    return ctx->span / hf_units(sizeof(trie_node) + sizeof(uint64_t));
+}
+
 /* The staging area grows where nothing looks at spans. */
 static void refresh(trie_ctx *ctx)
 {

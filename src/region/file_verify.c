@@ -23,9 +23,12 @@ enum { LEAST_ROOM = 1 << 16, MOST_ROOM = 1 << 26 };
 
 int hf_verify_map(struct hf_file_home *file)
 {
-    uint64_t room = MOST_ROOM;
+    uint64_t room = MOST_ROOM, fair = hf_pages_fair(room * sizeof *file->verified, 8, true);
     void *table = NULL;
     int result;
+
+    while (room > LEAST_ROOM && room * sizeof *file->verified > fair)
+        room /= 2;
 
     for (;;) {
         result = hf_os_mmap(NULL, room * sizeof *file->verified, PROT_READ | PROT_WRITE,
@@ -53,7 +56,7 @@ void hf_verify_room(struct hf_file_home *file, uint64_t top)
 {
     uint64_t mask = atomic_load_explicit(&file->verified_mask, memory_order_relaxed);
 
-    while (mask + 1 < file->verified_room && mask + 1 < top / (2 * HF_UNIT))
+    while (mask + 1 < file->verified_room && mask + 1 < top / (UINT64_C(2) * HF_UNIT))
         mask = 2 * mask + 1;
     atomic_store_explicit(&file->verified_mask, mask, memory_order_relaxed);
 }
@@ -88,13 +91,21 @@ static bool has_staged_link(const struct hf_file_home *file, const struct hf_fil
     return false;
 }
 
+bool hf_block_is_linked(const hf_region *region, uint64_t link)
+{
+    uint64_t units = hf_link_units(link);
+    const struct hf_file_table *block = hf_unit_at(region, units);
+
+    return (block->head & 0xff) == units >> 32 && (uint32_t)block->mark == (uint32_t)units &&
+           (block->mark ^ link) >> 40 == 0;
+}
+
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
 {
     uint64_t units = hf_link_units(link);
     const struct hf_file_table *block = hf_unit_at(region, units);
 
-    if ((block->head & 0xff) != units >> 32 || (uint32_t)block->mark != (uint32_t)units ||
-        (block->mark ^ link) >> 40 != 0 || block->mark >> 32 != checksum_of(block, size) ||
+    if (!hf_block_is_linked(region, link) || block->mark >> 32 != checksum_of(block, size) ||
         has_staged_link(region->file, (const struct hf_file_node *)(const void *)block, size))
         return HF_CORRUPT;
     hf_set_verified(region->file, units, block->head);

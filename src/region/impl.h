@@ -140,19 +140,23 @@ struct hf_region {
     struct hf_file_home *file; /* NULL: shared memory */
     char *base;
     uint64_t heap_at;
-    uint64_t reserved;     /* addresses for the file */
-    uint64_t mapped;       /* and for what lies behind it */
+    char *mapping;         /* what was mapped for this, `base` and what lies behind it included: */
+    uint64_t mapped;       /* so much */
+    uint64_t reserved;     /* addresses for the file, from `base` on */
+    uint64_t huge_pause;   /* chances of a huge page to let go by, since such failed, */
+    unsigned huge_failed;  /* so often in a row; both the writer's */
     _Atomic uint64_t size; /* of the file, as last seen */
     uint64_t limit;        /* it may grow so far, in whole pages */
+    bool is_told;          /* how long it is: see pages.c */
     struct hf_lock_area *lock;
     struct hf_slot *slots;
-    uint64_t slots_at;      /* in the file that has them */
-    char *ring;             /* of commit records, */
-    uint64_t record_size;   /* this far apart */
-    struct hf_slot no_slot; /* of readers who may not write: it protects nothing (file_open.c) */
+    uint64_t slots_at;    /* in the file that has them */
+    char *ring;           /* of commit records, */
+    uint64_t record_size; /* this far apart */
     const struct hf_region_trie_ops *ops;
     int fd;         /* mapped */
-    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it */
+    int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it;
+                     * negative: nobody else sees the slots (file_follow.c) */
     uint32_t generation;
     uint64_t serial; /* names this region in this process, and never another one */
     uint64_t dev, ino;
@@ -239,6 +243,14 @@ static inline int hf_txn_prepare(struct hf_txn *txn)
 /* Maps `fd`, of `size` bytes, over as much address space as can be had, up to `wanted` (0: the default). */
 int hf_pages_map(hf_region *region, uint64_t wanted, uint64_t size);
 int hf_pages_unmap(hf_region *region);
+
+/* So many bytes of addresses, or where this process may not have that many (RLIMIT_AS; of what is private, RLIMIT_DATA too)
+ * a part of what it may have: the rest is for the program. */
+uint64_t hf_pages_fair(uint64_t wanted, uint64_t part, bool private);
+
+/* May what the lock area says of the segment's length be believed? Once a segment of shared memory is mapped, and filled
+ * in if this process `made` it. */
+int hf_pages_begin(hf_region *region, bool made);
 
 /* Is the file long enough for a version whose `top` this is? Looks again if it was not. HF_CORRUPT, HF_LIMIT. */
 int hf_pages_seen_slowly(hf_region *region, uint64_t top);
@@ -424,7 +436,7 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
 
-/* -- file_open.c -- */
+/* -- file_close.c -- */
 
 /* What closing a file does before it is unmapped, and then. The first's status is the answer, however it goes on. */
 int hf_file_finish(hf_region *region);
@@ -432,8 +444,17 @@ void hf_file_stop(hf_region *region);   /* its thread, */
 void hf_file_resume(hf_region *region); /* which is needed again after all */
 void hf_file_close(hf_region *region);
 
+/* -- file_follow.c -- */
+
+/* Before a pin of the newest version, where `control_fd` is negative: is there a newer one? Not with the mutex. */
+void hf_file_follow(hf_region *region);
+
+/* -- file_home.c -- */
+
 /* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
 int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
+
+/* -- open.c: the registry -- */
 
 /* Every region of this process, under the registry's lock. */
 extern struct hf_region *hf_region_registry;
@@ -441,7 +462,7 @@ void hf_region_registry_lock(void);
 void hf_region_registry_unlock(void);
 uint64_t hf_region_serial_next(void);
 
-/* -- file_open.c: what a fork means for a file -- */
+/* -- file_fork.c -- */
 
 /* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
  * one now). */

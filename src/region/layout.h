@@ -81,6 +81,7 @@ enum {
 #define HF_CONTROL_LOCK_OPENERS (HF_REGION_LOCK_CREATE + 1)
 #define HF_CONTROL_LOCK_READERS (HF_REGION_LOCK_CREATE + 2)
 #define HF_CONTROL_LOCK_WRITERS (HF_REGION_LOCK_CREATE + 3)
+#define HF_CONTROL_LOCK_MAKER (HF_REGION_LOCK_CREATE + 4)
 #define HF_CONTROL_LOCK_PRESENCE (HF_REGION_LOCK_CREATE + (INT64_C(1) << 61))
 #define HF_CONTROL_LOCK_PRESENCES (INT64_C(1) << 60) /* how many bytes: one for each lock file there ever was */
 
@@ -126,13 +127,16 @@ struct hf_lock_area {
     _Atomic uint32_t adopted;    /* how many slots of dead readers were taken over */
     _Atomic uint32_t revoked;    /* how many open pins were revoked */
     _Atomic uint32_t moved;      /* how often a fork has copied pins: a scan under way begins again */
-    char pad2[44];
+    char pad2[4];
+    _Atomic uint64_t provided; /* of shared memory: how long the segment is, sealed (pages.c) */
+    char pad3[32];
 };
 
 _Static_assert(sizeof(pthread_mutex_t) < 64, "the mutex has a cache line of its own");
 _Static_assert(offsetof(struct hf_lock_area, published) == 64, "layout");
 _Static_assert(offsetof(struct hf_lock_area, slots) == 128, "layout");
 _Static_assert(offsetof(struct hf_lock_area, moved) == 144, "layout");
+_Static_assert(offsetof(struct hf_lock_area, provided) == 152, "layout");
 _Static_assert(sizeof(struct hf_lock_area) == 192, "layout");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomics work between processes");
 

@@ -153,7 +153,7 @@ static int make_super(uint64_t limit, struct hf_superblock *out)
 /* Fills in a region without versions but the first, which is empty. The segment is mapped, and ours alone. */
 static int fill(hf_region *region, uint64_t limit)
 {
-    struct hf_superblock super;
+    struct hf_superblock super = {0};
     int status = make_super(limit, &super);
 
     if (status < 0)
@@ -163,7 +163,7 @@ static int fill(hf_region *region, uint64_t limit)
     status = hf_lock_init(lock);
     if (status < 0)
         return status;
-    memset(region->base + HF_REGION_RING_AT, 0, HF_REGION_RING * HF_REGION_RECORD_SIZE);
+    memset(region->base + HF_REGION_RING_AT, 0, (size_t)HF_REGION_RING * HF_REGION_RECORD_SIZE);
     memset(region->base + HF_REGION_SLOTS_AT, 0, HF_REGION_PAGE);
     atomic_store(&lock->slots, HF_REGION_SLOTS_STEP);
     struct hf_commit *first = hf_region_commit(region, 1);
@@ -351,7 +351,7 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         status = HF_CORRUPT;
     if (status == 0)
         status = hf_region_new(fd, &found, &region);
-    if (status < 0)
+    if (status != 0)
         return status;
     status = hf_pages_map(region, options->reserve, (uint64_t)found.st_size);
     if (status < 0)
@@ -368,6 +368,8 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         status = provide_room(region, options->room);
     if (status == 0 && blank)
         status = fill(region, options->limit);
+    if (status == 0)
+        status = hf_pages_begin(region, blank);
     if (status < 0) {
         hf_pages_unmap(region);
         goto fail;

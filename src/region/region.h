@@ -59,7 +59,7 @@ enum hf_region_level {
 
 typedef struct hf_region_options {
     hf_region_mode mode;
-    uint64_t reserve; /* address space to map over; 0: 64 GiB, or what can be had */
+    uint64_t reserve; /* address space to map over; 0: 64 GiB, or a part of what this process may have */
     int64_t timeout;  /* how long to wait for a creator who is not done yet */
     /* Of shared memory: */
     bool any_owner;       /* attach to a segment of another user's too */
@@ -252,7 +252,8 @@ int hf_region_backup(hf_region *region, const char *path);
 
 /*
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
- * happens. HF_BUSY where somebody has it open; needs as much space again. (A segment of shared memory is compacted by
+ * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
+ * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
  * hf_region_copy to another one.)
  */
 int hf_region_compact(const char *path, int64_t timeout);

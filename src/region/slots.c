@@ -43,7 +43,7 @@
  * of several are settled by the lock of the byte.
  * Failure: HF_SLOTS where all 16,384 are taken; HF_NOSPACE where a page of them cannot be had.
  */
-#include "region/impl.h"
+#include "region/file.h"
 
 #include <unistd.h>
 
@@ -88,8 +88,14 @@ void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned)
         region->owned[slot / 8] &= (unsigned char)~(1u << slot % 8);
 }
 
+/* Has this process slots of its own, which nobody sees? (If not, it may still have no descriptor: after a fork.) */
+static bool is_alone(const hf_region *region)
+{
+    return region->file != NULL && region->file->alone != NULL;
+}
+
 /* How many slots there are. */
-static uint32_t slot_count(hf_region *region)
+static uint32_t slot_count(const hf_region *region)
 {
     uint32_t count = atomic_load(&region->lock->slots);
 
@@ -99,12 +105,14 @@ static uint32_t slot_count(hf_region *region)
 /* Another page of slots. */
 static int grow(hf_region *region, uint32_t count)
 {
-    int result;
+    int result = 0;
 
     if (count + HF_REGION_SLOTS_STEP > HF_REGION_SLOTS_MAX || region->control_fd < 0)
         return HF_SLOTS;
     off_t at = (off_t)(region->slots_at + count * sizeof(struct hf_slot));
-    HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));
+    /* A lock file has been given all its pages, on file systems too that know nothing of this call. */
+    if (region->file == NULL)
+        HF_OS_RETRY(result, hf_os_fallocate(region->control_fd, 0, at, HF_REGION_PAGE));
     if (result < 0)
         return hf_region_status(result);
     atomic_compare_exchange_strong(&region->lock->slots, &count, count + HF_REGION_SLOTS_STEP);
@@ -139,6 +147,9 @@ int hf_slots_claim(hf_region *region, int fd, uint32_t *out)
 {
     uint32_t from = 0;
 
+    /* Without a lock, a slot would be anybody's. */
+    if (fd < 0 && !is_alone(region))
+        return HF_LOST;
     for (;;) {
         uint32_t count = slot_count(region);
         int got = claim_among(region, fd, from, count, false, out);
@@ -165,6 +176,9 @@ uint32_t hf_slots_adopt(hf_region *region)
 {
     uint32_t adopted = 0, count = slot_count(region);
 
+    /* After a fork that had no descriptors, nobody can be told from the dead. */
+    if (region->control_fd < 0)
+        return 0;
     pthread_mutex_lock(&region->mutex);
     for (uint32_t i = 0; i < count; i++) {
         if (is_owned(region, i) || atomic_load(&region->slots[i].pin) == 0)
@@ -198,7 +212,7 @@ static struct hf_slot *own_slot(hf_region *region, uint64_t pin)
 /* A slot with the pin put in it. */
 static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
 {
-    uint32_t claimed;
+    uint32_t claimed = 0;
     int status = 0;
 
     *out = own_slot(region, pin);
@@ -325,6 +339,8 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
 {
     struct hf_slot *slot;
 
+    if (__builtin_expect(region->control_fd < 0, 0))
+        hf_file_follow(region);
     for (;;) {
         uint64_t idle = 0, open = open_pin(region);
         slot = last.slot;
@@ -347,6 +363,9 @@ __attribute__((noinline)) static int pin_slowly(hf_region *region, hf_view *out)
     out->slot = slot;
     out->generation = region->generation;
     last.version = out->version;
+    /* Who has to ask for what is newest does not go by what it found last. */
+    if (__builtin_expect(region->control_fd < 0, 0))
+        last.version.txid = NONE;
     return 0;
 }
 

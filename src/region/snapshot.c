@@ -155,6 +155,8 @@ int hf_snapshot_begin(hf_region *region, hf_snapshot **out)
     if (status < 0)
         goto fail;
     snapshot->view = (hf_view){.region = region, .generation = region->generation};
+    if (__builtin_expect(region->control_fd < 0, 0))
+        hf_file_follow(region);
     pthread_mutex_lock(&region->mutex);
     status = pin_newest(region, &snapshot->view.version, &snapshot->pin);
     if (status == 0)

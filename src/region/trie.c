@@ -33,6 +33,11 @@ static trie_ctx writing(struct hf_txn *txn)
 }
 
 /* The heap may have grown. */
+static uint64_t most_nodes(const trie_ctx *ctx)
+{
+    return ctx->span / sizeof(trie_node);
+}
+
 static void refresh(trie_ctx *ctx)
 {
     ctx->span = ctx->txn->state.version.top - HF_REGION_HEAP_AT;
@@ -229,8 +234,8 @@ static int quick_get(const hf_region *region, const struct hf_version *version, 
         if (depth > DEEP)
             __builtin_prefetch((const char *)node + LINE);
         if (depth == DEEP + 1) {
-            __builtin_prefetch((const char *)node + 2 * LINE);
-            __builtin_prefetch((const char *)node + 3 * LINE);
+            __builtin_prefetch((const char *)node + 2 * (size_t)LINE);
+            __builtin_prefetch((const char *)node + 3 * (size_t)LINE);
         }
         uint32_t entries = node->maps.entry_map, children = node->maps.child_map, below = hash % HF_TRIE_FANOUT;
         uint32_t slot = (uint32_t)1 << below;

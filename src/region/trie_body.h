@@ -15,6 +15,7 @@
  *      record_bytes(sizes)        what a record takes up; record_fits: whether another value fits where it is
  *      record_fill                writes one; record_word: the entry for it
  *      record_hash, record_key, record_key_size, record_value, record_value_size, record_set_value_size
+ *      most_nodes                 no more can there be in all of the region
  *      record_may_match           a look at the entry alone: false, and the key is another one
  *
  * Damage. The bytes may be anything. trie_at and record_at look at each link before it is used. Where something is
@@ -469,7 +470,7 @@ static int region_clear(struct hf_txn *txn, unsigned tree)
     struct hf_tree *root = hf_txn_tree(txn, tree);
     trie_ctx ctx = writing(txn);
     /* A trie has no more nodes and entries than this; damage may. */
-    ctx.budget = 4 * (ctx.span / sizeof(trie_node)) + 64;
+    ctx.budget = 4 * most_nodes(&ctx) + 64;
     if (root->root == TRIE_NONE)
         return 0;
     int status = clear_node(&ctx, root->root, 0);

@@ -354,7 +354,7 @@ int hf_txn_keep(hf_txn *txn, const char *name)
     uint64_t count = old == NULL ? 0 : old->count;
     if (found != NULL)
         return HF_EXISTS;
-    if (count == HF_REGION_KEPT_MAX)
+    if (count >= HF_REGION_KEPT_MAX)
         return HF_LIMIT;
     status = new_table(txn, old, count + 1, &table);
     if (status < 0)

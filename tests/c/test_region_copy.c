@@ -151,6 +151,39 @@ static void a_file_is_compacted(void **state)
     assert_int_equal(unlink(in_folder("file-lock")), 0);
 }
 
+/* By way of a symbolic link it is the file that is compacted, not the link; one of several names is refused. */
+static void a_link_stays_a_link(void **state)
+{
+    char before[128];
+    struct stat link_before, link_after, file_after;
+
+    hf_region *region = open_file("file", HF_REGION_CREATE);
+    fill(region, 5);
+    ok(hf_region_close(region));
+    assert_int_equal(mkdir(in_folder("other"), 0700), 0);
+    assert_int_equal(symlink("../file", in_folder("other/link")), 0);
+    assert_int_equal(lstat(in_folder("other/link"), &link_before), 0);
+    ok(hf_region_compact(in_folder("other/link"), 1000000000));
+    assert_int_equal(lstat(in_folder("other/link"), &link_after), 0);
+    assert_true(S_ISLNK(link_after.st_mode) && link_after.st_ino == link_before.st_ino);
+    assert_int_equal(stat(in_folder("other/link"), &link_after), 0);
+    assert_int_equal(stat(in_folder("file"), &file_after), 0);
+    assert_int_equal(link_after.st_ino, file_after.st_ino);
+    region = open_file("file", HF_REGION_ATTACH);
+    assert_true(region_is_model(region, &now));
+    region_check(region);
+    ok(hf_region_close(region));
+
+    snprintf(before, sizeof before, "%s", in_folder("file"));
+    assert_int_equal(link(before, in_folder("second")), 0);
+    assert_int_equal(hf_region_compact(before, 1000000000), HF_DENIED);
+    assert_int_equal(unlink(in_folder("second")), 0);
+    assert_int_equal(unlink(in_folder("other/link")), 0);
+    assert_int_equal(rmdir(in_folder("other")), 0); /* nothing was left there */
+    assert_int_equal(unlink(before), 0);
+    unlink(in_folder("file-lock"));
+}
+
 /* Somebody waits for the file while it is compacted: it gets the new one. */
 static void who_waits_gets_the_compacted_file(void **state)
 {
@@ -234,8 +267,11 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_backup_has_all_versions), cmocka_unit_test(a_copy_to_another_segment),
-        cmocka_unit_test(a_file_is_compacted),       cmocka_unit_test(who_waits_gets_the_compacted_file),
+        cmocka_unit_test(a_backup_has_all_versions),
+        cmocka_unit_test(a_copy_to_another_segment),
+        cmocka_unit_test(a_file_is_compacted),
+        cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(who_waits_gets_the_compacted_file),
         cmocka_unit_test(a_backup_is_of_one_moment),
     };
     return cmocka_run_group_tests_name("region/copy", tests, make_folder, remove_folder);

@@ -666,10 +666,73 @@ static void test_hostile_manifest(void **state)
     ok(hf_region_close(region));
 }
 
+/* Keys whose hashes have all but the last bit in common lie at the end of chains of nodes: so many nodes for so little else
+ * is not damage. */
+static void test_chains_can_be_cleared(void **state)
+{
+    hf_region *region = open_at(HF_REGION_FULL);
+    hf_txn *txn;
+    ok(hf_txn_begin(region, -1, &txn));
+    for (uint64_t i = 0; i < 2000; i++) {
+        hf_key key = {hf_hash_u64(i / 2, 7) >> 1 | (i & 1) << 63, &i, sizeof i};
+        assert_int_equal(hf_txn_put(txn, 0, &key, NULL, 0), 1);
+    }
+    ok(hf_txn_commit(txn));
+    ok(hf_txn_begin(region, -1, &txn));
+    ok(hf_txn_clear(txn, 0));
+    ok(hf_txn_commit(txn));
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
+/* A reader without a lock file has slots that nobody sees: as many as there can be, not those of one page. */
+static void test_a_reader_alone_has_all_slots(void **state)
+{
+    enum { VIEWS = HF_REGION_SLOTS_STEP + 10 };
+    static hf_view view[VIEWS];
+    hf_region *region = open_at(HF_REGION_FULL);
+    ok(put_one(region, 1, 1));
+    ok(hf_region_close(region));
+    ok(unlink(lock_path));
+    hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
+    ok(hf_region_open_file(path, &options, &region));
+    for (int i = 0; i < VIEWS; i++)
+        ok(hf_view_pin(region, &view[i]));
+    for (int i = 0; i < VIEWS; i++)
+        hf_view_unpin(&view[i]);
+    ok(hf_region_close(region));
+}
+
+static int no_fallocate(int fd, int mode, off_t at, off_t size)
+{
+    return -EOPNOTSUPP;
+}
+
+/* A file system that cannot allocate ahead: the lock file has its bytes all the same, for all slots. */
+static void test_slots_without_fallocate(void **state)
+{
+    enum { VIEWS = HF_REGION_SLOTS_STEP + 10 };
+    static hf_view view[VIEWS];
+    static struct hf_os os;
+    os = hf_os_native;
+    os.fallocate = no_fallocate;
+    hf_os_replace(&os);
+    hf_region *region = open_at(HF_REGION_FULL);
+    for (int i = 0; i < VIEWS; i++)
+        ok(hf_view_pin(region, &view[i]));
+    for (int i = 0; i < VIEWS; i++)
+        hf_view_unpin(&view[i]);
+    ok(hf_region_close(region));
+    hf_os_replace(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_manifest_of_pieces_written_twice, begin, end),
+        cmocka_unit_test_setup_teardown(test_slots_without_fallocate, begin, end),
+        cmocka_unit_test_setup_teardown(test_chains_can_be_cleared, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_reader_alone_has_all_slots, begin, end),
         cmocka_unit_test(test_long_pieces),
         cmocka_unit_test(test_merge),
         cmocka_unit_test_setup_teardown(test_a_large_transaction_is_flushed, begin, end),

@@ -273,6 +273,50 @@ static void with_a_limit_of_address_space(void **state)
     in_a_child(with_a_limit_of_address_space_child);
 }
 
+/* Opens a file under a limit: the program that does has most of what the file does not need. */
+static void open_modestly(int resource, uint64_t mib, uint64_t file_mib, uint64_t left_mib)
+{
+    struct rlimit limit = {mib << 20, RLIM_INFINITY};
+    hf_region_options options = {.mode = HF_REGION_EITHER};
+    char file[96];
+    hf_region *own;
+    uint64_t number = 0;
+    file_name(file);
+    must(hf_region_open_file(file, &options, &own) == 0 && hf_region_close(own) == 0);
+    must(truncate(file, (off_t)(file_mib << 20)) == 0);
+    must(setrlimit(resource, &limit) == 0);
+    must(hf_region_open_file(file, &options, &own) == 0);
+    void *mine = malloc(left_mib << 20);
+    must(mine != NULL);
+    free(mine);
+    hf_txn *txn;
+    hf_key key = filler_key(&number);
+    must(hf_txn_begin(own, 0, &txn) == 0 && hf_txn_put(txn, 0, &key, filler(0), filler_size(0)) == 1 &&
+         hf_txn_commit(txn) == 0);
+    must(hf_region_close(own) == 0);
+    options = (hf_region_options){.read_only = true};
+    must(hf_region_open_file(file, &options, &own) == 0 && hf_region_close(own) == 0);
+    limit.rlim_cur = RLIM_INFINITY;
+    must(setrlimit(resource, &limit) == 0);
+    files_remove();
+}
+
+static void a_limit_is_not_used_up_child(void)
+{
+    open_modestly(RLIMIT_AS, 700, 200, 200); /* what the file needs comes before what is nice to have */
+    open_modestly(RLIMIT_AS, 600, 1, 250);
+    open_modestly(RLIMIT_AS, 100, 1, 16);
+    open_modestly(RLIMIT_DATA, 1000, 1, 500);
+}
+
+static void a_limit_is_not_used_up(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they take terabytes for themselves */
+#endif
+    in_a_child(a_limit_is_not_used_up_child);
+}
+
 static void too_little_address_space_is_a_limit_child(void)
 {
     char file[96];
@@ -475,6 +519,7 @@ int main(void)
         cmocka_unit_test(on_a_disk_of_any_size),
         cmocka_unit_test(with_a_limit_of_file_size),
         cmocka_unit_test(with_a_limit_of_address_space),
+        cmocka_unit_test(a_limit_is_not_used_up),
         cmocka_unit_test(too_little_address_space_is_a_limit),
         in_home(slots_run_out, HOME_OFF),
         in_home(a_flush_that_fails_breaks_the_store, HOME_FULL),

@@ -5,6 +5,7 @@
 #include "test_region_support.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { MANY = 100000, UPDATES = 20000, VALUE = 64 };
@@ -342,6 +343,177 @@ static void what_others_parked_is_used_again(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- huge pages -- */
+
+#define HUGE_PAGE (2 * MEGABYTE)
+
+static struct {
+    hf_region *region;
+    int calls, answer; /* 0: as the system answers */
+    bool wrong;
+} advice;
+
+static int advised(void *address, size_t length, int how)
+{
+    uint64_t at = (uint64_t)((char *)address - advice.region->base);
+    struct stat found;
+    advice.calls++;
+    /* All of it is there, and it is neither what begins with the superblock nor out of step. */
+    if (fstat(advice.region->fd, &found) < 0 || at % HUGE_PAGE != 0 || at == 0 || length != HUGE_PAGE ||
+        (uintptr_t)address % HUGE_PAGE != 0 || at + length > (uint64_t)found.st_size)
+        advice.wrong = true;
+    return advice.answer != 0 ? advice.answer : hf_os_native.madvise(address, length, how);
+}
+
+/* Fills a region by some 60 MiB, with advice answered so: how many huge pages were asked for. */
+static int advice_asked(int answer)
+{
+    enum { LARGE = 1 << 20, LARGES = 60 };
+    static unsigned char bytes[LARGE];
+    struct hf_os table = hf_os_native;
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    hf_txn *txn;
+    table.madvise = advised;
+    advice.region = region;
+    advice.answer = answer;
+    advice.calls = 0;
+    hf_os_replace(&table);
+    for (int i = 0; i < LARGES; i++) {
+        char text[16];
+        hf_key key = plain_key((uint64_t)i, text);
+        memset(bytes, i + 1, sizeof bytes);
+        ok(hf_txn_begin(region, 0, &txn));
+        assert_int_equal(hf_txn_put(txn, 0, &key, bytes, sizeof bytes), 1);
+        ok(hf_txn_commit(txn));
+    }
+    hf_os_replace(NULL);
+    region_check(region);
+    ok(hf_region_close(region));
+    assert_false(advice.wrong);
+    return advice.calls;
+}
+
+static void huge_pages_are_asked_for_once_each(void **state)
+{
+    int asked = advice_asked(0), refused = advice_asked(-EINVAL), failed = advice_asked(-ENOMEM);
+    /* Where the kernel has them not to give, the answer is that of `refused`. */
+    assert_true(asked == refused || asked > 3);
+    assert_int_equal(refused, 1);
+    /* 1, then after 2 that are let go by, then after 4, 8, ... */
+    assert_true(failed > 1 && failed <= 5);
+}
+
+/* -- how long the segment is -- */
+
+static int looks;
+
+static int counted_fstat(int fd, struct stat *out)
+{
+    looks++;
+    return hf_os_native.fstat(fd, out);
+}
+
+/* Puts so many values of a megabyte, numbers from..., each in a transaction. */
+static void put_megabytes(hf_region *region, uint64_t from, int count)
+{
+    static unsigned char bytes[1 << 20];
+    hf_txn *txn;
+    for (uint64_t i = from; i < from + (uint64_t)count; i++) {
+        char text[16];
+        hf_key key = plain_key(i, text);
+        ok(hf_txn_begin(region, 0, &txn));
+        assert_int_equal(hf_txn_put(txn, 0, &key, bytes, sizeof bytes), 1);
+        ok(hf_txn_commit(txn));
+    }
+}
+
+/* Whether a reader finds these values, and how often it looked how long the segment is. */
+static int looks_for(hf_region *reader, uint64_t count)
+{
+    struct hf_os table = hf_os_native;
+    hf_view view;
+    table.fstat = counted_fstat;
+    looks = 0;
+    hf_os_replace(&table);
+    int status = hf_view_pin(reader, &view);
+    hf_os_replace(NULL);
+    ok(status);
+    for (uint64_t i = 0; i < count; i++) {
+        char text[16];
+        hf_key key = plain_key(i, text);
+        hf_span found;
+        assert_int_equal(hf_view_get(&view, 0, &key, &found), 1);
+        assert_int_equal(found.size, MEGABYTE);
+    }
+    hf_view_unpin(&view);
+    return looks;
+}
+
+/* Nobody but who makes a region longer asks the system how long it is. */
+static void readers_are_told_how_long_it_is(void **state)
+{
+    hf_region *writer = region_new(UINT64_C(1) << 30);
+    hf_region *reader = region_again(writer), *third;
+    assert_int_equal(looks_for(reader, 0), 0);
+    for (uint64_t i = 0; i < 10; i++) {
+        put_megabytes(writer, 3 * i, 3);
+        assert_int_equal(looks_for(reader, 3 * i + 3), 0);
+    }
+    /* It was the other's turn, and its length is known here too. */
+    put_megabytes(reader, 30, 3);
+    assert_int_equal(looks_for(writer, 33), 0);
+    third = region_again(writer);
+    put_megabytes(writer, 33, 3);
+    assert_int_equal(looks_for(third, 36), 0);
+    ok(hf_region_close(third));
+    ok(hf_region_close(reader));
+    region_check(writer);
+    ok(hf_region_close(writer));
+}
+
+/* A word that is damaged is not believed, and one that is behind is no harm: then the system is asked. */
+static void a_damaged_length_is_not_believed(void **state)
+{
+    random_source random = {4};
+    hf_region *writer = region_new(UINT64_C(1) << 30), *reader = region_again(writer);
+    uint64_t old = atomic_load(&writer->lock->provided);
+    for (uint64_t i = 0; i < 40; i++) {
+        put_megabytes(writer, i, 1);
+        uint64_t word = atomic_load(&writer->lock->provided);
+        uint64_t damaged = i == 0   ? 0
+                           : i == 1 ? UINT64_MAX
+                           : i % 2  ? old
+                                    : word ^ (uint64_t)1 << random_below(&random, 64);
+        assert_true(word != old);
+        atomic_store(&writer->lock->provided, damaged);
+        assert_int_equal(looks_for(reader, i + 1), 1);
+        /* Nor is a version that reaches further than anything does. */
+        assert_int_equal(hf_pages_seen(reader, HF_CELL_OFFSET - HF_REGION_PAGE), HF_CORRUPT);
+        atomic_store(&writer->lock->provided, word);
+        assert_int_equal(hf_pages_seen(reader, (word & 0xffffffffu) * HF_REGION_PAGE), HF_CORRUPT);
+    }
+    ok(hf_region_close(reader));
+    region_check(writer);
+    ok(hf_region_close(writer));
+}
+
+/* Who opens a segment that somebody made shorter gets an answer, and not a SIGBUS. */
+static void a_shortened_segment_is_seen_by_who_opens_it(void **state)
+{
+    hf_region *writer = region_new(UINT64_C(1) << 30), *late;
+    hf_view view;
+    put_megabytes(writer, 0, 10);
+    ok(ftruncate(hf_region_fd(writer), (off_t)(4 * MEGABYTE)));
+    ok(hf_region_open_fd(hf_region_fd(writer), NULL, &late));
+    assert_int_equal(hf_view_pin(late, &view), HF_CORRUPT);
+    /* And again long enough, though never so long as it is said to be. */
+    ok(ftruncate(hf_region_fd(writer), (off_t)(top_of(writer) + HF_REGION_PAGE)));
+    ok(hf_view_pin(late, &view));
+    hf_view_unpin(&view);
+    ok(hf_region_close(late));
+    ok(hf_region_close(writer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +528,10 @@ int main(void)
         in_both_homes(a_reader_whose_pin_was_revoked_begins_again),
         in_both_homes(a_dead_reader_is_passed_by),
         cmocka_unit_test(what_others_parked_is_used_again),
+        cmocka_unit_test(huge_pages_are_asked_for_once_each),
+        cmocka_unit_test(readers_are_told_how_long_it_is),
+        cmocka_unit_test(a_damaged_length_is_not_believed),
+        cmocka_unit_test(a_shortened_segment_is_seen_by_who_opens_it),
     };
     return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -429,12 +430,58 @@ static void forks_beside_a_writer(void **state)
     accounts_end(region);
 }
 
+/* A fork for which there are no descriptors: the child has no slots, and does not take others for dead that it cannot ask. */
+static void a_fork_without_descriptors(void **state)
+{
+    enum { NUMBERS = 12000, ROUNDS = 6 };
+    hf_region *region = region_new(0);
+    hf_snapshot *snapshot;
+    hf_txn *txn;
+    hf_view view;
+    uint64_t number;
+    int how;
+
+    ok(hf_txn_begin(region, -1, &txn));
+    for (int i = 0; i < NUMBERS; i++)
+        put_number(txn, i, 7, 60);
+    ok(hf_txn_commit(txn));
+    ok(hf_snapshot_begin(region, &snapshot));
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    pid_t child = fork();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (child == 0) {
+        int status = hf_txn_begin(region, -1, &txn);
+        for (int round = 0; status == 0 && round < ROUNDS; round++) {
+            for (int i = 0; i < NUMBERS; i++)
+                put_number(txn, i, (uint64_t)round, 60);
+            status = hf_txn_commit(txn);
+            if (status == 0)
+                status = hf_txn_begin(region, -1, &txn);
+        }
+        /* In a file nothing can be written without one. */
+        bool right = status == (region->file != NULL ? HF_LOST : 0);
+        right = right && hf_view_pin(region, &view) == HF_LOST;
+        _exit(right && view_get_number(hf_snapshot_view(snapshot), 1, &number) == false ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    for (int i = 0; i < NUMBERS; i++)
+        assert_true(view_get_number(hf_snapshot_view(snapshot), i, &number) && number == 7);
+    hf_snapshot_end(snapshot);
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_both_homes(the_next_writer_takes_over),
         in_both_homes(a_child_keeps_its_parents_snapshots),
         in_both_homes(a_dead_parents_pins_are_not_its_childs),
+        in_both_homes(a_fork_without_descriptors),
         in_both_homes(forks_beside_a_writer),
         in_both_homes(kills_of_writers_and_readers_do_no_harm),
     };

@@ -403,7 +403,7 @@ __attribute__((noreturn)) static void open_pin_and_fork(int way, int fd)
 
 static int fork_while_mapping(void *address, size_t length, int protection, int flags, int fd, off_t at, void **out)
 {
-    if (fork() == 0)
+    if (fd >= 0 && fork() == 0)
         tell_and_stay(to_child[1]);
     return hf_os_native.mmap(address, length, protection, flags, fd, at, out);
 }

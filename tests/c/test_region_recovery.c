@@ -305,9 +305,10 @@ static void die_in_a_commit(void)
  * must go on seeing it. */
 static void test_a_root_that_stays_on_the_disk(void **state)
 {
+    /* Somebody stays, or the next to open it would take the root as it is. */
+    ok(open_region(HF_REGION_FULL));
     in_a_child(die_in_a_commit);
     note_disk();
-    ok(open_region(HF_REGION_FULL));
     fail_flush = true;
     assert_int_equal(put("lost"), HF_BROKEN);
     assert_int_equal(hf_region_close(region), HF_BROKEN);
@@ -322,6 +323,86 @@ static void test_a_root_that_stays_on_the_disk(void **state)
     ok(hf_region_close(region));
 }
 
+/* -- a disk that goes away and comes back, in the same boot -- */
+
+static unsigned char saved[4 << 20];
+static size_t saved_size;
+
+/* As it was when the system last wrote it back. */
+static void save(const char *name)
+{
+    FILE *file = fopen(name, "rb");
+
+    must(file != NULL);
+    saved_size = fread(saved, 1, sizeof saved, file);
+    must(saved_size > 0 && saved_size < sizeof saved && fclose(file) == 0);
+    file = fopen("saved", "wb");
+    must(file != NULL && fwrite(saved, 1, saved_size, file) == saved_size && fclose(file) == 0);
+}
+
+static void go_back(const char *name)
+{
+    FILE *file = fopen("saved", "rb");
+
+    assert_non_null(file);
+    saved_size = fread(saved, 1, sizeof saved, file);
+    ok(fclose(file));
+    file = fopen(name, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fwrite(saved, 1, saved_size, file), saved_size);
+    ok(fclose(file));
+    ok(unlink("saved"));
+}
+
+static void commit_and_lose(void)
+{
+    must(open_region(HF_REGION_OFF) == 0);
+    must(put("before") == 0 && hf_region_flush(region, 0) == 0);
+    save(path);
+    must(put("lost") == 0 && put("lost too") == 0);
+}
+
+/* FILE-lock was written back, and says more than FILE has. */
+static void test_a_file_that_is_older(void **state)
+{
+    hf_region_fault fault;
+
+    ok(chdir(folder));
+    in_a_child(commit_and_lose);
+    go_back(path);
+    for (int i = 0; i < 3; i++) {
+        ok(open_region(HF_REGION_FULL));
+        assert_true(has("before") && !has("lost") && !has("lost too") && has("after") == (i > 0));
+        assert_int_equal(stats_now().recovered, i == 0);
+        ok(hf_region_check(region, 0, &fault));
+        assert_true(put("after") >= 0);
+        ok(hf_region_close(region));
+    }
+    ok(chdir("/"));
+}
+
+static void commit_twice(void)
+{
+    must(open_region(HF_REGION_FULL) == 0);
+    must(put("one") == 0);
+    save(lock_path);
+    must(put("two") == 0);
+}
+
+/* FILE-lock was not written back, and knows nothing of a commit that was durable. */
+static void test_a_lock_file_that_is_older(void **state)
+{
+    ok(chdir(folder));
+    in_a_child(commit_twice);
+    go_back(lock_path);
+    for (int i = 0; i < 2; i++) {
+        ok(open_region(HF_REGION_FULL));
+        assert_true(has("one") && has("two"));
+        ok(hf_region_close(region));
+    }
+    ok(chdir("/"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +410,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_numbers_of_recovery, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_mark_that_stays_on_the_disk, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_root_that_stays_on_the_disk, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_a_file_that_is_older, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_a_lock_file_that_is_older, a_disk, no_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
