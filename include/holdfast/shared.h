@@ -30,9 +30,10 @@
  * key; HF_BAD_VALUE, NaN, or a Decimal too large for one; of all that take a key or a value: HF_INVALID, text that is not
  * UTF-8, or an OTHER that is no encoding.
  *
- * A map that is full: what is deleted makes room for others of about its size. Deleting takes memory too, of which some is
- * kept back: for 10,000 deletions of short entries one by one, fewer in one transaction, more where entries take KiB. After
- * that hf_shared_delete says HF_NOSPACE as well, and hf_shared_clear does so for many short entries from the beginning.
+ * A map that is full: what is deleted makes room for others of about its size. Deleting takes memory too. Of a map with a
+ * max_size so much is kept back that all of it can be deleted, or cleared (of the smallest entries half as many fit for
+ * that). Where the system has no more, it is enough for 10,000 deletions of short entries one by one, fewer in one
+ * transaction; then hf_shared_delete says HF_NOSPACE too, and hf_shared_clear does so for many short entries.
  *
  * Memory or damage may, very seldom, stop a change within a transaction where it can neither go on nor back. Such a
  * transaction is of no use any more: all its calls say HF_INVALID, and its commit why, until it is aborted.

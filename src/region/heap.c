@@ -83,13 +83,29 @@ uint64_t hf_heap_size(unsigned code)
     return hf_heap_pages(code) * HF_REGION_PAGE - sizeof(struct hf_run);
 }
 
+/* Whether a put may let the region grow so far. Where that is limited, there stays what it takes to remove everything again:
+ * a cell for each block, and other blocks for what is left of nodes, since those of one class are not used for another. */
+static bool leaves_room(const struct hf_txn *txn, uint64_t end)
+{
+    const uint64_t limit = txn->region->limit;
+    uint64_t entries = 0;
+
+    if (txn->reserve == 0 || limit == UINT64_MAX)
+        return true;
+    for (unsigned i = 0; i < HF_REGION_TREES; i++)
+        entries += txn->state.version.trees[i].count;
+    return end + txn->reserve < limit && entries < (limit - end - txn->reserve) / HF_RESERVE_ENTRY;
+}
+
 /* Appends a run to the region: the offset of its header. */
 static int new_run(struct hf_txn *txn, unsigned code, uint64_t *out)
 {
     struct hf_version *version = &txn->state.version;
     uint64_t at = version->top, pages = hf_heap_pages(code);
-    int status = hf_pages_grow(txn->region, at + pages * HF_REGION_PAGE + txn->reserve);
 
+    if (!leaves_room(txn, at + pages * HF_REGION_PAGE))
+        return HF_NOSPACE;
+    int status = hf_pages_grow(txn->region, at + pages * HF_REGION_PAGE + txn->reserve);
     if (status < 0)
         return status;
     struct hf_run *run = hf_region_at(txn->region, at);

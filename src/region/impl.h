@@ -110,6 +110,7 @@ enum {
     /* Bytes that a put leaves free behind `top`, for removals and commits: else nothing could be removed from a region
      * that is full, since a removal makes new nodes. */
     HF_RESERVE = 512 << 10,
+    HF_RESERVE_ENTRY = 48, /* and for each entry, of what the limit of a segment allows */
 };
 
 struct hf_txn {

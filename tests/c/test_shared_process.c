@@ -291,11 +291,9 @@ static int fill(hf_shared *full, size_t size)
     return 0;
 }
 
-/* It is full: what may be done goes on, and what is deleted makes room. (How many deletions there is room for themselves is
- * said in the header.) */
-static void use_full(hf_shared *full, int count, size_t size)
+/* It is full: what may be done goes on, and what is deleted makes room. Every other of the first so many. */
+static void use_full(hf_shared *full, int count, int most, size_t size)
 {
-    enum { DELETED = 4000 };
     static char bytes[1 << 20];
     hf_datum value = hf_datum_bytes(bytes, size), key;
     hf_shared_snapshot *snapshot;
@@ -303,7 +301,7 @@ static void use_full(hf_shared *full, int count, size_t size)
     must(hf_shared_snapshot_begin(full, &snapshot) == 0);
     must(hf_shared_snapshot_count(snapshot) == (uint64_t)count);
     hf_shared_snapshot_end(snapshot);
-    count = count < 2 * DELETED ? count : 2 * DELETED;
+    count = count < most ? count : most;
     for (int i = 0; i < count; i += 2) {
         key = hf_datum_int(i);
         must(hf_shared_delete(full, &key) == 1);
@@ -340,6 +338,19 @@ static void fill_in_a_transaction(hf_shared *full, size_t size)
     must(hf_shared_check(full, NULL) == 0);
 }
 
+/* At once, or one by one. */
+static void delete_all(hf_shared *full, int count, bool at_once)
+{
+    if (at_once)
+        ok(hf_shared_begin(full));
+    for (int i = 0; i < count; i++) {
+        hf_datum key = hf_datum_int(i);
+        yes(hf_shared_delete(full, &key));
+    }
+    if (at_once)
+        ok(hf_shared_commit(full));
+}
+
 static void a_map_has_no_more_than_its_max_size(void **state)
 {
     static const size_t sizes[] = {0, 10, 100, 1000, 5000, 70000, 1 << 20};
@@ -355,15 +366,14 @@ static void a_map_has_no_more_than_its_max_size(void **state)
         int count = fill(full, sizes[i]);
         assert_in_range(count, 3, 200000);
         fill_in_a_transaction(full, sizes[i]);
-        use_full(full, count, sizes[i]);
+        use_full(full, count, count, sizes[i]);
         ok(hf_shared_stats_get(full, &stats));
         assert_true(stats.size <= stats.max_size);
         fill_in_a_transaction(full, sizes[i]);
-        /* What is large can be cleared too. */
-        if (sizes[i] >= 5000) {
-            ok(hf_shared_clear(full));
-            assert_in_range(fill(full, sizes[i]), count / 2, 200000);
-        }
+        ok(hf_shared_clear(full));
+        assert_in_range(fill(full, sizes[i]), count / 2, 200000);
+        delete_all(full, count / 2, i % 2 == 0);
+        map_check(full);
         ok(hf_shared_close(full));
     }
 }
@@ -381,7 +391,7 @@ static void in_a_small_shm(void)
     fill_in_a_transaction(full, 3000);
     int count = fill(full, 3000);
     must(count > 100);
-    use_full(full, count, 3000);
+    use_full(full, count, 8000, 3000);
     /* Nor is there room for another map, of which nothing is left. */
     must(hf_shared_open("next", &options, &next) == HF_NOSPACE);
     const hf_shared_options attach = {.mode = HF_SHARED_ATTACH};
