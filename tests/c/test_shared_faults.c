@@ -317,7 +317,7 @@ static void try_all(unsigned site, uint64_t times)
     for (size_t i = 0; i < LENGTH(all); i++) {
         const uint64_t after = contents_after(&all[i]);
         uint64_t n = 1;
-        for (size_t e = 0; e < (times == 1 ? LENGTH(errors) : 1); e++) {
+        for (size_t e = 0; e < (times == 1 && SLOW == 1 ? LENGTH(errors) : 1); e++) {
             for (n = 1;; n++) {
                 const struct hf_fault plan = {.first = n, .times = times, .error = errors[e]};
                 if (!try_once(&all[i], site, &plan, after))

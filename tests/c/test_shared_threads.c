@@ -58,7 +58,7 @@ static void *count_up(void *arg)
 
 static void additions_are_not_lost(void **state)
 {
-    turns = rounds(4000);
+    turns = rounds(20000);
     open_patient();
     in_threads(count_up);
     assert_int_equal(number_at(map, hf_datum_str("all")), THREADS * turns);
@@ -129,7 +129,7 @@ static void *move_money(void *arg)
 
 static void every_version_has_the_sum(void **state)
 {
-    turns = rounds(2000);
+    turns = rounds(10000);
     open_patient();
     ok(hf_shared_begin(map));
     for (int i = 0; i < ACCOUNTS; i++)
@@ -188,7 +188,7 @@ static void *do_anything(void *arg)
 
 static void anything_may_be_called_at_once(void **state)
 {
-    turns = rounds(4000);
+    turns = rounds(20000);
     open_patient();
     in_threads(do_anything);
     close_checked();
