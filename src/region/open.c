@@ -238,6 +238,34 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/*
+ * Whether a segment without magic is what a creator left who died: another program's bytes may begin with zeros too, and are
+ * not to be written over. Until the magic is there nothing is but the superblock, the lock area and the first record.
+ */
+static int look_at_blank(int fd, const struct hf_superblock *super, bool *ours)
+{
+    const uint64_t enough = HF_REGION_HEAP_AT + (UINT64_C(1) << 20);
+    unsigned char page[HF_REGION_PAGE];
+
+    *ours = false;
+    for (uint64_t at = 0; at < enough; at += sizeof page) {
+        bool super_too = at == 0 && super->endian == HF_REGION_ENDIAN && super->heap_at == HF_REGION_HEAP_AT;
+        int64_t got = hf_os_pread_all(fd, page, sizeof page, (off_t)at);
+
+        if (got < 0)
+            return hf_region_status((int)got);
+        if (got == 0)
+            break;
+        if (at == HF_REGION_LOCK_AT || at == HF_REGION_RING_AT)
+            continue;
+        for (int64_t i = super_too ? (int64_t)sizeof *super : 0; i < got; i++)
+            if (page[i] != 0)
+                return 0;
+    }
+    *ours = true;
+    return 0;
+}
+
 /* Says, through this description, that the segment is open. */
 static int be_present(int fd)
 {
@@ -336,11 +364,13 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     struct hf_superblock super;
     struct stat found;
     hf_region *region = NULL;
-    bool blank = true;
+    bool blank = true, ours = true;
     int status = read_super(fd, &super, &blank);
 
-    if (status == 0 && blank && options->mode == HF_REGION_ATTACH)
-        status = HF_NOT_REGION;
+    if (status == 0 && blank)
+        status = look_at_blank(fd, &super, &ours);
+    if (status == 0 && blank && (options->mode == HF_REGION_ATTACH || !ours))
+        status = options->mode == HF_REGION_CREATE ? HF_EXISTS : HF_NOT_REGION;
     else if (status == 0 && !blank && options->mode == HF_REGION_CREATE)
         status = HF_EXISTS;
     else if (status == 0)
