@@ -439,15 +439,22 @@ int hf_heap_check(hf_txn *txn, hf_region_fault *fault)
 
 int hf_region_check(hf_region *region, int64_t timeout, hf_region_fault *fault)
 {
+    hf_region_fault found = {NULL, 0};
     hf_txn *txn;
-    int status = hf_txn_begin(region, timeout, &txn);
+    int status;
 
+    if (region->file != NULL && hf_file_admit(region) == HF_DENIED) {
+        status = hf_file_check_reading(region, timeout, &found);
+        if (fault != NULL)
+            *fault = found;
+        return status;
+    }
+    status = hf_txn_begin(region, timeout, &txn);
     if (status < 0) {
         if (fault != NULL)
             *fault = (hf_region_fault){status == HF_CORRUPT ? "the newest record is damaged" : NULL, 0};
         return status;
     }
-    hf_region_fault found = {NULL, 0};
     status = region->home->check(txn, &found);
     hf_txn_abort(txn);
     if (fault != NULL)

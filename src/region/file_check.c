@@ -8,9 +8,15 @@
  *      5  the tries, once more, by the template: canonical, and every entry where its hash says
  *      6  the kept versions: what they reach is live, or in a cell that says that they have it
  *
- * Concurrency: under the writer's lock. Failure: HF_NOMEM for the marks; nothing is ever changed.
+ * A reader who may not write checks all of that too where nobody has FILE open for writing, and keeps writers from opening
+ * it meanwhile (OPENERS). Beside writers it checks what pins protect: 2 and 5 but the space tree, and the kept versions,
+ * each with a pin of its own. What is free is the writers' affair: they use it again before its version is unpinned.
+ *
+ * Concurrency: under the writer's lock, or as said. Failure: HF_NOMEM for the marks; nothing is ever changed.
  */
 #include "region/file.h"
+
+#include <stdio.h>
 
 /* A bit for every unit of the file. */
 struct bits {
@@ -20,7 +26,6 @@ struct bits {
 
 struct checker {
     hf_region *region;
-    hf_txn *txn;
     const struct hf_version *version;
     const struct hf_file_state *state;
     uint64_t txid, top; /* in units */
@@ -104,7 +109,7 @@ static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_
     }
     if (!bits_set(checker->reached, units, count))
         return wrong(checker, "a kept version reaches a block twice", units);
-    for (uint64_t i = units; i < units + count; i++)
+    for (uint64_t i = units; checker->had.word != NULL && i < units + count; i++)
         if (!bits_has(&checker->live, i) && !bits_has(&checker->had, i))
             return wrong(checker, "a block of a kept version is free, or waits for others only", units);
     return 0;
@@ -159,20 +164,27 @@ static int mark_live(struct checker *checker, uint64_t units, uint64_t count, co
     return count == 0 || bits_set(&checker->live, units, count) ? 0 : wrong(checker, what, units);
 }
 
+/* What readers see of a version. */
 static int check_version(struct checker *checker)
 {
-    const struct hf_file_state *state = checker->state;
     const struct hf_kept_table *table;
     int status = 0;
 
     for (unsigned i = 0; status == 0 && i < HF_REGION_TREES; i++)
         status = check_tree(checker, &checker->version->trees[i]);
-    if (status == 0)
-        status = check_tree(checker, &state->space);
     if (status == 0 && hf_kept_table_at(checker->region, checker->version, &table) < 0)
         return wrong(checker, "the table of kept snapshots is damaged", hf_link_units(checker->version->kept));
     if (status == 0 && table != NULL)
         status = reach(checker, checker->version->kept, hf_kept_table_size(table->count), HF_KIND_TABLE);
+    return status;
+}
+
+/* And what writers see beyond that. */
+static int check_internal(struct checker *checker)
+{
+    const struct hf_file_state *state = checker->state;
+    int status = check_tree(checker, &state->space);
+
     if (status == 0)
         status = mark_live(checker, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)),
                            "the cells that were left over lie in something else");
@@ -352,14 +364,20 @@ static int check_kept(struct checker *checker)
     return status;
 }
 
-static int check_roots(struct checker *checker)
+static int check_super(struct checker *checker)
 {
     const struct hf_superblock *super = hf_region_super(checker->region);
-    uint64_t slot = (checker->state->flushes - 1) % HF_FILE_SLOTS;
-    const struct hf_root *root = hf_region_at(checker->region, HF_FILE_ROOT_AT + slot * HF_REGION_PAGE);
 
     if (super->magic != HF_FILE_MAGIC || super->checksum != hf_super_checksum(super))
         return wrong(checker, "the superblock is damaged", 0);
+    return 0;
+}
+
+static int check_roots(struct checker *checker)
+{
+    uint64_t slot = (checker->state->flushes - 1) % HF_FILE_SLOTS;
+    const struct hf_root *root = hf_region_at(checker->region, HF_FILE_ROOT_AT + slot * HF_REGION_PAGE);
+
     if (root->state.flushes != checker->state->flushes)
         return wrong(checker, "the last durable root is not in its place", (HF_FILE_ROOT_AT / HF_UNIT) + slot);
     if (hf_root_verify(checker->region, root) < 0)
@@ -368,33 +386,139 @@ static int check_roots(struct checker *checker)
     return 0;
 }
 
+/* What nobody changes meanwhile: all of it. */
+static int check_all(struct checker *checker)
+{
+    int status = bits_init(&checker->live, checker->top);
+
+    if (status == 0)
+        status = bits_init(&checker->free, checker->top);
+    if (status == 0)
+        status = check_super(checker);
+    if (status == 0)
+        status = check_roots(checker);
+    if (status == 0)
+        status = check_version(checker);
+    if (status == 0)
+        status = check_internal(checker);
+    if (status == 0)
+        status = check_free(checker);
+    if (status == 0)
+        status = check_accounts(checker);
+    if (status == 0)
+        status = check_kept(checker);
+    return status;
+}
+
 int hf_file_check(hf_txn *txn, hf_region_fault *fault)
 {
     struct checker checker = {
         .region = txn->region,
-        .txn = txn,
         .version = &txn->state.version,
         .state = &txn->state.file,
         .txid = txn->state.version.txid - 1,
         .top = txn->state.version.top / HF_UNIT,
     };
-    int status = bits_init(&checker.live, checker.top);
+    int status = check_all(&checker);
 
-    if (status == 0)
-        status = bits_init(&checker.free, checker.top);
-    if (status == 0)
-        status = check_roots(&checker);
-    if (status == 0)
-        status = check_version(&checker);
-    if (status == 0)
-        status = check_free(&checker);
-    if (status == 0)
-        status = check_accounts(&checker);
-    if (status == 0)
-        status = check_kept(&checker);
     hf_free(checker.live.word);
     hf_free(checker.free.word);
     *fault = checker.fault;
+    return status;
+}
+
+/* -- by a reader -- */
+
+/* A kept version, if it is still there: with a pin of its own. */
+static int check_kept_pinned(struct checker *checker, const struct hf_kept *kept)
+{
+    struct bits reached = {0};
+    hf_snapshot *snapshot;
+
+    if (kept->txid > checker->txid || memchr(kept->name, '\0', HF_REGION_NAME_SIZE) == NULL)
+        return wrong(checker, "a kept snapshot of no version, or without a name",
+                     hf_link_units(checker->version->kept));
+    int status = hf_snapshot_begin_kept(checker->region, kept->name, &snapshot);
+    if (status < 0)
+        return status == HF_ABSENT ? 0 : status;
+    if (hf_view_txid(hf_snapshot_view(snapshot)) == kept->txid)
+        status = bits_init(&reached, checker->top);
+    if (reached.word != NULL) {
+        checker->kept = kept->txid;
+        checker->reached = &reached;
+        for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
+            status = check_tree(checker, &kept->trees[tree]);
+        checker->reached = NULL;
+        hf_free(reached.word);
+    }
+    hf_snapshot_end(snapshot);
+    return status;
+}
+
+/* Beside writers: what the pins protect. */
+static int check_pinned(struct checker *checker)
+{
+    const struct hf_kept_table *table = NULL;
+    int status = bits_init(&checker->live, checker->top);
+
+    if (status == 0)
+        status = check_super(checker);
+    if (status == 0)
+        status = check_version(checker);
+    if (status == 0)
+        status = hf_kept_table_at(checker->region, checker->version, &table);
+    for (uint64_t i = 0; status == 0 && table != NULL && i < table->count; i++)
+        status = check_kept_pinned(checker, &table->kept[i]);
+    return status;
+}
+
+/* Another description of FILE, as long as which is open nobody opens FILE for writing: negative where somebody has it open
+ * for writing, or is opening it for longer than this, or there is none to be had. */
+static int keep_writers_out(const hf_region *region, int64_t timeout)
+{
+    char path[32];
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY, 0));
+    if (fd < 0 || hf_control_hold(fd, timeout) == 1)
+        return fd;
+    hf_os_close(fd);
+    return -1;
+}
+
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault)
+{
+    int fd = keep_writers_out(region, timeout);
+    hf_snapshot *snapshot;
+    int status = hf_snapshot_begin(region, &snapshot);
+
+    *fault = (hf_region_fault){status == HF_CORRUPT ? "the newest record is damaged" : NULL, 0};
+    if (status < 0)
+        goto done;
+    struct hf_version version = hf_snapshot_view(snapshot)->version;
+    struct checker checker = {
+        .region = region,
+        .version = &version,
+        .txid = version.txid,
+        .top = version.top / HF_UNIT,
+    };
+    if (fd >= 0) {
+        const struct hf_file_commit *record = (const void *)hf_region_seen(region, version.txid);
+        hf_record_read(&record->seen, &version);
+        checker.state = &record->state;
+        status = check_all(&checker);
+    } else {
+        status = check_pinned(&checker);
+    }
+    hf_snapshot_end(snapshot);
+    hf_free(checker.live.word);
+    hf_free(checker.free.word);
+    *fault = checker.fault;
+
+done:
+    if (fd >= 0)
+        hf_os_close(fd);
     return status;
 }
 

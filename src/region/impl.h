@@ -144,6 +144,8 @@ struct hf_region {
     char *mapping;         /* what was mapped for this, `base` and what lies behind it included: */
     uint64_t mapped;       /* so much */
     uint64_t reserved;     /* addresses for the file, from `base` on */
+    uint64_t huge_next;    /* where the next huge page is due; 0: nothing has grown */
+    uint32_t huge_wait;    /* commits since the last */
     uint64_t huge_pause;   /* chances of a huge page to let go by, since such failed, */
     unsigned huge_failed;  /* so often in a row; both the writer's */
     _Atomic uint64_t size; /* of the file, as last seen */
@@ -266,6 +268,18 @@ static inline int hf_pages_seen(hf_region *region, uint64_t top)
 
 /* Makes the file long enough for `top`. By the writer. HF_NOSPACE, HF_LIMIT. */
 int hf_pages_grow(hf_region *region, uint64_t top);
+
+/* After a commit, before the lock goes: asks for a huge page where one is due. By the writer. */
+#define HF_HUGE_PAGE (UINT64_C(2) << 20)
+enum { HF_HUGE_EVERY = 64 /* commits */ };
+void hf_pages_collapse(hf_region *region);
+
+static inline void hf_pages_settle(hf_region *region)
+{
+    if (++region->huge_wait >= HF_HUGE_EVERY && region->huge_next != 0 &&
+        region->huge_next + HF_HUGE_PAGE <= atomic_load_explicit(&region->size, memory_order_relaxed))
+        hf_pages_collapse(region);
+}
 
 /* -- heap.c -- */
 
@@ -436,6 +450,11 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
  * lock: has somebody left something that the next writer has to see to, whether or not it knows the newest record? */
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
+
+/* -- file_check.c -- */
+
+/* hf_region_check of a file that was opened for reading only. */
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault);
 
 /* -- file_close.c -- */
 

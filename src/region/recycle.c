@@ -31,6 +31,9 @@
  *  R2  Each examination of a pinned entry is paid for: it is parked once, and looked at again only when a pin has gone,
  *      or before the region grows. (One reader that stays, and 20,000 updates: what it pins is passed once, not in each
  *      search.)
+ *      When a pin has gone all that is parked is due, whatever that pin held: UNPARKED cells for each block that is asked
+ *      for and not found, HARVESTED before the region grows. So beside a long pin, short ones cost a writer that much
+ *      all the time, and what only they held waits until its turn comes. (A file parks by the oldest pin: file_space.c, S2.)
  *
  * Concurrency: by the holder of the writer's lock. Failure: what is damaged is left alone, and lost.
  */

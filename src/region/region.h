@@ -262,6 +262,11 @@ int hf_region_compact(const char *path, int64_t timeout);
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
  * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
+ *
+ * Of a file that was opened for reading only: the same, where nobody has it open for writing; nobody can open it for
+ * that until the check is done. Where somebody has, or has been opening it for `timeout`, the newest version and the
+ * kept ones are pinned, and their tries walked (each block in bounds, what was written, reached once) and the table of
+ * those that are kept; not what is free, nor whether all is accounted for.
  */
 typedef struct hf_region_fault {
     const char *what;

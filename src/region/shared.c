@@ -62,6 +62,7 @@ static int shared_commit(hf_txn *txn)
         hf_head_txid(table->head) == version->txid)
         hf_kept_fill(txn, hf_region_at(txn->region, version->kept));
     publish(txn);
+    hf_pages_settle(txn->region);
     return 0;
 }
 

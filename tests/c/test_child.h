@@ -1,5 +1,5 @@
 /*
- * test_child.h: what tests do in a child: file systems of its own, limits, another user.
+ * test_child.h: what tests do in a child: file systems of its own, limits, another user, deaths.
  */
 #ifndef HF_TEST_CHILD_H
 #define HF_TEST_CHILD_H
@@ -7,41 +7,12 @@
 #include "cm.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* In a child: cmocka's handlers would go on with the parent's tests. */
-static inline void its_own_death(void)
-{
-    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS};
-    for (size_t i = 0; i < LENGTH(signals); i++)
-        signal(signals[i], SIG_DFL);
-}
-
-static inline void in_a_child(void (*run)(void))
-{
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        its_own_death();
-        run();
-        _exit(0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
 
 /* cmocka's failures cannot leave the child, but an exit status can. */
 #define must(condition)                                                     \
@@ -52,22 +23,43 @@ static inline void in_a_child(void (*run)(void))
         }                                                                   \
     } while (0)
 
-/* A tmpfs of its own, in a mount namespace that ends with this process. Where that is not allowed, the test is skipped. */
-static inline void small_tmpfs(char *path, const char *size)
+/* In a child: cmocka's handlers would go on with the parent's tests. */
+static inline void its_own_death(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS};
+    for (size_t i = 0; i < LENGTH(signals); i++)
+        signal(signals[i], SIG_DFL);
+}
+
+static inline int exit_status_of(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+/* 77: what it needs cannot be had here. */
+static inline void in_a_child(void (*run)(void))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        its_own_death();
+        run();
+        _exit(0);
+    }
+    int status = exit_status_of(child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* A mount namespace that ends with this process. */
+static inline void own_mounts(void)
 {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         _exit(77);
-    must(mkdtemp(path) != NULL);
-    if (mount("tmpfs", path, "tmpfs", 0, size) < 0) {
-        rmdir(path);
-        _exit(77);
-    }
-}
-
-static inline void small_tmpfs_end(const char *path)
-{
-    umount2(path, MNT_DETACH);
-    rmdir(path);
 }
 
 static inline int count_descriptors(void)

@@ -76,13 +76,6 @@ static void expect_all(hf_region *region)
     }
 }
 
-static uint64_t top_of(hf_region *region)
-{
-    hf_region_stats stats;
-    ok(hf_region_stats_get(region, &stats));
-    return stats.top;
-}
-
 static void expect_no_others(int names)
 {
     char command[128];

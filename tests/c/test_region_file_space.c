@@ -3,42 +3,9 @@
  * power cut, or a reader without a slot, would bring back.
  */
 #include "test_region_child.h"
+#include "test_region_plain.h"
 
-enum { MANY = 100000, VALUE = 64 };
-
-#define MEGABYTE (UINT64_C(1) << 20)
-
-static hf_key plain_key(uint64_t number, char text[16])
-{
-    random_source random = {number};
-    snprintf(text, 16, "k%011llu", (unsigned long long)number);
-    return (hf_key){random_next(&random), text, 12};
-}
-
-static void plain_put(hf_txn *txn, uint64_t number, uint64_t version)
-{
-    char text[16];
-    uint64_t value[VALUE / 8];
-    hf_key key = plain_key(number, text);
-    for (int i = 0; i < VALUE / 8; i++)
-        value[i] = number * 31 + version + (uint64_t)i;
-    assert_true(hf_txn_put(txn, 0, &key, value, sizeof value) >= 0);
-}
-
-static bool plain_is(const hf_view *view, uint64_t number, uint64_t version)
-{
-    char text[16];
-    uint64_t value[VALUE / 8];
-    hf_key key = plain_key(number, text);
-    hf_span found;
-    if (hf_view_get(view, 0, &key, &found) != 1 || found.size != sizeof value)
-        return false;
-    memcpy(value, found.bytes, sizeof value);
-    for (int i = 0; i < VALUE / 8; i++)
-        if (value[i] != number * 31 + version + (uint64_t)i)
-            return false;
-    return true;
-}
+enum { MANY = 100000 };
 
 /* Puts of 0 .. count - 1, all as of this version. */
 static void put_all(hf_region *region, uint64_t count, uint64_t version)
@@ -99,44 +66,6 @@ static void what_a_durable_version_keeps_is_left_alone(void **state)
 }
 
 /* -- in the long run -- */
-
-static uint64_t top_of(hf_region *region)
-{
-    hf_region_stats stats;
-    ok(hf_region_stats_get(region, &stats));
-    return stats.top;
-}
-
-static void expect_growth(hf_region *region, uint64_t before, uint64_t limit)
-{
-    uint64_t growth = top_of(region) - before;
-    if (growth > limit)
-        fail_msg("grew from %llu by %llu bytes", (unsigned long long)before, (unsigned long long)growth);
-}
-
-static hf_region *filled(uint64_t count)
-{
-    hf_region *region = region_new(UINT64_C(1) << 30);
-    hf_txn *txn;
-    for (uint64_t i = 0; i < count;) {
-        ok(hf_txn_begin(region, -1, &txn));
-        for (uint64_t end = i + 1000; i < end && i < count; i++)
-            plain_put(txn, i, 0);
-        ok(hf_txn_commit(txn));
-    }
-    return region;
-}
-
-static void update(hf_region *region, uint64_t count, int updates, uint64_t version)
-{
-    random_source random = {version};
-    hf_txn *txn;
-    for (int i = 0; i < updates; i++) {
-        ok(hf_txn_begin(region, -1, &txn));
-        plain_put(txn, random_next(&random) % count, version + (uint64_t)i);
-        ok(hf_txn_commit(txn));
-    }
-}
 
 /* A row of the issue. (LMDB: over 340 MB.) */
 static void a_reader_that_stays_holds_one_version(void **state)

@@ -7,22 +7,16 @@
 #include "region/file.h"
 #include "region/region.h"
 
-#include "cm.h"
+#include "test_child.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[64], path[128], lock_path[140];
 static hf_region *region;
 
 #define ok(status) assert_int_equal((status), 0)
-#define must(condition)          \
-    do {                         \
-        if (!(condition))        \
-            _exit(EXIT_FAILURE); \
-    } while (0)
 
 /* -- a disk that fails -- */
 
@@ -171,20 +165,6 @@ static hf_region_stats stats_now(void)
 }
 
 /* What a child does before it is killed. */
-static void in_a_child(void (*what)(void))
-{
-    int status;
-    pid_t child = fork();
-
-    assert_true(child >= 0);
-    if (child == 0) {
-        what();
-        _exit(EXIT_SUCCESS);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
-}
-
 /* -- numbers -- */
 
 static int numbers[2];

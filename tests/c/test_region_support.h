@@ -266,6 +266,57 @@ static inline void region_check(hf_region *region)
                  (unsigned long long)fault.at);
 }
 
+static inline uint64_t top_of(hf_region *region)
+{
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    return stats.top;
+}
+
+/* -- readers who may not write to the lock file there is -- */
+
+static inline int open_looking(const char *path, hf_region **out)
+{
+    const hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
+    struct hf_fault plan = {.first = 2, .times = 1, .error = EACCES}; /* the first opens the folder */
+    hf_fault_arm_plan(HF_OS_SITE_openat, &plan);
+    int status = hf_region_open_file(path, &options, out);
+    hf_fault_disarm();
+    return status;
+}
+
+/* -- numbers, each in a transaction of its own -- */
+
+static inline int put_number(hf_region *to, int key, int number)
+{
+    char text[64];
+    hf_key k = key_of(key, text);
+    hf_txn *txn;
+    int status = hf_txn_begin(to, INT64_C(5000000000), &txn);
+    if (status < 0)
+        return status;
+    status = hf_txn_put(txn, 0, &k, &number, sizeof number);
+    if (status >= 0)
+        status = hf_txn_commit(txn);
+    if (status < 0)
+        hf_txn_abort(txn);
+    return status;
+}
+
+/* ABSENT, or what is there. */
+static inline int number_in(const hf_view *view, int key)
+{
+    char text[64];
+    int number = ABSENT;
+    hf_span value;
+    hf_key k = key_of(key, text);
+    if (hf_view_get(view, 0, &k, &value) == 1 && value.size == sizeof number)
+        memcpy(&number, value.bytes, sizeof number);
+    return number;
+}
+
+/* -- the model -- */
+
 static inline void model_clear(model *m)
 {
     for (int tree = 0; tree < TREES; tree++) {

@@ -5,6 +5,8 @@
 
 #include "test_child.h"
 
+#include <fcntl.h>
+
 #include "region/impl.h"
 
 #include <pthread.h>
