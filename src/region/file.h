@@ -5,6 +5,7 @@
  *      file_trie.c     the trie over both, staged blocks and those of the file (compiled once for each CPU level)
  *      file_verify.c   is a block of the file what it should be?
  *      file_place.c    where blocks go: pages with room, fresh pages, extents
+ *      file_runs.c     extents, and the runs of free space that they are made of
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
@@ -34,7 +35,8 @@
 
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
-    HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
+    HF_STAGE_LARGE = 96,            /* sizes of larger ones */
+    HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_STAGE_LARGE,
     HF_OFFER_LEAST = 96,    /* free units that make a page worth writing: docs/adr/0004 */
     HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
     HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
@@ -75,6 +77,7 @@ struct hf_file_home {
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
+    uint64_t looked_at;   /* the version for which extents in the record were looked at, before the file grew */
     bool flush_wanted;    /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
@@ -88,9 +91,8 @@ struct hf_file_home {
 
 /* -- file_stage.c -- */
 
-/* The bin of a block, and what it takes up in units: more than its size where it is an extent. HF_LIMIT. */
+/* The bin of a block, in the staging area. HF_LIMIT. */
 int hf_stage_bin(uint64_t size);
-uint64_t hf_extent_units(unsigned class);
 
 static inline bool hf_is_staged(const struct hf_file_home *file, uint64_t link)
 {
@@ -226,9 +228,43 @@ unsigned hf_offer_room(const struct hf_file_offer *offer);
 int hf_file_fresh(hf_txn *txn, uint64_t units, uint64_t *out);
 int hf_file_grow(hf_region *region, uint64_t top);
 
+/* -- file_runs.c -- */
+
+/* What a block of this size takes up in the file, in units: a multiple of 1 KiB where it is an extent. */
+uint64_t hf_block_units(uint64_t size);
+
+/* Of an extent: what stands in a cell for its units; and back. */
+uint64_t hf_extent_count(uint64_t units);
+uint64_t hf_extent_units(uint64_t count);
+
+/* A place for an extent of so many units. And one that nobody can see any more is free; so may be other whole KiB. */
+int hf_space_extent(hf_txn *txn, uint64_t count, uint64_t *units);
+int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count);
+
+/* Whole pages in a row, for small blocks. `last`: the space tree is not to change any more. HF_NOSPACE, HF_LIMIT. */
+int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out);
+
+/* So many units of them are ready, as long as the space tree may change: 1, that has done it; 0, nothing has changed. */
+int hf_file_pages_ready(hf_txn *txn, uint64_t units);
+
+/* For hf_region_check: hf_runs_visit of a version, which is pinned or the writer's. */
+struct hf_runs_visitor;
+int hf_file_runs_visit(hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                       const struct hf_runs_visitor *visitor);
+
+/* As hf_space_get, in a version whose space tree is in place of its first. */
+int hf_space_look_up(const hf_view *view, uint64_t number, hf_span *value);
+
 /* -- file_space.c -- */
 
-int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);
+/* The space tree: look-ups and changes by a commit. HF_CORRUPT where there is nothing to remove. */
+int hf_space_get(hf_txn *txn, uint64_t number, hf_span *value);
+int hf_space_put(hf_txn *txn, uint64_t number, const void *value, size_t size);
+int hf_space_remove(hf_txn *txn, uint64_t number);
+
+/* Frees those extents that the record itself has and nobody can see. */
+int hf_space_look_at_recent(hf_txn *txn);
+
 /* A page of one queue: 1, or 0: there is none. */
 int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out);
 int hf_space_settle(struct hf_placer *placer);
@@ -247,7 +283,7 @@ enum hf_space_kind {
     HF_SPACE_ROOMY = HF_QUEUE_ROOMY,
     HF_SPACE_ZONE,
     HF_SPACE_CELLS,
-    HF_SPACE_EXTENT,
+    HF_SPACE_RUNS,
 };
 
 /* An entry of a queue, or of a zone. */
@@ -258,6 +294,9 @@ union hf_space_entry {
 };
 
 _Static_assert(sizeof(union hf_space_entry) == 5040, "with head and key, the smallest extent");
+
+/* The record of such an entry where it is filled up. */
+#define HF_SPACE_LARGE (sizeof(struct hf_file_record) + sizeof(uint64_t) + sizeof(union hf_space_entry))
 
 struct hf_zone {
     uint64_t head, tail; /* its entries of cells */

@@ -15,6 +15,7 @@
  * Concurrency: under the writer's lock, or as said. Failure: HF_NOMEM for the marks; nothing is ever changed.
  */
 #include "region/file.h"
+#include "region/runs.h"
 
 #include <stdio.h>
 
@@ -31,6 +32,7 @@ struct checker {
     uint64_t txid, top; /* in units */
     struct bits live, free;
     uint64_t used;
+    uint64_t run_nodes; /* of the free runs */
     /* of a kept version */
     struct bits *reached, had;
     uint64_t kept;
@@ -75,11 +77,7 @@ static bool bits_set(struct bits *bits, uint64_t at, uint64_t count)
 
 static uint64_t units_of(uint64_t size)
 {
-    int bin = hf_stage_bin(size);
-
-    return bin < 0                 ? UINT32_MAX
-           : bin <= HF_STAGE_SMALL ? (uint64_t)bin
-                                   : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+    return hf_stage_bin(size) < 0 ? UINT32_MAX : hf_block_units(size);
 }
 
 /* The first words of what a link leads to; NULL where it leads nowhere. */
@@ -222,11 +220,8 @@ static int check_cell(struct checker *checker, const struct hf_file_cell *cell)
         page.free[units / 64 % 4 + 1] = cell->unlink;
         return checker->reached != NULL ? 0 : check_offer(checker, &page);
     }
-    if ((count & HF_PIECE_EXTENT) != 0) {
-        if ((count & ~HF_PIECE_EXTENT) >= HF_FILE_EXTENTS)
-            return wrong(checker, "a free extent of no class", units);
-        count = hf_extent_units((unsigned)(count & ~HF_PIECE_EXTENT));
-    }
+    if ((count & HF_PIECE_EXTENT) != 0)
+        count = hf_extent_units(count);
     if (checker->reached != NULL) {
         if ((cell->birth & HF_CELL_INTERNAL) == 0 && birth <= checker->kept && checker->kept < cell->unlink)
             bits_set(&checker->had, units, count);
@@ -270,13 +265,9 @@ static int check_entry(struct checker *checker, uint64_t key, const void *bytes,
              status == 0 && checker->reached == NULL && i < size / sizeof(struct hf_file_offer); i++)
             status = check_offer(checker, (const struct hf_file_offer *)bytes + i);
         return status;
-    case HF_SPACE_EXTENT:
-        if (checker->reached != NULL)
-            return 0;
-        if (size != sizeof(uint64_t) || number >> 40 >= HF_FILE_EXTENTS ||
-            (uint32_t)number >= state->extents[number >> 40])
-            return wrong(checker, "a free extent that nobody counts", number);
-        return mark_free(checker, *(const uint64_t *)bytes, hf_extent_units((unsigned)(number >> 40)));
+    case HF_SPACE_RUNS:
+        checker->run_nodes++;
+        return 0;
     default:
         return wrong(checker, "an entry of the space tree of no kind", number);
     }
@@ -304,6 +295,33 @@ static int check_space(struct checker *checker)
     return status;
 }
 
+static int see_node(void *arg, unsigned level, uint64_t index, uint64_t link)
+{
+    struct checker *checker = arg;
+
+    if (checker->run_nodes-- == 0)
+        return wrong(checker, "more nodes of the free runs than there are", index);
+    return 0;
+}
+
+static int see_run(void *arg, uint64_t at, uint64_t count)
+{
+    return mark_free(arg, at * (1024 / HF_UNIT), count * (1024 / HF_UNIT));
+}
+
+/* Those that the sums say there are, and no others: check_entry has counted them. */
+static int check_free_runs(struct checker *checker)
+{
+    const struct hf_runs_visitor visitor = {see_node, see_run, checker};
+    int status = hf_file_runs_visit(checker->region, checker->version, checker->state, &visitor);
+
+    if (status == HF_CORRUPT && checker->fault.what == NULL)
+        return wrong(checker, "the sums of free runs are wrong", 0);
+    if (status == 0 && checker->run_nodes != 0)
+        return wrong(checker, "a node of the free runs that nothing leads to", 0);
+    return status;
+}
+
 static int check_free(struct checker *checker)
 {
     const struct hf_file_state *state = checker->state;
@@ -318,9 +336,9 @@ static int check_free(struct checker *checker)
         return status;
     for (uint32_t i = 0; status == 0 && i < state->open_count; i++)
         status = check_offer(checker, &state->open[i]);
-    if (status == 0 && state->extent_end > state->extent_at)
-        status = mark_free(checker, state->extent_at, state->extent_end - state->extent_at);
-    return status;
+    if (status == 0 && state->pages_end > state->pages_at)
+        status = mark_free(checker, state->pages_at, state->pages_end - state->pages_at);
+    return status == 0 ? check_free_runs(checker) : status;
 }
 
 static int check_accounts(struct checker *checker)

@@ -326,14 +326,10 @@ static void keep_for_later(struct hf_file_state *state, uint64_t piece)
     state->recent[state->recent_count++] = (struct hf_file_cell){.piece = piece};
 }
 
-/* What a manifest's place is as a cell: of an extent, if it has the size of one. */
+/* What a manifest's place is as a cell. It is an extent, or whole pages behind what was the top. */
 static uint64_t manifest_piece(const struct hf_file_state *state)
 {
-    int bin = hf_stage_bin(state->manifest_units * HF_UNIT);
-    uint64_t class = bin > HF_STAGE_SMALL ? (uint64_t)(bin - HF_STAGE_SMALL - 1) : 0;
-    bool extent = bin > HF_STAGE_SMALL && hf_extent_units((unsigned)class) == state->manifest_units;
-
-    return hf_piece(state->manifest, extent ? HF_PIECE_EXTENT | class : state->manifest_units);
+    return hf_piece(state->manifest, hf_extent_count(state->manifest_units));
 }
 
 /*
@@ -352,10 +348,11 @@ static int reserve_manifest(struct hf_placer *placer)
 
     if (pieces <= HF_ROOT_PIECES)
         return 0;
-    int bin = hf_stage_bin((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
-    int status = bin < 0 ? bin : hf_space_extent(placer->txn, (unsigned)(bin - HF_STAGE_SMALL - 1), &state->manifest);
+    uint64_t units =
+        hf_block_units((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
+    int status = hf_space_extent(placer->txn, units, &state->manifest);
     if (status == 0)
-        state->manifest_units = hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+        state->manifest_units = units;
     return status;
 }
 

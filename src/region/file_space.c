@@ -9,7 +9,7 @@
  *                                                 v
  *                                       OFFERS, ROOMY ---> open pages (record) ---> filled
  *
- *      extents (blocks of more than 4 KiB) go to a stack of their class as soon as they are free for all.
+ *      extents (blocks of more than 4 KiB) become part of a free run as soon as they are free for all (file_runs.c).
  *
  * All of it but what the record has itself is in a tree of the region's own, the space tree, with keys of 8 bytes:
  *
@@ -18,7 +18,7 @@
  *                                                     a roomy one half a KiB is free in one piece
  *      ZONE z                   hf_zone               4 MiB of the file: where its cells are
  *      CELLS z, n               cells                 what is free in it and not offered
- *      EXTENT class, n          a place               a stack of `extents[class]`
+ *      RUNS level, index        bits, sums            runs of free space, for extents
  *
  * So it is written, checked, verified and recovered like everything else. An entry has up to 20 cells (12 pages), and
  * fits where other blocks fit; or, where many are written at once, it is filled up to the size of the smallest extent,
@@ -68,13 +68,19 @@ static hf_key key_of(const uint64_t *number)
     return (hf_key){hf_hash_u64(*number, HF_FILE_MAGIC), number, sizeof *number};
 }
 
-static int space_get(hf_txn *txn, uint64_t number, hf_span *value)
+int hf_space_get(hf_txn *txn, uint64_t number, hf_span *value)
 {
     hf_key key = key_of(&number);
     return txn->region->ops->txn_get(txn, HF_REGION_SPACE_TREE, &key, value);
 }
 
-static int space_put(hf_txn *txn, uint64_t number, const void *value, size_t size)
+int hf_space_look_up(const hf_view *view, uint64_t number, hf_span *value)
+{
+    hf_key key = key_of(&number);
+    return hf_view_get(view, 0, &key, value);
+}
+
+int hf_space_put(hf_txn *txn, uint64_t number, const void *value, size_t size)
 {
     hf_key key = key_of(&number);
     int status = hf_txn_prepare(txn);
@@ -87,8 +93,7 @@ static int space_put(hf_txn *txn, uint64_t number, const void *value, size_t siz
     return status < 0 ? status : 0;
 }
 
-/* HF_CORRUPT where it is not there. */
-static int space_remove(hf_txn *txn, uint64_t number)
+int hf_space_remove(hf_txn *txn, uint64_t number)
 {
     hf_key key = key_of(&number);
     int status = hf_txn_prepare(txn);
@@ -107,7 +112,7 @@ static int space_remove(hf_txn *txn, uint64_t number)
 static int entry_of(hf_txn *txn, uint64_t number, union hf_space_entry *out, size_t element)
 {
     hf_span value;
-    int found = space_get(txn, number, &value);
+    int found = hf_space_get(txn, number, &value);
 
     if (found < 0)
         return found;
@@ -127,7 +132,7 @@ static int put_entry(hf_txn *txn, uint64_t number, union hf_space_entry *entry, 
         memset(entry->bytes + size, 0, sizeof *entry - size);
         size = sizeof *entry;
     }
-    return space_put(txn, number, entry, size);
+    return hf_space_put(txn, number, entry, size);
 }
 
 /* The first entry of a queue: 0, it is empty. */
@@ -155,7 +160,7 @@ static int push(hf_txn *txn, enum hf_file_queue_name name, union hf_space_entry 
 static int pop(hf_txn *txn, enum hf_file_queue_name name)
 {
     struct hf_file_queue *queue = &txn->state.file.queues[name];
-    int status = space_remove(txn, hf_space_key((enum hf_space_kind)name, queue->head));
+    int status = hf_space_remove(txn, hf_space_key((enum hf_space_kind)name, queue->head));
 
     if (status == 0)
         queue->head++;
@@ -192,60 +197,6 @@ int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_fil
     return 1;
 }
 
-/* -- extents -- */
-
-int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units)
-{
-    enum { RUN_UNITS = (64 << 10) / HF_UNIT };
-    struct hf_file_state *state = &txn->state.file;
-    uint64_t need = hf_extent_units(class);
-    int status = 0;
-
-    if (state->extents[class] > 0) {
-        uint64_t number = hf_space_key(HF_SPACE_EXTENT, (uint64_t) class << 40 | (state->extents[class] - 1));
-        hf_span value;
-        int found = space_get(txn, number, &value);
-        if (found <= 0 || value.size != sizeof *units)
-            return found < 0 ? found : HF_CORRUPT;
-        memcpy(units, value.bytes, sizeof *units);
-        uint64_t top = txn->state.version.top / HF_UNIT;
-        if (*units < HF_FILE_HEAP_AT / HF_UNIT || *units >= top || need > top - *units)
-            return HF_CORRUPT;
-        status = space_remove(txn, number);
-        if (status == 0)
-            state->extents[class]--;
-        return status;
-    }
-    if (state->extent_end - state->extent_at < need) {
-        uint64_t rest = state->extent_end - state->extent_at, run = need < RUN_UNITS ? RUN_UNITS : need, at = 0;
-        if (rest > 0)
-            status = hf_stage_freed(txn, hf_piece(state->extent_at, rest), 0, 0);
-        if (status == 0)
-            status = hf_file_fresh(txn, run, &at);
-        if (status < 0)
-            return status;
-        state->extent_at = at;
-        state->extent_end = at + (run + HF_PAGE_UNITS - 1) / HF_PAGE_UNITS * HF_PAGE_UNITS;
-    }
-    *units = state->extent_at;
-    state->extent_at += need;
-    return 0;
-}
-
-static int free_extent(hf_txn *txn, unsigned class, uint64_t units)
-{
-    struct hf_file_state *state = &txn->state.file;
-
-    if (class >= HF_FILE_EXTENTS)
-        return HF_CORRUPT;
-    int status = space_put(txn, hf_space_key(HF_SPACE_EXTENT, (uint64_t) class << 40 | state->extents[class]), &units,
-                           sizeof units);
-    if (status < 0)
-        return status;
-    state->extents[class]++;
-    return 0;
-}
-
 /* -- the record's own cells -- */
 
 int hf_space_begin(hf_txn *txn)
@@ -277,9 +228,9 @@ int hf_space_begin(hf_txn *txn)
 /* Of an extent: its units; else 0. */
 static uint64_t large_units(const struct hf_file_cell *cell)
 {
-    uint64_t count = cell->piece >> 40, class = count & ~HF_PIECE_EXTENT;
+    uint64_t count = cell->piece >> 40;
 
-    return (count & HF_PIECE_EXTENT) == 0 || class >= HF_FILE_EXTENTS ? 0 : hf_extent_units((unsigned)class);
+    return (count & HF_PIECE_EXTENT) == 0 ? 0 : hf_extent_units(count);
 }
 
 /* Moves what was freed to the record, and the oldest of that to the queue. */
@@ -431,21 +382,14 @@ static int add_piece(struct fold *fold, const struct hf_file_cell *cell)
 
 static int sort_out(struct fold *fold, const struct hf_file_cell *cell)
 {
-    uint64_t units = hf_link_units(cell->piece), count = cell->piece >> 40,
-             top = fold->txn->state.version.top / HF_UNIT;
+    uint64_t large = large_units(cell);
     int queue = held_by(fold, cell);
 
     if (queue == HF_QUEUE_PARKED && is_lasting(fold, cell))
         return put_in(fold, HF_QUEUE_PARKED, &fold->lasting, cell);
     if (queue >= 0)
         return put_in_batch(fold, (enum hf_file_queue_name)queue, cell);
-    if ((count & HF_PIECE_EXTENT) == 0)
-        return add_piece(fold, cell);
-    unsigned class = (unsigned)(count & ~HF_PIECE_EXTENT);
-    if (class >= HF_FILE_EXTENTS || units < HF_FILE_HEAP_AT / HF_UNIT || units >= top ||
-        hf_extent_units(class) > top - units)
-        return HF_CORRUPT;
-    return free_extent(fold->txn, class, units);
+    return large == 0 ? add_piece(fold, cell) : hf_file_runs_free(fold->txn, hf_link_units(cell->piece), large);
 }
 
 /* Extents that the record itself has: a few of them may be much. */
@@ -471,7 +415,7 @@ static int take_out(struct fold *fold, enum hf_file_queue_name name, uint64_t nu
                     const union hf_space_entry *entry, int count)
 {
     hf_txn *txn = fold->txn;
-    int status = space_remove(txn, hf_space_key((enum hf_space_kind)name, number));
+    int status = hf_space_remove(txn, hf_space_key((enum hf_space_kind)name, number));
     void *longer = hf_grown(fold->gone, &fold->gone_room, fold->gone_count + 1, sizeof *fold->gone);
 
     if (longer == NULL)
@@ -502,7 +446,7 @@ static int close_up(struct fold *fold, enum hf_file_queue_name name)
             continue;
         }
         int count = entry_of(fold->txn, from, &entry, sizeof *entry.cells);
-        int status = count < 0 ? count : space_remove(fold->txn, from);
+        int status = count < 0 ? count : hf_space_remove(fold->txn, from);
         if (status == 0)
             status = put_entry(fold->txn, hf_space_key((enum hf_space_kind)name, fold->gone[--hole]), &entry,
                                (size_t)count * sizeof *entry.cells);
@@ -546,7 +490,7 @@ static int reopen_parked(struct fold *fold)
     int count = entry_of(txn, last, &entry, sizeof *entry.cells);
     if (count < 0 || count == HF_CELLS_LARGE)
         return count < 0 ? count : 0;
-    int status = space_remove(txn, last);
+    int status = hf_space_remove(txn, last);
     if (status < 0)
         return status;
     queue->tail--;
@@ -561,7 +505,7 @@ static int reopen_parked(struct fold *fold)
 static int zone_read(hf_txn *txn, uint64_t number, struct hf_zone *out)
 {
     hf_span value;
-    int found = space_get(txn, hf_space_key(HF_SPACE_ZONE, number), &value);
+    int found = hf_space_get(txn, hf_space_key(HF_SPACE_ZONE, number), &value);
 
     *out = (struct hf_zone){0};
     if (found > 0 && value.size != sizeof *out)
@@ -652,7 +596,7 @@ static int fold_zone(struct fold *fold, uint64_t number, struct hf_zone *zone, c
         status = set_bits(fold, &fresh[i]);
     for (; status == 0 && zone->head != zone->tail; zone->head++) {
         int cells = entry_of(fold->txn, cells_key(number, zone->head), &entry, sizeof *entry.cells);
-        status = cells < 0 ? cells : space_remove(fold->txn, cells_key(number, zone->head));
+        status = cells < 0 ? cells : hf_space_remove(fold->txn, cells_key(number, zone->head));
         for (int i = 0; status == 0 && i < cells; i++)
             status = hf_link_units(entry.cells[i].piece) / HF_ZONE_UNITS != number ? HF_CORRUPT
                                                                                    : set_bits(fold, &entry.cells[i]);
@@ -683,7 +627,7 @@ static int give_to_zone(struct fold *fold, uint64_t number, const struct hf_file
         status = flush_cells(fold, number, &zone);
     if (status < 0)
         return status;
-    return space_put(fold->txn, hf_space_key(HF_SPACE_ZONE, number), &zone, sizeof zone);
+    return hf_space_put(fold->txn, hf_space_key(HF_SPACE_ZONE, number), &zone, sizeof zone);
 }
 
 static int compare_cells(const void *a, const void *b)
@@ -739,28 +683,63 @@ static int distribute_all(struct fold *fold)
     return status;
 }
 
-int hf_space_look(hf_txn *txn)
+/* What holds what, as of now. HF_NOMEM, HF_IO. */
+static int begin_fold(hf_txn *txn, struct fold **out)
 {
-    struct hf_file_state *state = &txn->state.file;
     struct fold *fold = hf_alloc(sizeof *fold);
-    int readers = hf_control_readers(txn->region->fd), status;
+    int readers = hf_control_readers(txn->region->fd);
 
+    *out = fold;
     if (fold == NULL)
         return HF_NOMEM;
     memset(fold, 0, sizeof *fold);
     fold->txn = txn;
-    fold->durable = state->durable;
+    fold->durable = txn->state.file.durable;
     fold->readers = readers != 0;
-    hf_slots_adopt(txn->region);
     hf_scan_slots(txn);
-    status = readers < 0 ? readers : distribute_all(fold);
+    return readers < 0 ? readers : 0;
+}
+
+static void end_fold(struct fold *fold)
+{
+    if (fold == NULL)
+        return;
+    hf_free(fold->free);
+    hf_free(fold->gone);
+    hf_free(fold);
+}
+
+int hf_space_look_at_recent(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t large = 0;
+    struct fold *fold;
+
+    for (uint32_t i = 0; i < state->recent_count && i < HF_FILE_RECENT; i++)
+        large += large_units(&state->recent[i]);
+    if (large == 0)
+        return 0;
+    int status = begin_fold(txn, &fold);
+    if (status == 0)
+        status = look_at_recent(fold);
+    end_fold(fold);
+    return status;
+}
+
+int hf_space_look(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    struct fold *fold;
+
+    hf_slots_adopt(txn->region);
+    int status = begin_fold(txn, &fold);
+    if (status == 0)
+        status = distribute_all(fold);
     uint64_t step = (txn->state.version.top / HF_UNIT / HF_ZONE_UNITS + 1) * ZONE_CELLS;
     step = step < HF_CELLS_LARGE ? HF_CELLS_LARGE : step > WAITING_MOST ? WAITING_MOST : step;
     state->fold_at = state->waiting + step;
     txn->region->file->large_freed = 0;
-    hf_free(fold->free);
-    hf_free(fold->gone);
-    hf_free(fold);
+    end_fold(fold);
     return status;
 }
 
@@ -788,7 +767,7 @@ static int reserve_extent(struct hf_placer *placer)
     if (longer == NULL)
         return HF_NOMEM;
     placer->extents = longer;
-    int status = hf_space_extent(placer->txn, 0, &units);
+    int status = hf_space_extent(placer->txn, hf_block_units(HF_SPACE_LARGE), &units);
     if (status < 0)
         return status;
     placer->extents[placer->extent_count++] = units;
@@ -832,8 +811,14 @@ int hf_space_settle(struct hf_placer *placer)
             return 0;
         struct hf_file_offer offer;
         int more = hf_space_take_offer(txn, HF_QUEUE_ROOMY, &offer);
-        if (more <= 0)
+        if (more < 0)
             return more;
+        if (more == 0) {
+            status = hf_file_pages_ready(txn, need);
+            if (status <= 0)
+                return status;
+            continue;
+        }
         status = hf_placer_add_open(placer, &offer);
         if (status < 0)
             return status;

@@ -16,6 +16,7 @@
  * Concurrency: the table's entries are atomics; what two threads note at once is true either way. Failure: HF_CORRUPT.
  */
 #include "region/file.h"
+#include "region/runs.h"
 
 #include <sys/mman.h>
 
@@ -137,9 +138,9 @@ bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_s
     for (uint32_t i = 0; i < state->open_count; i++)
         if (state->open[i].page >= top / HF_PAGE_UNITS || state->open[i].page < HF_FILE_HEAP_AT / HF_REGION_PAGE)
             return false;
-    if (state->extent_at != state->extent_end &&
-        (state->extent_at > state->extent_end ||
-         !is_within(state->extent_at, state->extent_end - state->extent_at, top)))
+    if (!hf_runs_are_sound(&state->runs) || state->pages_at % HF_PAGE_UNITS != 0 ||
+        state->pages_at > state->pages_end ||
+        (state->pages_at != state->pages_end && !is_within(state->pages_at, state->pages_end - state->pages_at, top)))
         return false;
     if (state->manifest_units > 0 && !is_within(state->manifest, state->manifest_units, top))
         return false;

@@ -254,9 +254,17 @@ int hf_region_backup(hf_region *region, const char *path);
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
  * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
  * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
- * hf_region_copy to another one.)
+ * hf_region_copy to another one, or gives back memory where it is: hf_region_trim.)
  */
 int hf_region_compact(const char *path, int64_t timeout);
+
+/*
+ * Gives the memory of what is free in a segment, in runs of 64 KiB or more, back to the system: how many bytes. It is
+ * asked for again when it is needed; where there is none then, that is HF_NOSPACE as for a segment that grows. What is in
+ * no version any more is free, once no pin holds it. The segment stays as long as it is. HF_INVALID: a file
+ * (hf_region_compact); HF_BUSY: this thread has a transaction; HF_TIMEOUT, HF_NOSPACE, HF_CORRUPT.
+ */
+int hf_region_trim(hf_region *region, int64_t timeout, uint64_t *given_back);
 
 /*
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every

@@ -239,8 +239,7 @@ int hf_txn_clear(hf_txn *txn, unsigned tree)
 {
     if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
-    /* The queues of large blocks are in a table that is changed in place: what a savepoint does not, a copy of the state
-     * would lose. */
+    /* The nodes of the free runs are changed in place: what a savepoint does not, a copy of the state would lose. */
     unsigned level;
     int status = hf_txn_savepoint(txn, &level);
     if (status < 0)

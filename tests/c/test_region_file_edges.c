@@ -538,8 +538,7 @@ static void change_record(struct hf_root *root, int fd, int how)
             (struct hf_file_offer){UINT64_C(1) << 56, {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
         break;
     case 8:
-        root->state.extent_at = UINT64_C(1) << 39;
-        root->state.extent_end = UINT64_MAX;
+        root->state.runs = (struct hf_runs){.level = HF_RUNS_LEVELS};
         break;
     case 9:
         root->state.spill = HF_FILE_HEAP_AT / HF_UNIT;
@@ -550,7 +549,7 @@ static void change_record(struct hf_root *root, int fd, int how)
         root->state.manifest_units = UINT64_MAX;
         break;
     case 11:
-        root->state.extents[0] = UINT32_MAX;
+        root->state.runs = (struct hf_runs){0, HF_RUNS_LEVELS - 1, {UINT64_C(1) << 39, 0, UINT64_C(1) << 39}};
         root->state.queues[HF_QUEUE_OFFERS].tail = UINT64_MAX;
         root->state.queues[HF_QUEUE_WAITING].tail = UINT64_MAX;
         root->state.waiting = UINT64_MAX;
