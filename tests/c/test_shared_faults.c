@@ -322,7 +322,11 @@ static void try_all(unsigned site, uint64_t times)
                 const struct hf_fault plan = {.first = n, .times = times, .error = errors[e]};
                 if (!try_once(&all[i], site, &plan, after))
                     break;
-                assert_true(n < 1000);
+                /* A list makes some for each file that there is, whoever's. */
+                if (all[i].run == list && n == 100)
+                    break;
+                if (n == 1000)
+                    fail_msg("%s makes no end of calls", all[i].what);
             }
             if (site == HF_FAULT_ANY && all[i].counts_calls && n == 1)
                 fail_msg("%s makes no call that could fail", all[i].what);
