@@ -644,6 +644,34 @@ int hf_region_close(hf_region *region)
     return status;
 }
 
+/* 0 if this is a segment, of any version, or what a creator left of one. */
+static int check_kind(int fd)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank = false, ours = true;
+    int status = check_file(fd, true, &found);
+
+    if (status == 0)
+        status = read_super(fd, &super, &blank);
+    if (status == 0 && blank)
+        status = look_at_blank(fd, &super, &ours);
+    if (status < 0)
+        return status;
+    bool any = blank || super.magic == HF_REGION_MAGIC || super.magic == __builtin_bswap64(HF_REGION_MAGIC);
+    return any && ours ? 0 : HF_NOT_REGION;
+}
+
+int hf_region_unlink_segment(const char *name)
+{
+    int fd = open_to_look(name), status = fd < 0 ? named_status(fd) : check_kind(fd);
+
+    if (fd >= 0)
+        hf_os_close(fd);
+    /* One that we may not look at may still be ours to remove. */
+    return status < 0 && status != HF_DENIED ? status : hf_region_unlink(name);
+}
+
 int hf_region_unlink(const char *name)
 {
     int result = hf_os_shm_unlink(name);

@@ -101,8 +101,10 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
  */
 int hf_region_close(hf_region *region);
 
-/* Removes the name. Who has it open goes on. HF_ABSENT. */
+/* Removes the name. Who has it open goes on. HF_ABSENT. And the same, but HF_NOT_REGION where it is that of something else
+ * (what a creator who died has left is none of that). */
 int hf_region_unlink(const char *name);
+int hf_region_unlink_segment(const char *name);
 
 /* What can be told of a segment by its name, without opening it as a region: HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
 typedef struct hf_region_info {

@@ -135,13 +135,9 @@ int hf_shared_close(hf_shared *map)
 int hf_shared_unlink(const char *name)
 {
     char path[HF_SHARED_NAME_MAX + 2];
-    hf_region_info info;
     int status = path_of(name, path);
 
-    if (status == 0)
-        status = hf_region_look(path, &info);
-    /* One that we may not look at may still be ours to remove. */
-    return status < 0 && status != HF_DENIED ? status : hf_region_unlink(path);
+    return status < 0 ? status : hf_region_unlink_segment(path);
 }
 
 int hf_shared_unlink_own(hf_shared *map)

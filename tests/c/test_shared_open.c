@@ -252,6 +252,24 @@ static void other_files_are_left_alone(void **state)
     ok(unlink(path));
 }
 
+/* What a creator who died has left can be removed, or made afresh. */
+static void what_is_half_made_can_be_removed(void **state)
+{
+    static const char zeros[2 << 20];
+    static const size_t sizes[] = {0, 4096, sizeof zeros};
+    const char *name = new_name();
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        file_with(name, zeros, sizes[i]);
+        says(hf_shared_open(name, &attach, &map), HF_NOT_REGION);
+        ok(hf_shared_unlink(name));
+        says(hf_shared_unlink(name), HF_ABSENT);
+        file_with(name, zeros, sizes[i]);
+        ok(hf_shared_open(name, &create, &map));
+        ok(hf_shared_close(map));
+        ok(hf_shared_unlink(name));
+    }
+}
+
 static void folders_links_and_the_like_are_no_maps(void **state)
 {
     const char *name = new_name();
@@ -483,6 +501,7 @@ int main(void)
         shared_test(permissions_are_what_was_asked_for),
         shared_test(a_map_is_its_owners),
         shared_test(other_files_are_left_alone),
+        shared_test(what_is_half_made_can_be_removed),
         shared_test(folders_links_and_the_like_are_no_maps),
         shared_test(other_versions_are_refused),
         shared_test(a_map_in_use_is_not_closed),
