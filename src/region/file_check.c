@@ -29,10 +29,13 @@ struct checker {
     hf_region *region;
     const struct hf_version *version;
     const struct hf_file_state *state;
+    const struct hf_nursery *nursery;
     uint64_t txid, top; /* in units */
     struct bits live, free;
+    struct bits nursed; /* live, too */
     uint64_t used;
     uint64_t run_nodes; /* of the free runs */
+    bool beside;        /* writers, who may change all but what is pinned */
     /* of a kept version */
     struct bits *reached, had;
     uint64_t kept;
@@ -80,16 +83,51 @@ static uint64_t units_of(uint64_t size)
     return hf_stage_bin(size) < 0 ? UINT32_MAX : hf_block_units(size);
 }
 
-/* The first words of what a link leads to; NULL where it leads nowhere. */
+/* The first words of what a link leads to; NULL where it leads nowhere. What is kept is in FILE. */
 static const void *look(const struct checker *checker, uint64_t link)
 {
     uint64_t units = hf_link_units(link);
 
+    if (hf_is_in_nursery(link))
+        return checker->reached == NULL && hf_nursery_has(checker->region, units, 2)
+                   ? hf_unit_at(checker->region, units)
+                   : NULL;
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < checker->top ? hf_unit_at(checker->region, units) : NULL;
+}
+
+/* Is it where the newest version has begun the nursery? Beside writers, of whose record nothing is known: is it in it? */
+static bool is_in_its_nursery(const struct checker *checker, uint64_t at, uint64_t count)
+{
+    const struct hf_nursery *nursery = checker->nursery;
+
+    if (nursery == NULL)
+        return checker->beside && hf_nursery_has(checker->region, HF_NURSERY_FIRST + at, count);
+    return at / HF_NURSERY_SEGMENT == nursery->at / HF_NURSERY_SEGMENT && at < nursery->at &&
+           count <= nursery->at - at;
+}
+
+static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
+{
+    const struct hf_nursery *nursery = checker->nursery;
+    uint64_t at = hf_link_units(link) - HF_NURSERY_FIRST, count = hf_units(size);
+    const struct hf_file_table *block = hf_unit_at(checker->region, HF_NURSERY_FIRST + at);
+
+    if (!is_in_its_nursery(checker, at, count))
+        return wrong(checker, "a block of the nursery that is not of this version", at);
+    if (hf_head_kind(block->head) != kind || hf_block_verify(checker->region, link, size) < 0)
+        return wrong(checker, "a block of the nursery that is not what was written", at);
+    if (hf_head_txid(block->head) > checker->txid ||
+        (nursery != NULL && hf_head_txid(block->head) < nursery->first[at / HF_NURSERY_SEGMENT]))
+        return wrong(checker, "a block of the nursery that is too young, or too old", at);
+    return bits_set(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + at, count)
+               ? 0
+               : wrong(checker, "a block of the nursery is reached twice", at);
 }
 
 static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
 {
+    if (hf_is_in_nursery(link))
+        return reach_nursery(checker, link, size, kind);
     uint64_t units = hf_link_units(link), count = units_of(size);
     const struct hf_file_table *block = hf_unit_at(checker->region, units);
 
@@ -328,6 +366,8 @@ static int check_free(struct checker *checker)
     const struct hf_file_cell *spill = hf_unit_at(checker->region, state->spill);
     int status = check_cells(checker, state->recent, state->recent_count);
 
+    if (status == 0 && checker->nursery != NULL && checker->nursery->cells > 0)
+        status = check_cells(checker, hf_nursery_cells(checker->region, checker->nursery), checker->nursery->cells);
     if (status == 0 && state->spill_count > 0)
         status = check_cells(checker, spill, state->spill_count);
     if (status == 0)
@@ -412,6 +452,8 @@ static int check_all(struct checker *checker)
     if (status == 0)
         status = bits_init(&checker->free, checker->top);
     if (status == 0)
+        status = bits_init(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
+    if (status == 0)
         status = check_super(checker);
     if (status == 0)
         status = check_roots(checker);
@@ -434,6 +476,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
         .region = txn->region,
         .version = &txn->state.version,
         .state = &txn->state.file,
+        .nursery = &txn->state.nursery,
         .txid = txn->state.version.txid - 1,
         .top = txn->state.version.top / HF_UNIT,
     };
@@ -441,6 +484,7 @@ int hf_file_check(hf_txn *txn, hf_region_fault *fault)
 
     hf_free(checker.live.word);
     hf_free(checker.free.word);
+    hf_free(checker.nursed.word);
     *fault = checker.fault;
     return status;
 }
@@ -479,6 +523,8 @@ static int check_pinned(struct checker *checker)
     const struct hf_kept_table *table = NULL;
     int status = bits_init(&checker->live, checker->top);
 
+    if (status == 0)
+        status = bits_init(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
     if (status == 0)
         status = check_super(checker);
     if (status == 0)
@@ -525,13 +571,16 @@ int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *f
         const struct hf_file_commit *record = (const void *)hf_region_seen(region, version.txid);
         hf_record_read(&record->seen, &version);
         checker.state = &record->state;
+        checker.nursery = &record->nursery;
         status = check_all(&checker);
     } else {
+        checker.beside = true;
         status = check_pinned(&checker);
     }
     hf_snapshot_end(snapshot);
     hf_free(checker.live.word);
     hf_free(checker.free.word);
+    hf_free(checker.nursed.word);
     *fault = checker.fault;
 
 done:

@@ -21,8 +21,9 @@
  * So a block that is read is the one that was linked to, as it was written, for this place: what is stale, misdirected or
  * rotten does not match. Integers have the order of bytes that the superblock names.
  *
- * A block of up to 4 KiB lies anywhere; a larger one has an extent of its own: a multiple of 1 KiB (file_runs.c). The lock file has lock area, ring and slots at the same places as a segment of shared memory has
- * (layout.h); behind them the log of what was written since the last durable commit.
+ * A block of up to 4 KiB lies anywhere; a larger one has an extent of its own: a multiple of 1 KiB (file_runs.c). The lock
+ * file has lock area, ring and slots at the same places as a segment of shared memory has (layout.h); behind them the log
+ * of what was written since the last durable commit, and the nursery.
  *
  * Invariants
  *  L5  What the published version, the last durable one, a pinned or a kept one reaches is not written over.
@@ -67,6 +68,14 @@ enum {
 #define HF_FILE_CONTROL_SIZE 0x1b0000
 
 enum { HF_FILE_LOG = (HF_FILE_CONTROL_SIZE - HF_FILE_CONTROL_LOG_AT) / 8 };
+
+/* Behind them, once there has been a commit that was not durable: the nursery (file_nursery.c). */
+enum { HF_NURSERY_SEGMENTS = 2 };
+
+#define HF_NURSERY_SEGMENT ((UINT64_C(2) << 20) / HF_UNIT) /* units */
+#define HF_NURSERY_UNITS (HF_NURSERY_SEGMENTS * HF_NURSERY_SEGMENT)
+#define HF_NURSERY_BYTES (HF_NURSERY_UNITS * HF_UNIT)
+#define HF_NURSERY_FIRST (HF_FILE_UNITS + 1 - HF_NURSERY_UNITS) /* as the place of a block: the last there are */
 
 /* Behind the lock area. */
 struct hf_file_control {
@@ -199,14 +208,26 @@ _Static_assert(offsetof(struct hf_file_state, open) == 272, "layout");
 _Static_assert(offsetof(struct hf_file_state, recent) == 912, "layout");
 _Static_assert(sizeof(struct hf_file_state) == 2064, "layout");
 
-/* A commit record: in the ring of the lock file, and without atomics in a root slot. */
+/* How far the nursery is filled. */
+struct hf_nursery {
+    uint64_t at;    /* the next free unit of it, never the last one of a segment */
+    uint64_t cells; /* at the end of that segment: pieces of FILE that nobody needs who has what is in the nursery */
+    /* Of each segment: versions [first, end) have blocks in it; an end of 0: those from first on. */
+    uint64_t first[HF_NURSERY_SEGMENTS];
+    uint64_t end[HF_NURSERY_SEGMENTS];
+    uint64_t checksum; /* of the cells: of each, added up */
+};
+
+/* A commit record: in the ring of the lock file, and without atomics, and the nursery, in a root slot. */
 struct hf_file_commit {
     struct hf_record_seen seen;
     struct hf_file_state state;
+    struct hf_nursery nursery;
     uint64_t txid_again;
 };
 
-#define HF_FILE_RECORD_SIZE 2176 /* whole cache lines */
+#define HF_FILE_RECORD_SIZE 2304 /* whole cache lines */
+_Static_assert(sizeof(struct hf_nursery) == 56 && offsetof(struct hf_file_commit, nursery) == 2168, "layout");
 _Static_assert(HF_FILE_CONTROL_SLOTS_AT + HF_REGION_SLOTS_MAX * sizeof(struct hf_slot) <= HF_FILE_CONTROL_LOG_AT,
                "layout");
 _Static_assert(sizeof(struct hf_lock_area) <= 512, "layout");

@@ -213,7 +213,8 @@ static int add_record(struct hf_placer *placer, uint64_t link)
     return add(placer, hf_link_units(link), sizeof *record + (uint64_t)record->key_size + record->value_size);
 }
 
-/* What is staged is this process's own, and no deeper than a trie. */
+/* What is staged is this process's own, and no deeper than a trie. What lies below a block of the file, or of the
+ * nursery, is there as well. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link)
 {
     const struct hf_file_home *file = placer->txn->region->file;

@@ -568,6 +568,12 @@ static int set_bits(struct fold *fold, const struct hf_file_cell *cell)
     return status;
 }
 
+/* A durable commit is to find room for all of it in one page. Where many are placed at once, it is no matter in how many. */
+static unsigned offer_least(const struct fold *fold)
+{
+    return fold->txn->region->file->level == HF_REGION_FULL ? HF_OFFER_LEAST : HF_OFFER_LEAST_OF_MANY;
+}
+
 /* Offers a page that has become worth it, or notes what is free of it. */
 static int sort_page(struct fold *fold, uint64_t number, struct hf_zone *zone, uint64_t page)
 {
@@ -576,7 +582,7 @@ static int sort_page(struct fold *fold, uint64_t number, struct hf_zone *zone, u
     int status = 0;
 
     memcpy(offer.free, fold->bits[page], sizeof offer.free);
-    if (hf_offer_free(&offer) >= HF_OFFER_LEAST)
+    if (hf_offer_free(&offer) >= offer_least(fold))
         return put_in_batch(fold, hf_offer_room(&offer) > 0 ? HF_QUEUE_ROOMY : HF_QUEUE_OFFERS, &offer);
     unsigned count = hf_offer_cells(&offer, cells);
     for (unsigned i = 0; status == 0 && i < count; i++)

@@ -135,6 +135,8 @@ void hf_stage_free(hf_txn *txn, uint64_t link, uint64_t size, uint64_t head)
             account(&file->stage, bin, UINT64_MAX);
         return;
     }
+    if (hf_is_in_nursery(link))
+        return; /* that is used again as a whole */
     uint64_t taken = hf_block_units(size), count = bin <= HF_STAGE_SMALL ? taken : hf_extent_count(taken);
     uint64_t birth = hf_head_txid(head) | (file->stage.internal ? HF_CELL_INTERNAL : 0);
     int status = hf_stage_freed(txn, hf_piece(units, count), birth, txn->state.version.txid);

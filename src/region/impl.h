@@ -82,6 +82,7 @@ struct hf_state {
         struct hf_heap_state heap; /* of shared memory */
         struct hf_file_state file;
     };
+    struct hf_nursery nursery; /* in a file */
 };
 
 struct hf_savepoint {

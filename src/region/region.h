@@ -54,7 +54,7 @@ typedef enum hf_region_mode {
 enum hf_region_level {
     HF_REGION_FULL,     /* before it is visible to anybody */
     HF_REGION_INTERVAL, /* at the latest `interval` after it */
-    HF_REGION_OFF,      /* at a flush, at a close, and whenever 64 MiB have come together */
+    HF_REGION_OFF,      /* at a flush, at a close, and when much has come together (docs/recovery.md) */
 };
 
 typedef struct hf_region_options {
@@ -70,7 +70,12 @@ typedef struct hf_region_options {
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
     bool read_only;   /* nothing is written, not to the lock file either where that cannot be */
+    /* Bytes in shared memory, up to 2 MiB (0), that commits of this process which are not durable fill before what they
+     * have made goes to the file; HF_REGION_STRAIGHT: it goes there at once. For tests. */
+    uint64_t nursery;
 } hf_region_options;
+
+#define HF_REGION_STRAIGHT UINT64_MAX
 
 /* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
  * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space), HF_NOSPACE (no room, or the limit is

@@ -24,7 +24,9 @@ static const char *in_folder(const char *name)
 
 static hf_region *open_file(const char *name, hf_region_mode mode)
 {
-    hf_region_options options = {.mode = mode, .timeout = 1000000000, .level = HF_REGION_OFF};
+    /* Straight, so that there are holes. */
+    hf_region_options options = {
+        .mode = mode, .timeout = 1000000000, .level = HF_REGION_OFF, .nursery = HF_REGION_STRAIGHT};
     hf_region *region;
     ok(hf_region_open_file(in_folder(name), &options, &region));
     return region;

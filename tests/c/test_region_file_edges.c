@@ -30,9 +30,12 @@ static int end(void **state)
     return 0;
 }
 
+static uint64_t nursery;
+
 static hf_region *open_at(enum hf_region_level level)
 {
-    hf_region_options options = {.mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level};
+    hf_region_options options = {
+        .mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level, .nursery = nursery};
     hf_region *region;
     ok(hf_region_open_file(path, &options, &region));
     return region;
@@ -119,6 +122,7 @@ static uint64_t count_missing(const hf_region *region, const struct hf_root *roo
 {
     const struct hf_file_node *node = hf_unit_at(region, hf_link_units(link));
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps), missing = 0;
+    assert_true(link != 0);
     if (hf_head_txid(node->head) <= durable)
         return 0;
     missing += !in_manifest(region, root, hf_link_units(link));
@@ -137,7 +141,9 @@ static void test_manifest_of_pieces_written_twice(void **state)
 {
     (void)state;
     random_source random = {5};
+    nursery = HF_REGION_STRAIGHT;
     hf_region *region = open_at(HF_REGION_OFF);
+    nursery = 0;
     for (int round = 0; round < 6; round++) {
         uint64_t durable = durable_root(region)->version.txid;
         for (int i = 0; i < 300; i++) {
@@ -618,7 +624,9 @@ static void test_hostile_cells(void **state)
     const uint64_t lengths[] = {HF_PIECE_BITS, 2, HF_ZONE_UNITS};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         make_sound();
+        nursery = HF_REGION_STRAIGHT;
         hf_region *region = open_at(HF_REGION_OFF);
+        nursery = 0;
         uint64_t zone_key = hf_space_key(HF_SPACE_ZONE, 0), cells_key = hf_space_key(HF_SPACE_CELLS, 0);
         struct hf_zone zone = {.head = 0, .tail = 1, .fresh = 5000};
         struct hf_file_cell cell = {hf_piece(HF_ZONE_UNITS - 1, lengths[i]), UINT64_MAX, UINT64_MAX};
@@ -632,9 +640,11 @@ static void test_hostile_cells(void **state)
         assert_true(region->ops->put(txn, HF_REGION_SPACE_TREE, &key, &cell, sizeof cell) >= 0);
         ok(hf_txn_commit(txn));
         for (int j = 0; status == 0 && j < 3000; j++)
-            status = put_one(region, j % 100, j % 50);
+            status = put_one(region, j % 100, j % 49);
         assert_int_equal(status, HF_CORRUPT);
-        ok(hf_region_close(region));
+        /* What was committed before may need the same cells for its flush. */
+        status = hf_region_close(region);
+        assert_true(status == 0 || status == HF_CORRUPT);
     }
 }
 

@@ -449,6 +449,7 @@ static void a_shortened_segment_is_seen_by_who_opens_it(void **state)
 
 int main(void)
 {
+    the_nursery = 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_without_readers_do_not_grow),
         cmocka_unit_test(large_values_are_used_again),

@@ -175,6 +175,17 @@ static inline void region_name(char name[64])
     snprintf(name, 64, "/hf-test-%d-%u", (int)getpid(), count++);
 }
 
+/* How much of the nursery those who open a file use: one after the other has another opinion; or all this one. */
+#define NURSERY_IN_TURN UINT64_C(1)
+static uint64_t the_nursery = NURSERY_IN_TURN;
+
+static inline uint64_t next_nursery(void)
+{
+    static const uint64_t bytes[] = {0, 4 << 10, 16 << 10, HF_REGION_STRAIGHT};
+    static unsigned count;
+    return the_nursery == NURSERY_IN_TURN ? bytes[count++ % 4] : the_nursery;
+}
+
 static inline hf_region_options file_options(hf_region_mode mode, uint64_t reserve)
 {
     hf_region_options options = {
@@ -185,6 +196,7 @@ static inline hf_region_options file_options(hf_region_mode mode, uint64_t reser
                  : the_home == HOME_INTERVAL ? HF_REGION_INTERVAL
                                              : HF_REGION_OFF,
         .interval = 2000000,
+        .nursery = next_nursery(),
     };
     return options;
 }
