@@ -87,7 +87,10 @@ static void print(const char *what, const struct figures *figures)
 static void what_a_long_pin_holds_is_parked_once(void **state)
 {
     (void)state;
+    /* Each commit to the file itself: what waits in the nursery is parked by the segment, and less often. */
+    the_nursery = HF_REGION_STRAIGHT;
     struct figures none = run(false, 0), lasting = run(true, 0), brief = run(false, 50), both = run(true, 50);
+    the_nursery = NURSERY_IN_TURN;
     print("no pin", &none);
     print("a long one", &lasting);
     print("short ones", &brief);
