@@ -149,7 +149,7 @@ typedef struct entry {
 static int first(hf_shared *map, entry *out)
 {
     hf_shared_walk walk;
-    hf_span key, value;
+    hf_span key = {NULL, 0}, value = {NULL, 0};
     hf_view view;
     bool inside = hf_txn_mine(map->region) != NULL;
     int status = inside ? 0 : hf_view_pin(map->region, &view);
