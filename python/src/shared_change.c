@@ -48,8 +48,9 @@ static int copy_to(hf_buffer *out, hf_span bytes)
 static int peek(hfpy_handle *handle, const hf_key *key, peeked *out)
 {
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
 
+    hold.pinned = false;
     hf_buffer_init(&out->bytes, out->room, sizeof out->room, SIZE_MAX);
     int status = hf_shared_find(hfpy_handle_map(handle), key, &hold, &value);
     if (status > 0) {
@@ -148,7 +149,7 @@ typedef struct entry {
 static int first(hf_shared *map, entry *out)
 {
     hf_shared_walk walk;
-    hf_span key, value;
+    hf_span key = {NULL, 0}, value = {NULL, 0};
     hf_view view;
     bool inside = hf_txn_mine(map->region) != NULL;
     int status = inside ? 0 : hf_view_pin(map->region, &view);

@@ -127,7 +127,9 @@ int hfpy_handle_wait(hfpy_handle *handle, hfpy_attempt attempt, void *arg, int64
 /* What is done to the map between the beginning and the end of a change. A status. */
 typedef int (*hfpy_step)(hf_shared_write *write, void *arg);
 
-/* When another has the lock. */
+/* When another has the lock: tries again for some microseconds, then as the other one. */
+int hfpy_shared_change_soon(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg);
+/* Waits, without the GIL; the step is done without it too. */
 int hfpy_shared_change_slowly(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg);
 
 /* The step, as a change of its own or in the transaction of this thread. The handle is borrowed, and may be gone
@@ -139,7 +141,7 @@ static inline int hfpy_shared_change(SharedMap *self, hfpy_handle *handle, hfpy_
 
     if (__builtin_expect(status == 0, 1))
         return hf_shared_write_end(&write, step(&write, arg));
-    return status == HF_TIMEOUT ? hfpy_shared_change_slowly(self, handle, step, arg) : status;
+    return status == HF_TIMEOUT ? hfpy_shared_change_soon(self, handle, step, arg) : status;
 }
 
 /* -- pins -- */
@@ -167,7 +169,7 @@ enum hfpy_shared_kind { HFPY_KEYS, HFPY_VALUES, HFPY_ITEMS };
 PyObject *hfpy_shared_iterate(homes_state *state, PyObject *name, unsigned flags, hfpy_pin *pin,
                               enum hfpy_shared_kind kind);
 /* Over the map as this thread sees it now. */
-PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
+PyObject *hfpy_shared_map_iterate(SharedMap *map, enum hfpy_shared_kind kind);
 
 /* -- the rest -- */
 
@@ -175,8 +177,8 @@ PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
 PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 
 /* Of a class that derives from SharedSnapshotCore. */
-PyObject *hfpy_shared_snapshot_new(SharedMap *self, PyObject *type);
-PyObject *hfpy_transaction_new(SharedMap *self);
+PyObject *hfpy_shared_snapshot_new(SharedMap *map, PyObject *type);
+PyObject *hfpy_transaction_new(SharedMap *map);
 
 /* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays
  * as it is if it is not given. -1 and TypeError. */
@@ -184,13 +186,13 @@ int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, P
                   PyObject **second);
 
 /* shared_change.c: methods. */
-PyObject *hfpy_shared_pop(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_popitem(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_clear(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_update(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_popitem(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_clear(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs);
 PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *hfpy_shared_compare_and_set(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count);
 
 extern PyType_Spec hfpy_shared_map_spec, hfpy_shared_snapshot_spec, hfpy_shared_iterator_spec, hfpy_transaction_spec;
 

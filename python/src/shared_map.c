@@ -301,6 +301,7 @@ static inline int find(SharedMap *self, PyObject *key_object, hf_shared_hold *ho
 {
     hfpy_shared_key key;
 
+    hold->pinned = false;
     if (hfpy_shared_key_make(self->state, key_object, self->flags, &key) < 0)
         return -1;
     hfpy_handle *handle = hfpy_shared_handle(self);
@@ -320,7 +321,7 @@ static PyObject *map_subscript(PyObject *object, PyObject *key)
 {
     SharedMap *self = (SharedMap *)object;
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
     int found = find(self, key, &hold, &value);
 
     if (found > 0)
@@ -331,7 +332,7 @@ static PyObject *map_subscript(PyObject *object, PyObject *key)
 static int map_contains(PyObject *object, PyObject *key)
 {
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
     int found = find((SharedMap *)object, key, &hold, &value);
 
     if (found > 0)
@@ -365,7 +366,7 @@ static PyObject *map_get(PyObject *object, PyObject *const *args, Py_ssize_t cou
     SharedMap *self = (SharedMap *)object;
     PyObject *fallback = Py_None;
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
 
     if ((count != 1 || names != NULL) && hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
         return NULL;
@@ -548,6 +549,10 @@ static PyObject *map_check(PyObject *object, PyObject *unused)
 
     if (handle == NULL)
         return NULL;
+    if (hf_txn_mine(hfpy_handle_map(handle)->region) != NULL) {
+        hfpy_throw(self->state, HFPY_BUSY, "SharedMap %R cannot be checked in a transaction", self->name);
+        return NULL;
+    }
     checking it = {handle->map, NULL};
     int status = hfpy_handle_wait(handle, attempt_check, &it, self->timeout);
     if (status == HF_CORRUPT)

@@ -80,8 +80,8 @@ static int find(SharedSnapshot *self, PyObject *key_object, hfpy_pin **pin, hf_s
 /* The value, or NULL without an exception. */
 static PyObject *lookup(SharedSnapshot *self, PyObject *key)
 {
-    hfpy_pin *pin;
-    hf_span value;
+    hfpy_pin *pin = NULL;
+    hf_span value = {NULL, 0};
 
     if (find(self, key, &pin, &value) <= 0)
         return NULL;
@@ -99,8 +99,8 @@ static PyObject *snapshot_subscript(PyObject *self, PyObject *key)
 
 static int snapshot_contains(PyObject *self, PyObject *key)
 {
-    hfpy_pin *pin;
-    hf_span value;
+    hfpy_pin *pin = NULL;
+    hf_span value = {NULL, 0};
     int found = find((SharedSnapshot *)self, key, &pin, &value);
 
     if (found > 0)

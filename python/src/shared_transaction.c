@@ -130,29 +130,40 @@ static void leave(Transaction *self)
     hfpy_handle_drop(handle);
 }
 
+/* Says that it is over, whatever it was. */
+static int fail_lost(Transaction *self)
+{
+    homes_state *state = self->map->state;
+    PyObject *name = self->map->name;
+
+    if (self->process != getpid())
+        hfpy_throw(state, HFPY_LOST,
+                   "this transaction of SharedMap %R is the parent process's: a fork does not copy it", name);
+    else
+        hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already", name);
+    if (self->level > 0)
+        lose(self->handle, self);
+    leave(self);
+    return -1;
+}
+
 /* Whether it can be ended here: 0, or -1 with an exception. */
 static int check_end(Transaction *self)
 {
     homes_state *state = self->map->state;
     PyObject *name = self->map->name;
 
-    if (self->handle == NULL)
-        return hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has not begun", name);
-    if (self->level > 0 && hf_txn_mine(self->handle->map->region) == NULL && self->process == getpid())
-        return hfpy_throw(state, HFPY_TRANSACTION,
-                          "this transaction of SharedMap %R is another thread's: only that can end it", name);
-    if (self->level > 0 && hf_txn_mine(self->handle->map->region) != NULL)
+    if (self->handle == NULL) {
+        hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has not begun", name);
+        return -1;
+    }
+    if (self->level == 0 || self->process != getpid())
+        return fail_lost(self);
+    if (hf_txn_mine(self->handle->map->region) != NULL)
         return 0;
-    int status =
-        self->process != getpid()
-            ? hfpy_throw(state, HFPY_LOST,
-                         "this transaction of SharedMap %R is the parent process's: a fork does not copy it", name)
-            : hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already",
-                         name);
-    if (self->level > 0)
-        lose(self->handle, self);
-    leave(self);
-    return status;
+    hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R is another thread's: only that can end it",
+               name);
+    return -1;
 }
 
 static int end(Transaction *self, bool commit)

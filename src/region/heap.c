@@ -63,6 +63,25 @@ uint64_t hf_heap_size(unsigned code)
     return hf_heap_pages(code) * HF_REGION_PAGE - sizeof(struct hf_run);
 }
 
+/* Whether a put may let the region grow so far. Where that is limited, there stays what it takes to remove everything again:
+ * a cell for each block, and other blocks for what is left of nodes, since those of one class are not used for another. */
+static bool leaves_room(const struct hf_txn *txn, uint64_t end)
+{
+    const uint64_t limit = txn->region->limit;
+    uint64_t entries = 0;
+
+    if (txn->reserve == 0 || limit == UINT64_MAX)
+        return true;
+    for (unsigned i = 0; i < HF_REGION_TREES; i++)
+        entries += txn->state.version.trees[i].count;
+    return end + txn->reserve < limit && entries < (limit - end - txn->reserve) / HF_RESERVE_ENTRY;
+}
+
+int hf_heap_grow(struct hf_txn *txn, uint64_t end)
+{
+    return leaves_room(txn, end) ? hf_pages_grow(txn->region, end + txn->reserve) : HF_NOSPACE;
+}
+
 static void write_header(struct hf_txn *txn, uint64_t at, unsigned code, uint64_t pages)
 {
     struct hf_run *run = hf_region_at(txn->region, at);
@@ -82,7 +101,7 @@ static int new_small_run(struct hf_txn *txn, unsigned code)
 
     if (status == 0) {
         at = version->top;
-        status = hf_pages_grow(txn->region, at + HF_REGION_CHUNK + txn->reserve);
+        status = hf_heap_grow(txn, at + HF_REGION_CHUNK);
         if (status == 0)
             version->top = at + HF_REGION_CHUNK;
     }

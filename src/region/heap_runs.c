@@ -222,7 +222,7 @@ static int append(struct change *change, uint64_t pages, uint64_t *at)
     if (free >= pages || free > (version->top - HF_REGION_HEAP_AT) / HF_REGION_PAGE)
         return HF_CORRUPT;
     *at = version->top - free * HF_REGION_PAGE;
-    status = hf_pages_grow(txn->region, *at + pages * HF_REGION_PAGE + txn->reserve);
+    status = hf_heap_grow(txn, *at + pages * HF_REGION_PAGE);
     if (status == 0 && free > 0)
         status = fill_holes(txn, *at, free * HF_REGION_PAGE);
     if (status == 0 && free > 0)

@@ -113,6 +113,7 @@ enum {
     /* Bytes that a put leaves free behind `top`, for removals and commits: else nothing could be removed from a region
      * that is full, since a removal makes new nodes. */
     HF_RESERVE = 512 << 10,
+    HF_RESERVE_ENTRY = 48, /* and for each entry, of what the limit of a segment allows */
 };
 
 struct hf_txn {
@@ -120,6 +121,7 @@ struct hf_txn {
     _Atomic bool active;
     _Atomic uint64_t owner; /* hf_thread_self */
     int doomed;             /* the status of a commit that failed: it can only be aborted */
+    int spoiled;            /* as hf_txn_spoil says: it can be rolled back too */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
@@ -295,6 +297,9 @@ uint64_t hf_heap_pages(unsigned code); /* of a run of this class */
 
 /* Sees to what an operation may need in the free queues. Before each operation. HF_NOSPACE etc. */
 int hf_heap_prepare(struct hf_txn *txn);
+
+/* Makes the file long enough for the top to be here, with what the change under way has to leave. HF_NOSPACE, HF_LIMIT. */
+int hf_heap_grow(struct hf_txn *txn, uint64_t end);
 
 /* A block of this many bytes, contents undefined. It is noted, and given back if the operation is undone. */
 int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out);

@@ -106,8 +106,10 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
  */
 int hf_region_close(hf_region *region);
 
-/* Removes the name. Who has it open goes on. HF_ABSENT. */
+/* Removes the name. Who has it open goes on. HF_ABSENT. And the same, but HF_NOT_REGION where it is that of something else
+ * (what a creator who died has left is none of that). */
 int hf_region_unlink(const char *name);
+int hf_region_unlink_segment(const char *name);
 
 /* What can be told of a segment by its name, without opening it as a region: HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
 typedef struct hf_region_info {
@@ -210,6 +212,10 @@ int hf_txn_count(hf_txn *txn, unsigned tree, uint64_t *out);
 int hf_txn_savepoint(hf_txn *txn, unsigned *level);
 int hf_txn_rollback(hf_txn *txn, unsigned level);
 int hf_txn_release(hf_txn *txn, unsigned level);
+
+/* For a layer above, of whose change one part was made and the next has failed, with `status`, and which cannot undo the
+ * first: from now on nothing can be done in the transaction, and its commit fails with this, until it is rolled back or aborted. */
+void hf_txn_spoil(hf_txn *txn, int status);
 
 /* The version that this transaction makes is kept under a name, beyond the life of every process, until it is forgotten.
  * HF_EXISTS; HF_ABSENT; HF_LIMIT: there are HF_REGION_KEPT_MAX; HF_INVALID: the name is empty or too long. */

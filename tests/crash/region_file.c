@@ -105,6 +105,6 @@ static void writes_meanwhile(struct hf_lab_run *run, unsigned phase)
 
 const struct hf_subject region_file = {
     .name = "region_file", .session = session, .damaged = "region", .without = "region-lock"};
-const struct hf_clients_subject region_file_clients = {"region_file", create, work};
+const struct hf_clients_subject region_file_clients = {.name = "region_file", .create = create, .work = work};
 const struct hf_weave_subject region_file_reader = {"region_file_reader", weave_create, reads, writes_meanwhile};
 const struct hf_weave_subject region_file_writer = {"region_file_writer", weave_create, writes, reads_meanwhile};

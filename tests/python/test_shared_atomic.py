@@ -279,6 +279,8 @@ def test_transactions_used_wrongly(open_map: OpenMap) -> None:
     assert isinstance(error, holdfast.TransactionError) and "another thread's" in str(error)
     with pytest.raises(holdfast.BusyError, match="in a transaction"):
         m.close()
+    with pytest.raises(holdfast.BusyError, match="in a transaction"):
+        m.check()
     inner.__enter__()
     m["b"] = 1
     with pytest.raises(holdfast.TransactionError, match="within this one has not ended"):
@@ -475,4 +477,5 @@ def test_a_leaked_snapshot_is_ended_by_the_collector(open_map: OpenMap) -> None:
     assert grown > idle + (1 << 20)
     kept.clear()
     gc.collect()
-    assert work(False) == grown
+    # As many versions again would take as much again.
+    assert work(False) < grown + (1 << 20)
