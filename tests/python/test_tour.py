@@ -54,6 +54,9 @@ def test_the_main_job_on_the_whole_standard_library() -> None:
     )
     # Each file changes a few hundred names of tens of thousands: copies that share nothing cost many times more.
     assert figures["dict_bytes"] > 10 * figures["map_bytes"] > 0
+    shared = told["chapters"]["shared"]
+    assert sum(shared["files_by_process"]) == len(find_files(STDLIB)[0]) and shared["names"] == figures["names"]
+    assert shared["written_in_vain"] > 100
 
 
 def test_plain_text_where_there_is_no_terminal() -> None:
