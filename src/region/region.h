@@ -172,7 +172,8 @@ int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value)
 typedef int (*hf_view_differ)(void *arg, const hf_key *key, const hf_span *from, const hf_span *to);
 
 /* What is different in a tree of two versions of one region. Costs what differs: subtrees that both have are not looked
- * at. 0, what `differ` failed with, HF_CORRUPT, HF_LOST, HF_INVALID. */
+ * at. 0, what `differ` failed with, HF_CORRUPT, HF_LOST, HF_INVALID. (Where the region was opened twice: HF_LIMIT, `to`
+ * reaches further than is mapped for `from`; HF_INVALID, one of them is a file's reader without a slot.) */
 int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_differ differ, void *arg);
 
 /* A version for as long as one likes. As hf_view_pin, or HF_NOMEM. */
