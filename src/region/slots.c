@@ -234,10 +234,8 @@ static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
         pthread_mutex_unlock(&region->mutex);
     }
     if (status == 0) {
-        if (last.serial != region->serial)
-            last.version.txid = NONE;
         last.serial = region->serial;
-        last.version.txid = UINT64_MAX; /* not of this region */
+        last.version.txid = NONE; /* that was of another region, or in another slot */
         last.slot = *out;
     }
     return status;
