@@ -326,14 +326,36 @@ static void keep_for_later(struct hf_file_state *state, uint64_t piece)
     state->recent[state->recent_count++] = (struct hf_file_cell){.piece = piece};
 }
 
-/* What a manifest's place is as a cell: of an extent, if it has the size of one. */
-static uint64_t manifest_piece(const struct hf_file_state *state)
+/* If a manifest's place has the size of an extent it is one, as a cell. */
+static bool is_extent(const struct hf_file_state *state, uint64_t *piece)
 {
     int bin = hf_stage_bin(state->manifest_units * HF_UNIT);
     uint64_t class = bin > HF_STAGE_SMALL ? (uint64_t)(bin - HF_STAGE_SMALL - 1) : 0;
-    bool extent = bin > HF_STAGE_SMALL && hf_extent_units((unsigned)class) == state->manifest_units;
 
-    return hf_piece(state->manifest, extent ? HF_PIECE_EXTENT | class : state->manifest_units);
+    *piece = hf_piece(state->manifest, HF_PIECE_EXTENT | class);
+    return bin > HF_STAGE_SMALL && hf_extent_units((unsigned)class) == state->manifest_units;
+}
+
+/* The place of the last manifest is not needed any more, when this version is durable. One that did not fit into the extent
+ * that was meant for it may be longer than the bits of one cell say. */
+int hf_manifest_freed(hf_txn *txn)
+{
+    struct hf_file_state *state = &txn->state.file;
+    uint64_t txid = txn->state.version.txid, piece;
+    struct hf_pieces pieces = {0};
+    int status;
+
+    if (is_extent(state, &piece)) {
+        status = hf_stage_freed(txn, piece, HF_CELL_INTERNAL, txid);
+    } else {
+        status = hf_pieces_add(&pieces, state->manifest, state->manifest_units);
+        for (size_t i = 0; status == 0 && i < pieces.count; i++)
+            status = hf_stage_freed(txn, pieces.piece[i], HF_CELL_INTERNAL, txid);
+        hf_free(pieces.piece);
+    }
+    if (status == 0)
+        state->manifest = state->manifest_units = 0;
+    return status;
 }
 
 /*
@@ -383,9 +405,10 @@ static int fill_manifest(struct hf_placer *placer, struct hf_root *root, const s
     at = state->manifest;
     /* More pieces than it looked as if there would be. What was taken for them is too small, and the next one's. */
     if (state->manifest_units < hf_units(size)) {
+        uint64_t piece;
         status = hf_file_fresh(txn, hf_units(size), &at);
-        if (state->manifest != 0)
-            keep_for_later(state, manifest_piece(state));
+        if (state->manifest != 0 && is_extent(state, &piece)) /* as it is: reserve_manifest takes nothing else */
+            keep_for_later(state, piece);
         state->manifest = at;
         state->manifest_units = txn->state.version.top / HF_UNIT - at;
     }
@@ -621,10 +644,8 @@ static int commit(struct hf_placer *placer)
 
     if (status == 0 && txn->region->file->starved)
         status = hf_space_look(txn);
-    if (status == 0 && durable && state->manifest != 0) {
-        status = hf_stage_freed(txn, manifest_piece(state), HF_CELL_INTERNAL, txn->state.version.txid);
-        state->manifest = state->manifest_units = 0;
-    }
+    if (status == 0 && durable && state->manifest != 0)
+        status = hf_manifest_freed(txn);
     if (status == 0)
         status = place_all(placer, durable, &kept);
     if (status < 0)
