@@ -72,6 +72,7 @@ struct hf_file_home {
     enum hf_region_level level;
     bool read_only;
     int64_t interval;
+    int64_t patience;  /* of the close */
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
@@ -295,6 +296,7 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root);
 /* -- file_commit.c -- */
 
 int hf_file_commit(hf_txn *txn);
+int hf_manifest_freed(hf_txn *txn);
 int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
 void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
@@ -346,6 +348,8 @@ void hf_file_sweep(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
+/* The same where symbolic links lead nowhere: what they lead to is made, as open does it with O_CREAT. */
+int hf_file_make_behind(const char *path);
 
 /* -- file_recover.c -- */
 
