@@ -466,6 +466,8 @@ uint64_t hf_region_serial_next(void);
 /* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
  * one now). */
 int hf_file_reopen(hf_region *region);
+/* Under the registry's lock, before the region is listed: descriptions that no child has. */
+void hf_file_own_descriptions(hf_region *region);
 void hf_file_inherit(hf_region *region, int fd);
 
 /* -- fork.c -- */
