@@ -18,6 +18,7 @@
     X(no_rollback, "a writer goes on from the state that a dead one has left")          \
     X(published_early, "a version is published before its record is whole")             \
     X(scan_early, "a scan of the pins before a publication is taken for one after it")  \
+    X(pin_late, "a reader stores its pin after it has read the root")                   \
     X(no_reread, "a reader does not look again whether the record that it read was still being kept")
 
 #define HF_SABOTAGE_FILE_LIST(X)                                                                      \

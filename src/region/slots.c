@@ -280,6 +280,9 @@ static inline bool narrow(hf_region *region, struct hf_slot *slot, uint64_t open
 
 static inline uint64_t open_pin(hf_region *region)
 {
+    /* Of a version that never was. */
+    if (HF_SABOTAGE(pin_late))
+        return HF_PIN_NARROW;
     return HF_PIN_OPEN | (atomic_load(&region->lock->published) & HF_TXID_MAX);
 }
 

@@ -140,6 +140,7 @@ static void the_fault_is_found(void **state)
     case HF_SABOTAGE_scan_early:
         by_weave(&region_shared_writer, SLOW ? 400 : 100, 4);
         break;
+    case HF_SABOTAGE_pin_late:
     case HF_SABOTAGE_no_reread:
         by_weave(&region_shared_reader, 1, 4);
         break;
