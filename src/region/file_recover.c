@@ -276,11 +276,21 @@ static bool is_same(const hf_region *region)
  * It was left in this boot, but the file system may have come and gone, and its device with it, without what was in the page
  * cache: then either of the two files is as old as the last time that the system wrote it back. So a root that the lock file
  * knows nothing of (or that was handed to the disk: its writer died, and may have said that it is durable) means recovery,
- * and so does any block that is not there of a version that is not durable.
+ * and so does any block that is not there of a version that is not durable. So does a clean mark that the lock file does not
+ * know of, since the next writer would not clear it; and a lock that is held: its owner is dead, and was not when the system
+ * wrote that back.
  */
 int hf_file_is_credible(hf_region *region)
 {
-    if (atomic_load(&region->file->shared->broken) != 0 || !hf_file_agrees(region) || !is_same(region))
+    const struct hf_clean *clean = hf_region_at(region, HF_FILE_CLEAN_AT);
+
+    if (atomic_load(&region->file->shared->broken) != 0 || !hf_file_agrees(region))
+        return 0;
+    if (region->file->control.writable && !hf_lock_can_be_had(region))
+        return 0;
+    if (HF_SABOTAGE(lock_believed))
+        return 1;
+    if (!is_same(region) || (is_marked(region, clean) && atomic_load(&region->file->shared->clean) == 0))
         return 0;
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record =
