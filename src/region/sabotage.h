@@ -28,6 +28,7 @@
     X(recycled_durable, "a block of the durable version is used again before a later one is durable") \
     X(no_invalidate, "a newer root record that recovery passed over stays in its slot")               \
     X(clean_late, "the clean mark is not cleared and flushed before the first write")                 \
+    X(lock_believed, "a lock file of this boot is believed though FILE lost what it speaks of")       \
     X(flush_again, "a flush that failed is made again, and believed")
 
 enum hf_sabotage {
