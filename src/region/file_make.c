@@ -248,7 +248,7 @@ int hf_file_make_behind(const char *path)
 
 int hf_file_make(const char *path, const uint64_t *seed)
 {
-    struct hf_making making;
+    struct hf_making making = {.fd = -1};
     int status = hf_making_begin(path, seed, &making);
 
     if (status != 0)

@@ -9,8 +9,9 @@
  * same address without a system call.
  *
  * Huge pages. A look-up among a million keys misses the processor's table of pages as often as its caches. So the mapping
- * begins where a huge page may, and as soon as the segment is longer by one, the writer asks the kernel to put it in the
- * place of 512 small ones. That takes it under a millisecond each 2 MiB; readers find out by themselves. The pages are
+ * begins where a huge page may, and where the segment has grown by one, the writer asks the kernel to put it in the place
+ * of 512 small ones. That takes it from half a millisecond to several each 2 MiB, so it does so once in many commits, lest
+ * who loads much at once waits for it; readers find out by themselves. The pages are
  * all there already, so the segment takes no more memory by it. Where the kernel does not know how, or will not, it just
  * does not happen: then it is asked less and less often.
  *
@@ -44,14 +45,15 @@
 #endif
 
 enum {
-    FIRST_STEP = 128 << 10,
-    LARGEST_STEP = 256 << 10, /* some 2,000 small records: what is not needed of it is memory gone */
+    LEAST_STEP = 128 << 10,
+    LARGEST_STEP = 1 << 20,
+    STEPS = 128, /* in what there is: what is not needed of one is memory gone */
     HUGE_DOUBLINGS = 10,
 };
 
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define LEAST_RESERVE (HF_REGION_HEAP_AT + (UINT64_C(1) << 20))
-#define HUGE (UINT64_C(2) << 20) /* a huge page, in memory and in the segment */
+#define HUGE HF_HUGE_PAGE
 #define NEVER UINT64_MAX
 
 static uint64_t round_up(uint64_t size)
@@ -198,28 +200,25 @@ int hf_pages_seen_slowly(hf_region *region, uint64_t top)
     return top + HF_REGION_PAGE > region->reserved ? HF_LIMIT : 0;
 }
 
-/* Puts huge pages in the place of small ones, where there is as much as one, between `old` and `size`, and the kernel will.
- * It is none of the caller's business whether that went well. The first one would have to take in the slots' place, which
- * is not there (layout.h). */
-static void collapse(hf_region *region, uint64_t old, uint64_t size)
+/* The first huge page would have to take in the slots' place, which is not there (layout.h). It is none of the caller's
+ * business whether it went well. */
+void hf_pages_collapse(hf_region *region)
 {
-    uint64_t from = old / HUGE * HUGE, end = size / HUGE * HUGE;
+    uint64_t at = region->huge_next;
 
-    if (from < HUGE)
-        from = HUGE;
-    for (; from < end; from += HUGE) {
-        if (region->huge_pause > 0) {
-            region->huge_pause -= region->huge_pause < NEVER;
-            continue;
-        }
-        int result = hf_os_madvise(region->base + from, HUGE, MADV_COLLAPSE);
-        if (result == -EINVAL)
-            region->huge_pause = NEVER;
-        else if (result < 0)
-            region->huge_pause = UINT64_C(1) << (region->huge_failed += region->huge_failed < HUGE_DOUBLINGS);
-        else
-            region->huge_failed = 0;
+    region->huge_wait = 0;
+    region->huge_next += HUGE;
+    if (region->huge_pause > 0) {
+        region->huge_pause -= region->huge_pause < NEVER;
+        return;
     }
+    int result = hf_os_madvise(region->base + at, HUGE, MADV_COLLAPSE);
+    if (result == -EINVAL)
+        region->huge_pause = NEVER;
+    else if (result < 0)
+        region->huge_pause = UINT64_C(1) << (region->huge_failed += region->huge_failed < HUGE_DOUBLINGS);
+    else
+        region->huge_failed = 0;
 }
 
 /* Makes the file `size` bytes long. */
@@ -231,7 +230,8 @@ static int stretch(hf_region *region, uint64_t old, uint64_t size)
         return result;
     note_size(region, size);
     tell(region, size);
-    collapse(region, old, size);
+    if (region->huge_next == 0)
+        region->huge_next = old / HUGE * HUGE > HUGE ? old / HUGE * HUGE : HUGE;
     return 0;
 }
 
@@ -253,9 +253,9 @@ int hf_pages_grow(hf_region *region, uint64_t top)
     if (status < 0 || need <= size)
         return status;
 
-    /* As much again as there is, up to a limit: few calls, little waste. */
-    uint64_t step = size - HF_REGION_HEAP_AT;
-    step = step < FIRST_STEP ? FIRST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
+    /* In proportion, within limits: few calls, little waste. */
+    uint64_t step = size / STEPS;
+    step = step < LEAST_STEP ? LEAST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
     uint64_t size_wanted = round_up(size + step);
     if (size_wanted > region->reserved)
         size_wanted = region->reserved;
