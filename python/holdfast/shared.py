@@ -20,7 +20,7 @@ from collections.abc import (
     ValuesView,
 )
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast, overload
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast
 
 from . import _homes
 from ._core import MISSING, MissingType
@@ -291,10 +291,6 @@ class SharedMap(SharedMapCore[_K, _V]):
 
     # -- atomic steps ---------------------------------------------------------------------------
 
-    @overload
-    def update_with(self, key: _K, fn: Callable[[_V], _V2]) -> _V2: ...
-    @overload
-    def update_with(self, key: _K, fn: Callable[[_V], _V2], default: _V) -> _V2: ...
     def update_with(self, key: _K, fn: Callable[[_V], _V2], default: _V | MissingType = MISSING) -> _V2:
         """Give the key the value fn(its value), in a transaction, and return that.
 

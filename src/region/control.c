@@ -139,6 +139,11 @@ static void unlock_all(int fd)
     unlock_openers(fd);
 }
 
+void hf_control_let_go(int fd)
+{
+    unlock_all(fd);
+}
+
 /* -- page 0 -- */
 
 /* What an opening knows. */

@@ -150,6 +150,9 @@ int hf_control_look_again(int fd, const char *path, uint64_t size, struct hf_con
 /* For a fork: a second description of FILE gets the locks that the first one has. */
 int hf_control_join_again(int fd, const struct hf_control *control);
 
+/* And for an opening: the first one gives up all that it has. */
+void hf_control_let_go(int fd);
+
 /* -- page 0 of FILE-lock -- */
 
 #define HF_CONTROL_MAGIC UINT64_C(0x0a6b636f4c664852) /* "RHfLock\n" where bytes are little-endian */

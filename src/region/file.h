@@ -79,6 +79,7 @@ struct hf_file_home {
     bool read_only;
     uint64_t nursery_most; /* units of a segment of the nursery that are filled; 0: it is not used */
     int64_t interval;
+    int64_t patience;  /* of the close */
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
@@ -450,6 +451,8 @@ void hf_file_sweep(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
 int hf_file_make(const char *path, const uint64_t *seed);
+/* The same where symbolic links lead nowhere: what they lead to is made, as open does it with O_CREAT. */
+int hf_file_make_behind(const char *path);
 
 /* -- file_recover.c -- */
 

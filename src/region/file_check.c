@@ -572,7 +572,9 @@ int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *f
         hf_record_read(&record->seen, &version);
         checker.state = &record->state;
         checker.nursery = &record->nursery;
-        status = check_all(&checker);
+        status = hf_record_is_sound(&version, checker.state, checker.nursery)
+                     ? check_all(&checker)
+                     : wrong(&checker, "the newest record is damaged", 0);
     } else {
         checker.beside = true;
         status = check_pinned(&checker);

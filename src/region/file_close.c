@@ -1,7 +1,7 @@
 /*
  * file_close.c: closes a region in a file.
  *
- *      finish     flush; the last writer flushes a clean mark, and retires the lock file
+ *      finish     flush, waiting for others as long as the region's `patience` is; the last writer flushes a clean mark, and retires the lock file
  *      close      unmap the lock file, give back the locks
  *
  * Concurrency: who is the last is found out under OPENERS (control.h). Failure: the region is closed all the same; a
@@ -37,7 +37,9 @@ int hf_file_finish(hf_region *region)
         return 0;
     if (atomic_load(&file->shared->broken) != 0)
         return HF_BROKEN;
-    int status = hf_file_flush(region, -1);
+    /* A writer who was stopped in the middle must not stop everybody else's close. It has FILE open: what is not durable
+     * yet is its, or the next one's, to flush, and the mark too. */
+    int status = hf_file_flush(region, file->patience);
     /* This thread has a transaction, through another region of the same file. That one is not the last to write, then:
      * what it closes later flushes. */
     if (status < 0 && status != HF_BUSY)
@@ -47,7 +49,7 @@ int hf_file_finish(hf_region *region)
     if (last <= 0)
         return last == HF_TIMEOUT ? 0 : last;
     /* Somebody may have died since then, with commits that were not durable. */
-    status = hf_file_flush(region, -1);
+    status = hf_file_flush(region, file->patience);
     if (status == 0 && atomic_load(&file->shared->clean) == 0)
         status = write_mark(region);
     if (status == 0)

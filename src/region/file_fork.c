@@ -11,6 +11,30 @@
 
 #include <stdio.h>
 
+/*
+ * A child that was forked while this region was being opened, by another thread, has the descriptions that it was opened
+ * with, and would keep their locks alive when this process is dead. So they are exchanged for others, which no child has:
+ * the registry's lock is held, without which nobody forks. What the others hold is locked first, then the old ones are let
+ * go, explicitly. Where none can be had, the old ones have to do.
+ */
+void hf_file_own_descriptions(hf_region *region)
+{
+    struct hf_control *control = &region->file->control;
+    int fd = hf_file_reopen(region), slots;
+
+    if (fd >= 0) {
+        hf_control_let_go(region->fd);
+        hf_os_close(region->fd);
+        region->fd = fd;
+    }
+    /* No slot is claimed yet, so nothing is locked there. */
+    slots = region->control_fd >= 0 ? hf_region_reopen(region->control_fd) : -1;
+    if (slots >= 0) {
+        hf_os_close(region->control_fd);
+        region->control_fd = control->fd = slots;
+    }
+}
+
 int hf_file_reopen(hf_region *region)
 {
     char path[32];

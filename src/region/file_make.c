@@ -9,7 +9,7 @@
  * So there is no FILE, or a whole one, whenever the maker is killed or the power goes.
  *
  * What a maker who was killed has left is swept away: by the next maker, and by a writer who opens FILE and finds nobody
- * else there. A name is FILE's, ".new-" and 16 hexadecimal digits; what has it is only removed if it is a plain file of
+ * else there. A name is FILE's (as much of it as leaves room for the rest), ".new-" and 16 hexadecimal digits; what has it is only removed if it is a plain file of
  * ours, begins like a region or with zeros or not at all, and nobody has a lock on it. The sweeper then has that.
  *
  *      maker       makes the file (it must be new)        sweeper     opens it
@@ -29,7 +29,28 @@
 
 static const char infix[] = ".new-";
 
-enum { DIGITS = 16 };
+/* Of FILE's name goes into the other one what leaves room for the rest; and no name is longer than one that leaves room for
+ * that of its lock file. */
+enum {
+    DIGITS = 16,
+    LONGEST = HF_OS_NAME_SIZE - 1 - (int)(sizeof "-lock" - 1),
+    STEM = LONGEST - (int)(sizeof infix - 1) - DIGITS,
+};
+
+/* Without the folders that lead to it. */
+static const char *name_in(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+static size_t stem_of(const char *name)
+{
+    size_t size = strlen(name);
+
+    return size < STEM ? size : STEM;
+}
 
 /* Superblock, the first root, a clean mark. */
 static int fill_pages(char *pages, const uint64_t *seed)
@@ -172,16 +193,20 @@ int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *ou
     enum { TRIES = 8 };
     uint64_t random;
     size_t size = strlen(path) + sizeof infix + DIGITS;
-    char *name = hf_alloc(size);
-    int result = -EAGAIN, fd = -1;
+    char *name;
+    const char *file = name_in(path);
+    int result = -EAGAIN, fd = -1, keep = (int)((size_t)(file - path) + stem_of(file));
 
+    if (strlen(file) > LONGEST)
+        return HF_INVALID;
+    name = hf_alloc(size);
     if (name == NULL)
         return HF_NOMEM;
     hf_file_sweep(path);
     for (int tries = 0; tries < TRIES && result == -EAGAIN; tries++) {
         result = hf_os_getrandom_all(&random, sizeof random);
         if (result == 0) {
-            snprintf(name, size, "%s%s%0*llx", path, infix, DIGITS, (unsigned long long)random);
+            snprintf(name, size, "%.*s%s%0*llx", keep, path, infix, DIGITS, (unsigned long long)random);
             result = make_locked(name, &fd);
         }
     }
@@ -207,6 +232,20 @@ void hf_making_end(struct hf_making *making, bool named)
     making->name = NULL;
 }
 
+int hf_file_make_behind(const char *path)
+{
+    char own[sizeof "/proc/self/fd/" + 12 + HF_OS_NAME_SIZE];
+    struct hf_place place;
+    int status = hf_place_vacant(path, &place);
+
+    if (status < 0)
+        return status;
+    snprintf(own, sizeof own, "/proc/self/fd/%d/%s", place.dir, place.name);
+    status = hf_file_make(own, NULL);
+    hf_os_close(place.dir);
+    return status;
+}
+
 int hf_file_make(const char *path, const uint64_t *seed)
 {
     struct hf_making making = {.fd = -1};
@@ -224,7 +263,7 @@ int hf_file_make(const char *path, const uint64_t *seed)
 /* Is this FILE's name with what makes another one of it? */
 static bool is_other(const char *name, const char *file)
 {
-    size_t size = strlen(file);
+    size_t size = stem_of(file);
 
     return strncmp(name, file, size) == 0 && strncmp(name + size, infix, sizeof infix - 1) == 0 &&
            strlen(name) == size + sizeof infix - 1 + DIGITS &&
@@ -261,7 +300,7 @@ static void remove_left(const char *name, char *lock, size_t size)
 
 void hf_file_sweep(const char *path)
 {
-    const char *slash = strrchr(path, '/'), *file = slash == NULL ? path : slash + 1;
+    const char *file = name_in(path);
     size_t folder = (size_t)(file - path), size = folder + 2 * (size_t)HF_OS_NAME_SIZE;
     char found[HF_OS_NAME_SIZE];
     char *name = hf_alloc(size), *lock = hf_alloc(size); /* the folder, then what is in it; its lock file */

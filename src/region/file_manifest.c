@@ -295,9 +295,11 @@ int hf_version_verify(const hf_region *region, const struct hf_version *version,
 {
     struct walk walk = {.region = region, .verify = true, .durable = state->durable, .top = version->top / HF_UNIT};
 
+    if (!hf_record_is_sound(version, state, nursery))
+        return HF_CORRUPT;
     if (state->durable == version->txid)
         return 0;
-    if (!hf_record_is_sound(version, state, nursery) || !hf_nursery_has_cells(region, nursery))
+    if (!hf_nursery_has_cells(region, nursery))
         return HF_CORRUPT;
     if (state->spill_count > 0 &&
         hf_checksum64(hf_unit_at(region, state->spill), state->spill_count * sizeof(struct hf_file_cell),

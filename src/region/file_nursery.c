@@ -100,6 +100,8 @@ int hf_nursery_map(hf_region *region)
     void *part;
     int fd, result;
 
+    /* What is known is of the lock file that there was before. */
+    atomic_store(&region->file->nursery, 0);
     if (control->base == NULL)
         return 0;
     /* A mapping keeps its description: so this one has its own (control.c). */
@@ -161,7 +163,6 @@ static void map_another(hf_region *region)
     if (file->seen_to != 0 && is_pinned(region))
         return;
     file->seen_from = file->seen_to = 0;
-    atomic_store(&file->nursery, 0);
     file->nursery_lost = hf_nursery_map(region) < 0;
 }
 

@@ -181,6 +181,7 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     file->control.fd = -1;
     file->level = options->level;
     file->interval = options->interval > 0 ? options->interval : INT64_C(1000000000);
+    file->patience = options->patience != 0 ? options->patience : INT64_C(10000000000);
     file->read_only = options->read_only;
     file->nursery_most = options->nursery == HF_REGION_STRAIGHT ? 0
                          : options->nursery == 0                ? HF_NURSERY_SEGMENT
@@ -311,9 +312,14 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         if (fd != -ENOENT || options->mode == HF_REGION_ATTACH || options->read_only || tries == 8)
             break;
         made = hf_file_make(path, NULL);
+        /* Something is there, and cannot be opened: somebody makes it just now, or it is a link that leads nowhere. */
+        if (made == HF_EXISTS && options->mode == HF_REGION_EITHER && tries > 0)
+            made = hf_file_make_behind(path);
         if (made < 0 && made != HF_EXISTS)
             return made;
     }
+    if (fd == -ENOENT && options->mode == HF_REGION_CREATE && made == HF_EXISTS)
+        return HF_EXISTS;
     if (fd < 0)
         return open_status(fd);
     int status = open_description(fd, path, options, out);

@@ -16,7 +16,8 @@
  * recovery would begin at the same multiple. Why that is enough: docs/adr/0005.
  *
  * Concurrency: a writer holds OPENERS and PRESENCE exclusively, so nobody else writes. A reader without a lock file may
- * be beside writers. Failure: the region is to be given up; FILE can be recovered again.
+ * be beside writers, who write a slot again while it looks: so roots and mark are copied first, and what is verified is
+ * the copy, which is what is then gone by. Failure: the region is to be given up; FILE can be recovered again.
  */
 #include "region/file.h"
 
@@ -47,42 +48,54 @@ bool hf_root_is_ours(const hf_region *region, const struct hf_root *root)
            root->id[0] == super->id[0] && root->id[1] == super->id[1];
 }
 
-static bool is_marked(const hf_region *region, const struct hf_clean **out)
+static bool is_marked(const hf_region *region, const struct hf_clean *clean)
 {
-    const struct hf_clean *clean = hf_region_at(region, HF_FILE_CLEAN_AT);
     const struct hf_superblock *super = hf_region_super(region);
 
-    *out = clean;
     return clean->magic == HF_FILE_CLEAN_MAGIC && clean->checksum == hf_clean_checksum(clean) &&
            clean->id[0] == super->id[0] && clean->id[1] == super->id[1];
 }
 
 struct found {
+    _Alignas(struct hf_root) char pages[HF_FILE_SLOTS]
+                                       [HF_REGION_PAGE]; /* the slots, as they were when they were looked at */
     int slot;
     bool clean;
     bool passed_over; /* the other slot has what is newer, or may be */
     bool doubtful;    /* or nothing; but on the disk there may be what is newer, if a flush failed */
 };
 
+static const struct hf_root *root_of(const struct found *found)
+{
+    return (const struct hf_root *)(const void *)found->pages[found->slot];
+}
+
 /* The newest root that is whole. HF_CORRUPT: there is none, or the file is marked as clean, with another one. */
 static int choose(const hf_region *region, struct found *out)
 {
-    const struct hf_clean *clean;
+    const struct hf_root *roots[HF_FILE_SLOTS];
+    struct hf_clean clean;
     bool valid[HF_FILE_SLOTS];
     int status = HF_CORRUPT;
 
-    *out = (struct found){.slot = -1, .clean = is_marked(region, &clean)};
+    memcpy(&clean, hf_region_at(region, HF_FILE_CLEAN_AT), sizeof clean);
+    out->slot = -1;
+    out->clean = is_marked(region, &clean);
+    out->passed_over = out->doubtful = false;
+    for (unsigned i = 0; i < HF_FILE_SLOTS; i++) {
+        memcpy(out->pages[i], root_in(region, i), HF_REGION_PAGE);
+        roots[i] = (const struct hf_root *)(const void *)out->pages[i];
+    }
     /* In its own slot: else the next one would be written over it. */
     for (unsigned i = 0; i < HF_FILE_SLOTS; i++)
-        valid[i] = hf_root_is_ours(region, root_in(region, i)) &&
-                   (root_in(region, i)->state.flushes - 1) % HF_FILE_SLOTS == i;
-    int newest = valid[1] && (!valid[0] || root_in(region, 1)->version.txid > root_in(region, 0)->version.txid);
+        valid[i] = hf_root_is_ours(region, roots[i]) && (roots[i]->state.flushes - 1) % HF_FILE_SLOTS == i;
+    int newest = valid[1] && (!valid[0] || roots[1]->version.txid > roots[0]->version.txid);
     for (int tries = 0; tries < 2 && status == HF_CORRUPT; tries++) {
         int slot = tries == 0 ? newest : !newest;
-        const struct hf_root *root = root_in(region, (unsigned)slot), *other = root_in(region, (unsigned)!slot);
+        const struct hf_root *root = roots[slot], *other = roots[!slot];
         /* Nothing is newer than what the mark is of: it goes before anything is written. */
-        if (out->clean && (tries > 0 || !valid[slot] || root->version.txid != clean->txid ||
-                           root->checksum != clean->root_checksum))
+        if (out->clean &&
+            (tries > 0 || !valid[slot] || root->version.txid != clean.txid || root->checksum != clean.root_checksum))
             return HF_CORRUPT;
         if (!valid[slot])
             continue;
@@ -95,8 +108,9 @@ static int choose(const hf_region *region, struct found *out)
 }
 
 /* Writes once more what a root says was written, and the root. */
-static int write_again(hf_region *region, const struct hf_root *root)
+static int write_again(hf_region *region, const struct found *found)
 {
+    const struct hf_root *root = root_of(found);
     uint64_t here = root->pieces < HF_ROOT_PIECES ? root->pieces : HF_ROOT_PIECES, more = root->pieces - here;
     const struct hf_manifest_entry *entries = hf_unit_at(region, root->state.manifest);
     int result = 0;
@@ -110,7 +124,8 @@ static int write_again(hf_region *region, const struct hf_root *root)
         result =
             hf_os_pwrite_all(region->fd, entries, more * sizeof *entries, (off_t)(root->state.manifest * HF_UNIT));
     if (result == 0)
-        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)((const char *)root - region->base));
+        result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE,
+                                  (off_t)(HF_FILE_ROOT_AT + (uint64_t)found->slot * HF_REGION_PAGE));
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -131,7 +146,7 @@ static int write_end_again(hf_region *region)
  * if a flush failed: so what is zero already is written as well, the mark's place too. */
 static int settle_on(hf_region *region, const struct found *found)
 {
-    int status = hf_file_may_write(region, root_in(region, (unsigned)found->slot)->version.top), result;
+    int status = hf_file_may_write(region, root_of(found)->version.top), result;
 
     if (status < 0)
         return status;
@@ -147,7 +162,7 @@ static int settle_on(hf_region *region, const struct found *found)
     }
     if (result < 0)
         return hf_region_status(result);
-    status = write_again(region, root_in(region, (unsigned)found->slot));
+    status = write_again(region, found);
     if (status < 0)
         return status;
     /* The file's end too, which is behind every top: its size may be that of a flush that failed. */
@@ -163,7 +178,7 @@ static int settle_on(hf_region *region, const struct found *found)
 /* Publishes what recovery has found as the first version of a lock file of zeros. */
 static int publish_found(hf_region *region, const struct found *found)
 {
-    const struct hf_root *root = root_in(region, (unsigned)found->slot);
+    const struct hf_root *root = root_of(found);
     struct hf_version version = root->version;
     struct hf_file_state state = root->state;
     uint64_t step = UINT64_C(1) << HF_FILE_STEP_BITS;
@@ -261,11 +276,21 @@ static bool is_same(const hf_region *region)
  * It was left in this boot, but the file system may have come and gone, and its device with it, without what was in the page
  * cache: then either of the two files is as old as the last time that the system wrote it back. So a root that the lock file
  * knows nothing of (or that was handed to the disk: its writer died, and may have said that it is durable) means recovery,
- * and so does any block that is not there of a version that is not durable.
+ * and so does any block that is not there of a version that is not durable. So does a clean mark that the lock file does not
+ * know of, since the next writer would not clear it; and a lock that is held: its owner is dead, and was not when the system
+ * wrote that back.
  */
 int hf_file_is_credible(hf_region *region)
 {
-    if (atomic_load(&region->file->shared->broken) != 0 || !hf_file_agrees(region) || !is_same(region))
+    const struct hf_clean *clean = hf_region_at(region, HF_FILE_CLEAN_AT);
+
+    if (atomic_load(&region->file->shared->broken) != 0 || !hf_file_agrees(region))
+        return 0;
+    if (region->file->control.writable && !hf_lock_can_be_had(region))
+        return 0;
+    if (HF_SABOTAGE(lock_believed))
+        return 1;
+    if (!is_same(region) || (is_marked(region, clean) && atomic_load(&region->file->shared->clean) == 0))
         return 0;
     uint64_t published = atomic_load(&region->lock->published);
     const struct hf_file_commit *record =

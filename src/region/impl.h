@@ -407,6 +407,9 @@ int hf_slots_lock(int fd, uint32_t slot, bool lock);
 
 int hf_lock_init(struct hf_lock_area *lock);
 int hf_lock_acquire(hf_region *region, int64_t timeout);
+/* Of a region that nobody writes to: has the lock an owner all the same, who will never give it back? (Others may ask the same
+ * just now.) */
+bool hf_lock_can_be_had(hf_region *region);
 void hf_lock_release(hf_region *region);
 
 /* Does this thread hold the writer's lock through any region of this process? */
@@ -518,6 +521,8 @@ uint64_t hf_region_serial_next(void);
 /* Another description of FILE, present too: 0 or more, or negative. And in the child: that is the one (negative: get
  * one now). */
 int hf_file_reopen(hf_region *region);
+/* Under the registry's lock, before the region is listed: descriptions that no child has. */
+void hf_file_own_descriptions(hf_region *region);
 void hf_file_inherit(hf_region *region, int fd);
 
 /* -- fork.c -- */

@@ -149,6 +149,26 @@ int hf_lock_acquire(hf_region *region, int64_t timeout)
     return result;
 }
 
+bool hf_lock_can_be_had(hf_region *region)
+{
+    enum { TRIES = 20 };
+
+    for (int tries = 0; tries < TRIES; tries++) {
+        int error = pthread_mutex_trylock(&region->lock->mutex);
+        if (error == EOWNERDEAD) {
+            pthread_mutex_consistent(&region->lock->mutex);
+            atomic_fetch_add_explicit(&region->lock->owner_died, 1, memory_order_relaxed);
+        }
+        if (error == 0 || error == EOWNERDEAD) {
+            hf_lock_release(region);
+            return true;
+        }
+        if (hf_os_sleep(NAP) < 0)
+            break;
+    }
+    return false;
+}
+
 void hf_lock_release(hf_region *region)
 {
     int error = pthread_mutex_unlock(&region->lock->mutex);

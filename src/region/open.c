@@ -57,6 +57,8 @@ int hf_region_status(int error)
         return HF_ABSENT;
     case -EEXIST:
         return HF_EXISTS;
+    case -ENAMETOOLONG:
+        return HF_INVALID;
     case -EACCES:
     case -EPERM:
         return HF_DENIED;
@@ -295,7 +297,9 @@ void hf_region_link(hf_region *region)
 {
     hf_fork_watch();
     hf_region_registry_lock();
-    if (region->file == NULL) {
+    if (region->file != NULL) {
+        hf_file_own_descriptions(region);
+    } else {
         int fd = hf_region_reopen_present(region->fd);
         region->control_fd = fd >= 0 ? fd : region->fd;
     }

@@ -31,7 +31,8 @@ static int open_folder(int dir, const char *path, const char **name)
     return fd < 0 ? hf_region_status(fd) : fd;
 }
 
-/* One step of the way: *out: the folder and the name that the path says; *found: what has that name, itself. */
+/* One step of the way: *out: the folder and the name that the path says; 1 and *found: what has that name, itself; 0: nothing
+ * has it. */
 static int step(int dir, const char *path, struct hf_place *out, struct stat *found)
 {
     const char *name;
@@ -40,8 +41,8 @@ static int step(int dir, const char *path, struct hf_place *out, struct stat *fo
     if (fd < 0)
         return fd;
     HF_OS_RETRY(result, hf_os_fstatat(fd, name, found, AT_SYMLINK_NOFOLLOW));
-    int status = result < 0 ? hf_region_status(result) : 0;
-    if (status == 0 && strlen(name) >= HF_OS_NAME_SIZE)
+    int status = result == -ENOENT ? 0 : result < 0 ? hf_region_status(result) : 1;
+    if (status >= 0 && strlen(name) >= HF_OS_NAME_SIZE)
         status = HF_INVALID;
     if (status < 0) {
         hf_os_close(fd);
@@ -49,7 +50,7 @@ static int step(int dir, const char *path, struct hf_place *out, struct stat *fo
     }
     snprintf(out->name, sizeof out->name, "%s", name);
     out->dir = fd;
-    return 0;
+    return status;
 }
 
 static int read_link(const struct hf_place *place, char target[PATH_SIZE])
@@ -63,31 +64,25 @@ static int read_link(const struct hf_place *place, char target[PATH_SIZE])
     return 0;
 }
 
-int hf_place_find(const char *path, const struct stat *file, const char *suffix, struct hf_place *out)
+/* All the way: 1 and *found: what is there, which is no link; 0: nothing. */
+static int follow(const char *path, struct hf_place *out, struct stat *found)
 {
     char target[PATH_SIZE];
     struct hf_place place = {.dir = AT_FDCWD};
 
     for (int hop = 0; hop < HOPS; hop++) {
-        struct stat found;
         int from = place.dir;
-        int status = step(from, path, &place, &found);
+        int status = step(from, path, &place, found);
         if (from >= 0)
             hf_os_close(from);
         if (status < 0)
             return status;
-        if (S_ISLNK(found.st_mode)) {
-            status = read_link(&place, target);
-            path = target;
-        } else if (found.st_dev != file->st_dev || found.st_ino != file->st_ino) {
-            status = HF_ABSENT;
-        } else if (strlen(place.name) + strlen(suffix) >= sizeof place.name) {
-            status = HF_INVALID;
-        } else {
-            memcpy(place.name + strlen(place.name), suffix, strlen(suffix) + 1);
+        if (status == 0 || !S_ISLNK(found->st_mode)) {
             *out = place;
-            return 0;
+            return status;
         }
+        status = read_link(&place, target);
+        path = target;
         if (status < 0) {
             hf_os_close(place.dir);
             return status;
@@ -95,6 +90,40 @@ int hf_place_find(const char *path, const struct stat *file, const char *suffix,
     }
     hf_os_close(place.dir);
     return HF_INVALID;
+}
+
+int hf_place_find(const char *path, const struct stat *file, const char *suffix, struct hf_place *out)
+{
+    struct hf_place place;
+    struct stat found;
+    int there = follow(path, &place, &found), status = 0;
+
+    if (there < 0)
+        return there;
+    if (there == 0 || found.st_dev != file->st_dev || found.st_ino != file->st_ino)
+        status = HF_ABSENT;
+    else if (strlen(place.name) + strlen(suffix) >= sizeof place.name)
+        status = HF_INVALID;
+    if (status < 0) {
+        hf_os_close(place.dir);
+        return status;
+    }
+    memcpy(place.name + strlen(place.name), suffix, strlen(suffix) + 1);
+    *out = place;
+    return 0;
+}
+
+int hf_place_vacant(const char *path, struct hf_place *out)
+{
+    struct hf_place place;
+    struct stat found;
+    int there = follow(path, &place, &found);
+
+    if (there == 0)
+        *out = place;
+    else if (there == 1)
+        hf_os_close(place.dir);
+    return there == 1 ? HF_EXISTS : there;
 }
 
 /* -- file systems -- */

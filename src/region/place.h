@@ -21,6 +21,10 @@ struct hf_place {
  */
 int hf_place_find(const char *path, const struct stat *file, const char *suffix, struct hf_place *out);
 
+/* Where the path leads, if nothing is there: the folder, and the name that something put there is to have. HF_EXISTS, and as
+ * above. */
+int hf_place_vacant(const char *path, struct hf_place *out);
+
 /*
  * HF_NETWORK where the file is on a file system that other machines share, or that is served by a process: neither
  * locks nor mappings can be relied on there.

@@ -70,6 +70,7 @@ typedef struct hf_region_options {
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
     bool read_only;   /* nothing is written, not to the lock file either where that cannot be */
+    int64_t patience; /* how long the close waits for another writer's transaction; 0: ten seconds */
     /* Bytes in shared memory, up to 2 MiB (0), that commits of this process which are not durable fill before what they
      * have made goes to the file; HF_REGION_STRAIGHT: it goes there at once. For tests. */
     uint64_t nursery;
@@ -87,6 +88,9 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
  * Recovers it first, if those who had it open did not close it: then the newest version that was durable is there, or,
  * if they died without a power cut, the newest that was committed. A reader (read_only) recovers for itself alone.
  *
+ * Where the path is a symbolic link that leads nowhere, EITHER makes what it leads to, and CREATE says HF_EXISTS. The name
+ * of FILE has 250 bytes at most: HF_INVALID.
+ *
  * Beyond what hf_region_open says: HF_CORRUPT, where the file was closed and its newest version is not what was
  * written, or no version is; HF_READ_ONLY, unless for reading; HF_BUSY, others have it open and its lock file was taken away; HF_BROKEN; HF_NETWORK.
  */
@@ -101,7 +105,9 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 /*
  * HF_BUSY while there are snapshots or a transaction; then nothing is closed. Views must be unpinned. A file is flushed
  * before it is closed, and marked as clean by the last who writes to it; where that fails it is closed all the same, and
- * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO. (Where this thread has a transaction of the same file through another
+ * the status says why: HF_BROKEN, HF_NOSPACE, HF_IO. HF_TIMEOUT: another process or thread has been writing for longer
+ * than the region's `patience`, perhaps stopped. Then what was committed and not durable stays as it was: published, in the
+ * lock file, and durable with the next flush of anybody's; the next who opens FILE recovers it if nobody closed it. (Where this thread has a transaction of the same file through another
  * region, that one's close flushes.)
  */
 int hf_region_close(hf_region *region);
@@ -172,7 +178,8 @@ int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value)
 typedef int (*hf_view_differ)(void *arg, const hf_key *key, const hf_span *from, const hf_span *to);
 
 /* What is different in a tree of two versions of one region. Costs what differs: subtrees that both have are not looked
- * at. 0, what `differ` failed with, HF_CORRUPT, HF_LOST, HF_INVALID. */
+ * at. 0, what `differ` failed with, HF_CORRUPT, HF_LOST, HF_INVALID. (Where the region was opened twice: HF_LIMIT, `to`
+ * reaches further than is mapped for `from`; HF_INVALID, one of them is a file's reader without a slot.) */
 int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_differ differ, void *arg);
 
 /* A version for as long as one likes. As hf_view_pin, or HF_NOMEM. */

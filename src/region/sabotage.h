@@ -19,6 +19,7 @@
     X(no_rollback, "a writer goes on from the state that a dead one has left")          \
     X(published_early, "a version is published before its record is whole")             \
     X(scan_early, "a scan of the pins before a publication is taken for one after it")  \
+    X(pin_late, "a reader stores its pin after it has read the root")                   \
     X(no_reread, "a reader does not look again whether the record that it read was still being kept")
 
 #define HF_SABOTAGE_FILE_LIST(X)                                                                      \
@@ -28,6 +29,7 @@
     X(recycled_durable, "a block of the durable version is used again before a later one is durable") \
     X(no_invalidate, "a newer root record that recovery passed over stays in its slot")               \
     X(clean_late, "the clean mark is not cleared and flushed before the first write")                 \
+    X(lock_believed, "a lock file of this boot is believed though FILE lost what it speaks of")       \
     X(nursery_soon, "a segment of the nursery is filled anew though a pin has what is in it")         \
     X(flush_again, "a flush that failed is made again, and believed")
 

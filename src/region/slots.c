@@ -234,10 +234,8 @@ static int take_slot(hf_region *region, uint64_t pin, struct hf_slot **out)
         pthread_mutex_unlock(&region->mutex);
     }
     if (status == 0) {
-        if (last.serial != region->serial)
-            last.version.txid = NONE;
         last.serial = region->serial;
-        last.version.txid = UINT64_MAX; /* not of this region */
+        last.version.txid = NONE; /* that was of another region, or in another slot */
         last.slot = *out;
     }
     return status;
@@ -282,6 +280,9 @@ static inline bool narrow(hf_region *region, struct hf_slot *slot, uint64_t open
 
 static inline uint64_t open_pin(hf_region *region)
 {
+    /* Of a version that never was. */
+    if (HF_SABOTAGE(pin_late))
+        return HF_PIN_NARROW;
     return HF_PIN_OPEN | (atomic_load(&region->lock->published) & HF_TXID_MAX);
 }
 

@@ -95,10 +95,11 @@ int hf_region_cursor_next(hf_region_cursor *cursor, hf_key *key, hf_span *value)
     return status;
 }
 
-/* The same segment or file, perhaps opened twice. */
+/* The same segment or file, perhaps opened twice. (A reader without a slot may go by another lock file than the others,
+ * with another nursery, or by none.) */
 static bool is_same(const hf_region *a, const hf_region *b)
 {
-    return a == b || (a->dev == b->dev && a->ino == b->ino);
+    return a == b || (a->dev == b->dev && a->ino == b->ino && a->control_fd >= 0 && b->control_fd >= 0);
 }
 
 int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_differ differ, void *arg)
@@ -109,5 +110,9 @@ int hf_view_diff(const hf_view *from, const hf_view *to, unsigned tree, hf_view_
         return HF_INVALID;
     if (from->version.trees[tree].count > COUNT_MAX || to->version.trees[tree].count > COUNT_MAX)
         return HF_CORRUPT;
+    /* Both are read where `from` is mapped, which may be fewer addresses than `to` has. */
+    int status = hf_pages_seen(from->region, to->version.top);
+    if (status < 0)
+        return status;
     return from->region->ops->diff(from->region, &from->version, &to->version, tree, differ, arg);
 }

@@ -88,6 +88,17 @@ static void power(const struct hf_subject *subject, uint64_t images, unsigned be
     expect_nothing(&report);
 }
 
+/* The machine goes on, and the page cache was lost. */
+static void lost(const struct hf_subject *subject, uint64_t images, unsigned before)
+{
+    struct hf_power_options options = HF_POWER_DEFAULTS;
+    struct hf_report report = report_of("lost", subject->name, "images", images / SLOW);
+
+    options.before = before;
+    hf_lost_run(subject, &options, &report);
+    expect_nothing(&report);
+}
+
 static void faults(const struct hf_subject *subject, unsigned sessions)
 {
     struct hf_power_options options = HF_POWER_DEFAULTS;
@@ -146,6 +157,12 @@ static void a_file_is_whole_after_power_cuts(void **state)
     power(&region_file, 2000, 100, 60);
 }
 
+static void a_file_is_whole_where_the_page_cache_was_lost(void **state)
+{
+    lost(&region_file, 1500, 0);
+    lost(&region_file, 1500, 30);
+}
+
 static void a_file_is_whole_after_failing_calls(void **state)
 {
     faults(&region_file, 2);
@@ -190,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_slow_reader_has_one_version),
         cmocka_unit_test(a_slow_writer_does_a_reader_no_harm),
         cmocka_unit_test(a_file_is_whole_after_power_cuts),
+        cmocka_unit_test(a_file_is_whole_where_the_page_cache_was_lost),
         cmocka_unit_test(a_file_is_whole_after_failing_calls),
         cmocka_unit_test(damaged_files_are_refused_or_right),
         cmocka_unit_test(a_file_is_whole_after_kills),

@@ -103,6 +103,14 @@ static void by_power(const struct hf_subject *subject, const struct hf_power_opt
     expect_found(&report);
 }
 
+static void by_lost(const struct hf_subject *subject, const struct hf_power_options *options, uint64_t images)
+{
+    struct hf_report report = report_of("lost", images);
+
+    hf_lost_run(subject, options, &report);
+    expect_found(&report);
+}
+
 static void by_faults(const struct hf_subject *subject)
 {
     struct hf_power_options options = HF_POWER_DEFAULTS;
@@ -140,6 +148,7 @@ static void the_fault_is_found(void **state)
     case HF_SABOTAGE_scan_early:
         by_weave(&region_shared_writer, SLOW ? 400 : 100, 4);
         break;
+    case HF_SABOTAGE_pin_late:
     case HF_SABOTAGE_no_reread:
         by_weave(&region_shared_reader, 1, 4);
         break;
@@ -158,6 +167,9 @@ static void the_fault_is_found(void **state)
         break;
     case HF_SABOTAGE_clean_late:
         by_power(&region_file, &small, 150000);
+        break;
+    case HF_SABOTAGE_lock_believed:
+        by_lost(&region_file, &usual, 20000);
         break;
     case HF_SABOTAGE_flush_again:
         by_faults(&region_file);

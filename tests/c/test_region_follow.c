@@ -231,6 +231,40 @@ static void test_threads(void **state)
     ok(hf_region_close(writer));
 }
 
+/* A record that says what cannot be is not followed: the reader stays with the version that it has. */
+static void test_a_damaged_record(void **state)
+{
+    (void)state;
+    hf_region *writer = writer_new(HF_REGION_OFF), *reader;
+    ok(put_number(writer, 1, 0));
+    ok(put_number(writer, 1, 1));
+    reader = looker_new();
+    assert_int_equal(number_of_newest(reader, 1), 1);
+    ok(put_number(writer, 1, 2));
+    struct hf_file_commit *record =
+        (struct hf_file_commit *)(void *)hf_region_seen(writer, atomic_load(&writer->lock->published));
+    struct {
+        uint64_t *word, value;
+    } damage[] = {
+        {&record->nursery.at, UINT64_C(1) << 60},
+        {&record->nursery.cells, UINT64_C(1) << 60},
+        {&record->state.pages_end, 1},
+        {&record->state.runs.level, UINT64_C(1) << 40},
+        {&record->state.spill_count, UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
+        hf_region *another;
+        uint64_t was = *damage[i].word;
+        *damage[i].word = damage[i].value;
+        assert_int_equal(number_of_newest(reader, 1), 1);
+        assert_int_equal(open_looking(path, &another), HF_CORRUPT);
+        *damage[i].word = was;
+    }
+    assert_int_equal(number_of_newest(reader, 1), 2);
+    ok(hf_region_close(reader));
+    ok(hf_region_close(writer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_its_name_goes, begin, home_end),
         cmocka_unit_test_setup_teardown(test_it_fails_to_look, begin, home_end),
         cmocka_unit_test_setup_teardown(test_threads, begin, home_end),
+        cmocka_unit_test_setup_teardown(test_a_damaged_record, begin, home_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -447,6 +447,40 @@ static void a_shortened_segment_is_seen_by_who_opens_it(void **state)
     ok(hf_region_close(writer));
 }
 
+static int counts(void *arg, const hf_key *key, const hf_span *from, const hf_span *to)
+{
+    ++*(uint64_t *)arg;
+    return 0;
+}
+
+/* The same region twice in one process, once with few addresses: from there nothing is read that is further up. */
+static void a_difference_is_read_where_both_are(void **state)
+{
+    hf_region *large = region_new(UINT64_C(64) << 20), *small;
+    hf_region_options options = file_options(HF_REGION_ATTACH, 1);
+    hf_snapshot *before, *again;
+    hf_view after;
+    uint64_t differences = 0;
+    ok(large->file != NULL ? hf_region_open_file(large->file->path, &options, &small)
+                           : hf_region_open_fd(hf_region_fd(large), &options, &small));
+    ok(hf_snapshot_begin(small, &before));
+    ok(hf_snapshot_begin(large, &again));
+    put_megabytes(large, 0, 10);
+    ok(hf_view_pin(large, &after));
+    assert_int_equal(hf_view_diff(hf_snapshot_view(before), &after, 0, counts, &differences), HF_LIMIT);
+    assert_int_equal(hf_view_diff(&after, hf_snapshot_view(before), 0, counts, &differences), 0);
+    assert_int_equal(differences, hf_view_count(&after, 0));
+    ok(hf_view_diff(hf_snapshot_view(again), &after, 0, counts, &differences));
+    assert_int_equal(differences, 2 * hf_view_count(&after, 0));
+    hf_view_unpin(&after);
+    hf_snapshot_end(before);
+    hf_snapshot_end(again);
+    /* Which it could not do when it is closed. */
+    ok(hf_region_flush(large, -1));
+    ok(hf_region_close(small));
+    ok(hf_region_close(large));
+}
+
 int main(void)
 {
     the_nursery = 0;
@@ -466,6 +500,7 @@ int main(void)
         cmocka_unit_test(readers_are_told_how_long_it_is),
         cmocka_unit_test(a_damaged_length_is_not_believed),
         cmocka_unit_test(a_shortened_segment_is_seen_by_who_opens_it),
+        in_both_homes(a_difference_is_read_where_both_are),
     };
     return cmocka_run_group_tests_name("region/growth", tests, NULL, NULL);
 }

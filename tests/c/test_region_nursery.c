@@ -4,7 +4,9 @@
  */
 #include "test_region_support.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static hf_region *region, *other;
@@ -349,6 +351,59 @@ static void large_ones_go_to_the_file(void **state)
     end();
 }
 
+static off_t most_of_file;
+
+static ssize_t pwrite_on_a_full_disk(int fd, const void *bytes, size_t size, off_t at)
+{
+    if (at + (off_t)size > most_of_file)
+        return -ENOSPC;
+    return hf_os_native.pwrite(fd, bytes, size, at);
+}
+
+static int put_many(hf_region *by, uint64_t from, unsigned count, unsigned size)
+{
+    static const unsigned char bytes[4096];
+    hf_txn *txn;
+    int status = hf_txn_begin(by, 0, &txn);
+    if (status < 0)
+        return status;
+    for (uint64_t i = from; status >= 0 && i < from + count; i++) {
+        random_source random = {i};
+        hf_key key = {random_next(&random), &i, sizeof i};
+        status = hf_txn_put(txn, 0, &key, bytes, size);
+    }
+    status = status < 0 ? status : hf_txn_commit(txn);
+    if (status < 0)
+        hf_txn_abort(txn);
+    return status;
+}
+
+/* N4: what was committed there can be flushed, also when the disk has become full since. */
+static void what_is_there_has_space_in_the_file(void **state)
+{
+    static const unsigned sizes[] = {1, 40, 300, 1200, 4000}, counts[] = {1, 30, 1000};
+    struct hf_os table = hf_os_native;
+    table.pwrite = pwrite_on_a_full_disk;
+    for (unsigned i = 0; i < 15; i++) {
+        unsigned size = sizes[i % 5], count = counts[i / 5] * size > 100000 ? 100000 / size : counts[i / 5];
+        struct stat found;
+        uint64_t from = 0;
+        begin(0);
+        for (bool last = false; !last; from += count) {
+            ok(put_many(region, from, count, size));
+            last = published()->at % HF_NURSERY_SEGMENT > HF_NURSERY_SEGMENT * 7 / 8;
+        }
+        ok(fstat(region->fd, &found));
+        most_of_file = found.st_size;
+        hf_os_replace(&table);
+        int status = hf_region_flush(region, -1);
+        hf_os_replace(NULL);
+        ok(status);
+        region_check(region);
+        end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +415,7 @@ int main(void)
         in_home(a_damaged_nursery, HOME_OFF),
         in_home(without_space_for_it, HOME_OFF),
         in_home(large_ones_go_to_the_file, HOME_OFF),
+        in_home(what_is_there_has_space_in_the_file, HOME_OFF),
     };
     return cmocka_run_group_tests_name("region/nursery", tests, NULL, NULL);
 }

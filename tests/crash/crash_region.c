@@ -18,6 +18,7 @@ int main(int argc, char **argv)
         "weave --subject region_shared_writer --stride 10",
         "power --subject region_file --before 60",
         "power --subject region_file --steps 80",
+        "lost --subject region_file --before 20",
         "faults --subject region_file",
         "damage --subject region_file",
         "kills --subject region_file",

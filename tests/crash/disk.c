@@ -3,6 +3,8 @@
  */
 #include "disk.h"
 
+#include "stores.h"
+
 #include "base/os.h"
 
 #include <dirent.h>
@@ -23,6 +25,7 @@ struct hf_disk {
     char scratch[256], root[272];
     struct hf_state *start, *state;
     struct hf_trace trace;
+    struct hf_stores *stores; /* NULL: nobody wants to know */
     struct real *real;
     uint32_t reals;
     uint64_t boot;
@@ -214,6 +217,8 @@ unsigned hf_disk_load(struct hf_disk *disk, const struct hf_state *state, bool p
         load_names(disk, state);
     disk->forget = false;
     hf_trace_clear(&disk->trace);
+    if (disk->stores != NULL)
+        hf_disk_watch(disk);
     hf_state_free(disk->start);
     hf_state_free(disk->state);
     disk->start = hf_state_clone(state);
@@ -257,6 +262,7 @@ void hf_disk_free(struct hf_disk *disk)
         hf_disk_use(NULL);
     hf_scratch_remove(disk->scratch);
     hf_trace_clear(&disk->trace);
+    hf_stores_free(disk->stores);
     hf_state_free(disk->start);
     hf_state_free(disk->state);
     free(disk->real);
@@ -317,6 +323,17 @@ bool hf_disk_flush_failed(const struct hf_disk *disk)
     return disk->flush_failed;
 }
 
+void hf_disk_watch(struct hf_disk *disk)
+{
+    hf_stores_free(disk->stores);
+    disk->stores = hf_stores_new();
+}
+
+const struct hf_stores *hf_disk_stores(const struct hf_disk *disk)
+{
+    return disk->stores;
+}
+
 void hf_disk_forget(struct hf_disk *disk)
 {
     disk->forget = true;
@@ -347,6 +364,16 @@ static void end_thread_if_due(void)
         pthread_exit(NULL);
 }
 
+/* What was stored up to now, through mappings. */
+static void look_at_stores(struct hf_disk *disk)
+{
+    char path[320];
+
+    for (uint32_t inode = 0; disk->stores != NULL && inode < disk->state->inodes; inode++)
+        if (disk->state->files[inode].used && disk->state->files[inode].mapped)
+            hf_stores_look(disk->stores, inode, pool_path(disk, inode, path, sizeof(path)), disk->trace.count);
+}
+
 static void record(struct hf_disk *disk, const struct hf_op *op)
 {
     hf_state_apply(disk->state, op);
@@ -356,6 +383,7 @@ static void record(struct hf_disk *disk, const struct hf_op *op)
 void hf_disk_mark(struct hf_disk *disk, int mark, uint64_t digest)
 {
     pthread_mutex_lock(&disk->mutex);
+    look_at_stores(disk);
     record(disk, &(struct hf_op){.kind = HF_OP_MARK, .mark = mark, .digest = digest});
     pthread_mutex_unlock(&disk->mutex);
 }
@@ -548,6 +576,7 @@ static ssize_t disk_pwrite(int fd, const void *buffer, size_t size, off_t at)
 
     end_thread_if_due();
     lock();
+    look_at_stores(disk_now);
     done = hf_os_native.pwrite(fd, buffer, size, at);
     inode = done > 0 ? inode_of_fd(fd) : HF_NO_INODE;
     if (inode != HF_NO_INODE)
@@ -636,6 +665,7 @@ static int disk_flush(int fd)
 
     end_thread_if_due();
     lock();
+    look_at_stores(disk_now);
     done = flush_locked(fd);
     unlock();
     return done;

@@ -25,7 +25,7 @@
  *
  * What it cannot model it refuses, with -EOPNOTSUPP and a word on stderr: O_SYNC, O_DSYNC
  * and O_APPEND; collapsing and inserting ranges. Symbolic links are followed but not
- * recorded. Stores through a mapping are not seen; a file with a writable shared
+ * recorded. Stores through a mapping are not seen (unless hf_disk_watch was called); a file with a writable shared
  * mapping comes out of a power cut with anything in it.
  *
  * Invariants
@@ -83,6 +83,10 @@ bool hf_disk_flush_failed(const struct hf_disk *disk);
 void hf_disk_end_thread(struct hf_disk *disk, uint64_t n);
 /* Whether it did, since that call. */
 bool hf_disk_thread_ended(const struct hf_disk *disk);
+
+/* From now on, what is stored through writable shared mappings is looked at (stores.h): a load begins anew. */
+void hf_disk_watch(struct hf_disk *disk);
+const struct hf_stores *hf_disk_stores(const struct hf_disk *disk);
 
 /* The folder has been changed behind the table: write all of it at the next load. */
 void hf_disk_forget(struct hf_disk *disk);

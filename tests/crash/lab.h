@@ -88,6 +88,9 @@ struct hf_subject {
     hf_session *session;
     /* For the tool that damages (damage.h): of several files, the one to damage, and the one to take away at times. */
     const char *damaged, *without;
+    /* For the tool that loses the page cache (power.h): files that say which boot they are of, or which files, say what is
+     * true of this folder. NULL: there are no such files. */
+    void (*believe)(const char *folder);
 };
 
 /* -- for sessions -- */

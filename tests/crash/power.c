@@ -3,6 +3,8 @@
  */
 #include "power.h"
 
+#include "stores.h"
+
 #include "base/fault.h"
 #include "base/os.h"
 
@@ -14,6 +16,7 @@ struct power {
     struct hf_report *report;
     struct hf_disk *disk[DEPTHS];
     uint64_t seed; /* of the first session */
+    bool lost;     /* the page cache, and nothing else */
 };
 
 /*
@@ -49,13 +52,24 @@ static bool sample_takes(const struct sample *sample, const struct hf_crash *cra
 
 static void images_of(struct power *power, struct hf_disk *traced, const struct hf_expect *expect, unsigned depth);
 
+/* The files of this folder say so. What is in it is then not what was loaded. */
+static void believe(const struct power *power, struct hf_disk *disk)
+{
+    struct hf_disk *before = hf_disk_use(disk);
+
+    power->subject->believe(hf_disk_root(disk));
+    hf_disk_use(before);
+    hf_disk_forget(disk);
+}
+
 /* One image: what a session finds there, and then the images of that session. */
 static void try_image(struct power *power, struct hf_crash *crash, const struct hf_state *image, unsigned depth)
 {
     const struct hf_power_options *options = power->options;
     char was[sizeof(power->report->where)], what[700];
+    struct hf_expect expect;
     struct hf_lab_run run = {.disk = power->disk[depth],
-                             .expect = hf_crash_expect(crash),
+                             .expect = &expect,
                              .seed = hf_seed_of(power->seed, depth * 0x100000000u + hf_crash_number(crash)),
                              .steps = depth < options->depth ? options->reopened : 0};
 
@@ -63,14 +77,21 @@ static void try_image(struct power *power, struct hf_crash *crash, const struct 
     if (run.steps > 1)
         run.steps = 1 + (unsigned)(run.seed % run.steps);
 
+    /* Though all of it is durable, what the store makes of it need not be: it may be from a file that has no such promise. */
+    hf_expect_copy(&expect, hf_crash_expect(crash));
+    if (power->lost && depth == 1)
+        expect.rebooted = false;
     memcpy(was, power->report->where, sizeof(was));
     hf_crash_describe(crash, what, sizeof(what));
     hf_report_where(power->report, "%.300s > %s", was, what);
     hf_disk_load(power->disk[depth], image, !hf_crash_is_kill(crash));
+    if (power->lost && depth == 1)
+        believe(power, power->disk[depth]);
     hf_run_session(power->subject, &run);
     hf_report_run(power->report, &run);
     if (depth < options->depth && !run.violated)
-        images_of(power, power->disk[depth], hf_crash_expect(crash), depth + 1);
+        images_of(power, power->disk[depth], &expect, depth + 1);
+    hf_expect_clear(&expect);
     memcpy(power->report->where, was, sizeof(was));
 }
 
@@ -103,6 +124,8 @@ static void images_of(struct power *power, struct hf_disk *traced, const struct 
         if (sample_takes(&sample, crash, &random)) {
             struct hf_state *image = hf_crash_image(crash);
 
+            if (power->lost && depth == 1)
+                hf_stores_put(hf_disk_stores(traced), image, hf_crash_point(crash), &random);
             try_image(power, crash, image, depth);
             hf_state_free(image);
         }
@@ -170,12 +193,16 @@ static void prepare(struct power *power, struct hf_expect *expect)
     hf_expect_crash(expect, true);
 }
 
-void hf_power_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report)
+static void run(const struct hf_subject *subject, const struct hf_power_options *options, bool lost,
+                struct hf_report *report)
 {
     struct power power;
     struct hf_expect there;
 
     power_init(&power, subject, options, report);
+    power.lost = lost;
+    if (lost)
+        hf_disk_watch(power.disk[0]);
     for (; hf_report_more(report); power.seed++) {
         struct hf_lab_run run = {
             .disk = power.disk[0], .expect = &there, .seed = power.seed, .steps = options->steps};
@@ -189,6 +216,20 @@ void hf_power_run(const struct hf_subject *subject, const struct hf_power_option
         hf_expect_clear(&there);
     }
     power_clear(&power);
+}
+
+void hf_power_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report)
+{
+    run(subject, options, false, report);
+}
+
+void hf_lost_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report)
+{
+    struct hf_power_options own = *options;
+
+    HF_LAB_REQUIRE(subject->believe != NULL);
+    own.crash.kills = own.crash.tails = own.crash.garble = false;
+    run(subject, &own, true, report);
 }
 
 /* -- failing calls -- */

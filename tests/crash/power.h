@@ -4,6 +4,11 @@
  *     session on a fresh disk -> trace -> images -> each: load into another disk, run a session, is it allowed?
  *                                                     and its trace -> images -> ...      (depth)
  *
+ * hf_lost_run makes images of another kind: the machine goes on, and with it the boot, but the file system went and came
+ * back (a disk that was pulled out, or mounted again after an error), and the page cache is gone. A file that is written
+ * and flushed is what a power cut would leave. One that is mapped and stored to, and never flushed, is as it was when the
+ * system last wrote it back: at any earlier moment, whatever the others are (stores.h).
+ *
  * So a crash during recovery, or in the commits after it, is a crash like any other.
  *
  * Concurrency: none, these change the table of OS calls. Failure: none (support.h).
@@ -32,6 +37,9 @@ struct hf_power_options {
 
 /* Sessions with seed, seed + 1, ... until the report has enough images. */
 void hf_power_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report);
+
+/* The same, of a lost page cache. */
+void hf_lost_run(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_report *report);
 
 /* Every subset, and what more there is, of this one trace: to see a small case through. */
 void hf_power_images(const struct hf_subject *subject, const struct hf_power_options *options, struct hf_disk *traced,

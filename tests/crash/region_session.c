@@ -175,8 +175,13 @@ static bool commit(struct session *session)
     status = hf_txn_commit(txn);
     if (status < 0)
         return recommence(session, txn, status);
+    /* A transaction that changes nothing makes no version, and what others have left that is not durable stays so. */
+    const bool same = work_digest(&next) == work_digest(&work->now);
     work->now = next;
-    after_commit(session);
+    if (same)
+        hf_run_done(work->run);
+    else
+        after_commit(session);
     return true;
 }
 

@@ -19,19 +19,15 @@ static const struct {
     const char *tool, *unit;
     uint64_t test, torture;
 } tools[] = {
-    {"power", "images", 10000, 10000000},
-    {"faults", "tries", 0, 1000000},
-    {"kills", "kills", 200, 100000},
-    {"steps", "kills", 200, 0},
-    {"damage", "files", 2000, 1000000},
-    {"clients", "kills", 100, 100000},
-    {"weave", "stops", 0, 0},
+    {"power", "images", 10000, 10000000}, {"lost", "images", 2000, 1000000}, {"faults", "tries", 0, 1000000},
+    {"kills", "kills", 200, 100000},      {"steps", "kills", 200, 0},        {"damage", "files", 2000, 1000000},
+    {"clients", "kills", 100, 100000},    {"weave", "stops", 0, 0},
 };
 
 static int usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s power|faults|kills|steps|damage|clients|weave [--subject NAME] [--count N] [--seconds S] "
+            "usage: %s power|lost|faults|kills|steps|damage|clients|weave [--subject NAME] [--count N] [--seconds S] "
             "[--seed N] [--stride N] [--steps N] [--reopened N] [--before N]\n",
             program);
     return 2;
@@ -127,6 +123,8 @@ static void run_power(const struct settings *settings, const struct hf_subject *
     options.before = settings->before;
     if (strcmp(report->tool, "power") == 0)
         hf_power_run(subject, &options, report);
+    else if (strcmp(report->tool, "lost") == 0)
+        hf_lost_run(subject, &options, report);
     else
         do
             hf_faults_run(subject, &options, report);
@@ -215,7 +213,8 @@ int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects
     else if (report.tool != NULL && strcmp(report.tool, "weave") == 0)
         name = weave != NULL ? weave->name : NULL;
     else if (report.tool != NULL)
-        name = subject != NULL ? subject->name : NULL;
+        name =
+            subject != NULL && (strcmp(report.tool, "lost") != 0 || subject->believe != NULL) ? subject->name : NULL;
     if (name == NULL)
         return usage(argv[0]);
     report.subject = name;
@@ -223,7 +222,7 @@ int hf_tool_main(int argc, char **argv, const struct hf_subject *const *subjects
     if (settings.torture)
         printf("%s %s: seed %llu\n", report.tool, report.subject, (unsigned long long)settings.seed);
     hf_report_guard(&report);
-    if (strcmp(report.tool, "power") == 0 || strcmp(report.tool, "faults") == 0)
+    if (strcmp(report.tool, "power") == 0 || strcmp(report.tool, "lost") == 0 || strcmp(report.tool, "faults") == 0)
         run_power(&settings, subject, &report);
     else if (strcmp(report.tool, "damage") == 0)
         run_damage(&settings, subject, &report);
