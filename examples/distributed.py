@@ -1,4 +1,4 @@
-"""A distributed computation: processes take jobs from a SharedMap and put the results back; one dies, nothing is lost.
+"""A distributed computation: processes take jobs from a SharedMap and give results back; one dies, nothing is lost.
 
     ("job", start)     "to do", or the number of the worker that does it; it is gone when it is done
     "primes"           the sum of the results
@@ -67,7 +67,8 @@ def main(workers):
                     for key in lost:
                         jobs.compare_and_set(key, worker, TO_DO)
                     running[worker + workers] = start(jobs, worker + workers)
-            print(f"{jobs['primes']:,} primes below {LIMIT:,}; {jobs.stats().writers_died} of the workers died writing")
+            dead = jobs.stats().writers_died
+            print(f"{jobs['primes']:,} primes below {LIMIT:,}; {dead} of the workers died writing")
             assert jobs == {"primes": 78_498}
         finally:
             jobs.unlink()

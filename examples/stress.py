@@ -83,7 +83,7 @@ def main(seconds):
             total = verify(shared)
             shared.check()
             stats = shared.stats()
-            print(f"{total:,} steps, {kills} kills, {stats.writers_died} of them in the middle of a step: all is right")
+            print(f"{total:,} steps, {kills} kills, {stats.writers_died} of them within a step: all is right")
             print(f"{stats.size:,} bytes of shared memory, {stats.used:,} in use")
         finally:
             for worker in workers:

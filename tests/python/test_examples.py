@@ -24,7 +24,7 @@ SAYS = {
     ),
     "stress.py": (
         "1",
-        r"[\d,]+ steps, \d+ kills, \d+ of them in the middle of a step: all is right\n"
+        r"[\d,]+ steps, \d+ kills, \d+ of them within a step: all is right\n"
         r"[\d,]+ bytes of shared memory, [\d,]+ in use\n",
     ),
 }

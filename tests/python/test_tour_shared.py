@@ -120,11 +120,11 @@ def unsound(patches: pytest.MonkeyPatch) -> None:
 
 FAULTS: dict[str, tuple[Patch, str]] = {
     "names are lost": (set_function("add_file", lose_a_name), "all totals are"),
-    "a file is not one step": (not_one_step, "nobody ever saw"),
+    "a file is not one step": (not_one_step, "nobody saw"),
     "a file is counted twice": (set_function("add_file", count_twice), "no file twice"),
     "a file is not noted": (set_function("add_file", forget_a_file), "each file is noted"),
     "the victim dies of something else": (set_function("shoot", lambda process: process.terminate()), "SIGKILL"),
-    "versions change": (live_versions, "nobody ever saw"),
+    "versions change": (live_versions, "nobody saw"),
     "a version lacks a name": (spoiled("totals_in", lack_a_name), "each is exactly the totals"),
     "a diff loses a change": (spoiled("changes", lambda found, *_: found[:-1]), "what counting the files"),
     "a diff of nothing": (spoiled("changed_names", lambda found, *_: found | {"nosuch"}), "one more file"),
