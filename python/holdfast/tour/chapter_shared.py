@@ -262,7 +262,7 @@ def kill(index: Index, process: BaseProcess, file: str, written: int, version: V
     start = time.perf_counter()
     shoot(process)
     process.join()
-    # Free for others. The turn to write was the dead one's; that is found out here, or by a process that waits for it.
+    # Free for others. The turn to write was the dead one's: found out here, or by a process that waits for it.
     index.delete((SHARE, VICTIM))
     seconds = time.perf_counter() - start
     return Death(file, written, version, process.exitcode, index.stats().writers_died, seconds)
