@@ -2,8 +2,8 @@
  * Any bytes are one encoded value or damage, never a crash. If they are one: written again item by item they are the
  * same bytes; skipped, described, put into a word and made a key they hold together.
  *
- * The first byte says how the rest is used: as it is, or as the members of a frozenset and of a tuple, which the
- * writer has to put in order and a key makes unique.
+ * The first byte says how the rest is used: as it is, or as the members of a container, which the writer has to put
+ * in order (of a set or frozenset) and a key makes unique.
  */
 #include "value/canonical.h"
 #include "value/codec.h"
@@ -117,7 +117,10 @@ static void as_members(const uint8_t *bytes, size_t size, hf_value_kind kind)
         count++;
     hf_value_reader_init(&reader, bytes, size);
     hf_value_writer_init(&writer, NULL, 0, SIZE_MAX);
-    REQUIRE(hf_value_write(&writer, &(hf_value_item){.kind = kind, .count = count}) == 0);
+    uint64_t pairs = count / 2;
+    count = kind == HF_VALUE_DICT ? 2 * pairs : count;
+    hf_value_item container = {.kind = kind, .count = kind == HF_VALUE_DICT ? pairs : count};
+    REQUIRE(hf_value_write(&writer, &container) == 0);
     for (uint64_t i = 0; i < count; i++) {
         if (copy_value(&reader, &writer) < 0) {
             hf_value_writer_clear(&writer); /* too deep, with one level more */
@@ -133,17 +136,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const hf_value_kind containers[] = {HF_VALUE_FROZENSET, HF_VALUE_TUPLE, HF_VALUE_SET, HF_VALUE_DICT,
+                                               HF_VALUE_LIST};
     if (size == 0)
         return 0;
-    switch (data[0] % 4) {
-    case 0:
-        as_members(data + 1, size - 1, HF_VALUE_FROZENSET);
-        return 0;
-    case 1:
-        as_members(data + 1, size - 1, HF_VALUE_TUPLE);
-        return 0;
-    default:
+    size_t use = data[0] % 8;
+    if (use < sizeof containers / sizeof *containers)
+        as_members(data + 1, size - 1, containers[use]);
+    else
         as_it_is(data + 1, size - 1);
-        return 0;
-    }
+    return 0;
 }

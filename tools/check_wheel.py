@@ -27,6 +27,8 @@ NEEDED = (
     r"holdfast/__init__\.py",
     r"holdfast/_core\w*\.[\w-]+\.so",
     r"holdfast/_core\.pyi",
+    r"holdfast/_homes\.[\w-]+\.so",
+    r"holdfast/_homes\.pyi",
     r"holdfast/py\.typed",
     r"holdfast-[\w.]+\.dist-info/licenses/LICENSE",
 )

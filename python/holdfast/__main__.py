@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, tour
+from . import __version__, _shared_command, tour
 
-COMMANDS = (tour,)
+COMMANDS = (tour, _shared_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

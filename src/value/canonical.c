@@ -263,6 +263,12 @@ static int put_value(canon *c)
         return put_member(c, &item.member, at);
     case HF_VALUE_BYTEARRAY:
         return bad_type(c, "a bytearray cannot be a key: it can change");
+    case HF_VALUE_LIST:
+        return bad_type(c, "a list cannot be a key: it can change");
+    case HF_VALUE_DICT:
+        return bad_type(c, "a dict cannot be a key: it can change");
+    case HF_VALUE_SET:
+        return bad_type(c, "a set cannot be a key: it can change");
     case HF_VALUE_PICKLE:
         return bad_type(c, "a pickle cannot be a key: equal objects may have different ones");
     default:

@@ -26,7 +26,8 @@
  *   UUID                               without is_safe
  *   Enum, Flag                         itself: class and member
  *   IntEnum, StrEnum, class E(T, Enum) the form of the value that the member equals
- *   bytearray, object, pickle          none: HF_BAD_TYPE
+ *   bytearray, list, dict, set,
+ *   object, pickle                     none: HF_BAD_TYPE
  *
  * Where a key is not what Python's == and hash say: two ZoneInfos with the same key are one zone (Python tells apart
  * those made with no_cache), and an aware key stays the instant that it was when it was encoded, when the time zone

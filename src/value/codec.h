@@ -6,6 +6,7 @@
  *      12 39 30                        12345             tag 0x10 + 2: an int of 2 bytes
  *      43 'a' 'b' 'c'                  'abc'             tag 0x40 + 3: a str of 3 bytes
  *      a2 [11 01] [41 'x']             (1, 'x')          tag 0xa0 + 2: a tuple of 2 values
+ *      c1 [41 'x'] [11 01]             {'x': 1}          tag 0xc0 + 1: a dict of 1 pair
  *
  * format.h has the tags, docs/format/value.md every layout to the byte. Reading and writing are the same row of
  * items, so that what was read can be written as it is. A value that holds others is an item, then theirs, then an
@@ -18,14 +19,15 @@
  *
  * Invariants.
  *   1. One value, one encoding: numbers and lengths have their shortest form, bits without a meaning are 0, the
- *      members of a frozenset are in the order of their encodings. What can be read, written again, gives the same
- *      bytes.
+ *      members of a set or frozenset are in the order of their encodings; a dict's pairs are in the dict's own. What
+ *      can be read, written again, gives the same bytes.
  *   2. Each type comes back exactly: all bits of a float, a Decimal's exponent, a fold, a surrogate in a str.
  *   3. Reading never goes behind the given bytes, takes no memory, and takes time in proportion to the bytes (times
- *      the depth, where frozensets are nested).
+ *      the depth, where sets are nested).
  *
  * What the codec does not know: which str is the name of a class, whether a fraction is in lowest terms (the
- * canonical form reduces it), what a time zone says. It stores what it is told.
+ * canonical form reduces it), what a time zone says, which keys of a dict or members of a set are equal, or can be
+ * there at all. It stores what it is told.
  *
  * Concurrency: none; a reader or a writer is one thread's. Failure: HF_CORRUPT for bytes that are no encoding, with
  * a reason in the reader; HF_INVALID for an item that is no value; HF_LIMIT for values nested more than
@@ -57,6 +59,9 @@
     X(BYTEARRAY, "bytearray") \
     X(TUPLE, "tuple")         \
     X(FROZENSET, "frozenset") \
+    X(LIST, "list")           \
+    X(DICT, "dict")           \
+    X(SET, "set")             \
     X(DATE, "date")           \
     X(TIME, "time")           \
     X(DATETIME, "datetime")   \
@@ -171,7 +176,8 @@ typedef struct hf_value_item {
         uint64_t bits[2];           /* FLOAT: [0], as in the memory of a double; COMPLEX: real, imaginary */
         hf_span span;               /* INT: two's complement, lowest byte first, no bytes are 0; STR: UTF-8 (utf8.h);
                                       BYTES, BYTEARRAY, PICKLE; ZONE: its key; OBJECT: the name of its codec */
-        uint64_t count;             /* TUPLE, FROZENSET: how many values follow, then END */
+        uint64_t count;             /* TUPLE, FROZENSET, LIST, SET: how many values follow, then END;
+                                      DICT: how many pairs, a key and its value each, then END */
         int32_t ordinal;            /* DATE: see calendar.h */
         hf_value_moment moment;     /* TIME, DATETIME, TIMEZONE. With a zone OTHER: a value follows, then END */
         hf_value_delta delta;       /* TIMEDELTA */
@@ -227,6 +233,12 @@ int hf_value_read(hf_value_reader *reader, hf_value_item *item);
 /* Reads the next value with all it holds. HF_INVALID where an END is next; HF_CORRUPT, and nothing is read then. */
 int hf_value_skip(hf_value_reader *reader);
 
+/*
+ * The item that the bytes begin with, never an END, and how many bytes it takes, for a caller who keeps account of
+ * open values himself: their depth, the order of a set's members, what a tzinfo may be. 0, or HF_CORRUPT and why.
+ */
+int hf_value_take(const void *bytes, size_t size, hf_value_item *item, size_t *taken, const char **reason);
+
 /* 0 if the bytes are one value and nothing else, else HF_CORRUPT and why, in *reason unless that is NULL. */
 int hf_value_check(const void *bytes, size_t size, const char **reason);
 
@@ -278,6 +290,12 @@ static inline bool hf_value_writer_is_whole(const hf_value_writer *writer)
  * the open value lacks some of what it was said to hold is HF_INVALID, and so is a value that it has no place for.
  */
 int hf_value_write(hf_value_writer *writer, const hf_value_item *item);
+
+/*
+ * Appends an item, never an END, to a buffer, for a caller who keeps account of open values himself. As
+ * hf_value_write, but for what only open values can tell.
+ */
+int hf_value_put(hf_buffer *out, const hf_value_item *item);
 
 int hf_value_write_int64(hf_value_writer *writer, int64_t number);
 

@@ -7,7 +7,7 @@
  *      bytes   [ .... | tag ............ | .... ]
  *                     ^ reader->at       ^ cursor, becomes reader->at
  *
- * Where a value inside a frozenset has been read whole, its bytes are compared with those of the member before it.
+ * Where a value inside a set or frozenset has been read whole, its bytes are compared with those of the member before it.
  *
  * What reads a piece returns false for damage, with the reason in the cursor; so damage never looks like another
  * failure.
@@ -390,6 +390,23 @@ static bool take_single(cursor *c, unsigned tag, hf_value_item *item)
     }
 }
 
+/* The plain containers. */
+static bool take_container(cursor *c, unsigned tag, hf_value_item *item)
+{
+    if (tag <= HF_TAG_LIST_LONG) {
+        item->kind = HF_VALUE_LIST;
+        return take_count(c, tag, HF_TAG_LIST, HF_TAG_LIST_LONG, &item->count) && check_count(c, item->count);
+    }
+    if (tag >= HF_TAG_SET) {
+        item->kind = HF_VALUE_SET;
+        return take_count(c, tag, HF_TAG_SET, HF_TAG_SET_LONG, &item->count) && check_count(c, item->count);
+    }
+    item->kind = HF_VALUE_DICT;
+    if (!take_count(c, tag, HF_TAG_DICT, HF_TAG_DICT_LONG, &item->count))
+        return false;
+    return check_count(c, item->count > HF_PAIRS_MAX ? UINT64_MAX : 2 * item->count);
+}
+
 static bool take_item(cursor *c, hf_value_item *item)
 {
     unsigned tag;
@@ -412,6 +429,8 @@ static bool take_item(cursor *c, hf_value_item *item)
         item->kind = HF_VALUE_TUPLE;
         return take_count(c, tag, HF_TAG_TUPLE, HF_TAG_TUPLE_LONG, &item->count) && check_count(c, item->count);
     }
+    if (tag >= HF_TAG_LIST && tag <= HF_TAG_SET_LONG)
+        return take_container(c, tag, item);
     return take_single(c, tag, item);
 }
 
@@ -431,7 +450,7 @@ static int fail(hf_value_reader *reader, const char *reason)
 /* A value that `frame` holds ends at `end`: may it stand there? (What is before the first one has no bytes.) */
 static bool in_order(const hf_value_reader *reader, const hf_value_frame *frame, size_t end)
 {
-    if (frame->kind != HF_VALUE_FROZENSET)
+    if (!hf_kind_is_sorted(frame->kind))
         return true;
     size_t before = frame->start - frame->previous, size = end - frame->start;
     int order = memcmp(reader->bytes + frame->previous, reader->bytes + frame->start, before < size ? before : size);
@@ -451,7 +470,7 @@ static int read_end(hf_value_reader *reader, hf_value_item *item)
     hf_value_frame *outer = reader->depth < 2 ? NULL : &reader->frames[reader->depth - 2];
     if (outer != NULL) {
         if (!in_order(reader, outer, reader->at))
-            return fail(reader, "a frozenset out of order");
+            return fail(reader, "a set out of order");
         pass(outer, reader->at);
     }
     reader->depth--;
@@ -483,10 +502,28 @@ int hf_value_read(hf_value_reader *reader, hf_value_item *item)
             (hf_value_frame){.kind = found.kind, .count = count, .left = count, .start = end, .previous = end};
     } else if (frame != NULL) {
         if (!in_order(reader, frame, end))
-            return fail(reader, "a frozenset out of order");
+            return fail(reader, "a set out of order");
         pass(frame, end);
     }
     reader->at = end;
+    *item = found;
+    return 0;
+}
+
+int hf_value_take(const void *bytes, size_t size, hf_value_item *item, size_t *taken, const char **reason)
+{
+    const uint8_t *start = bytes;
+    cursor c = {.at = start, .end = start + size};
+    hf_value_item found;
+    if (size == 0) {
+        *reason = "the bytes end before a value";
+        return HF_CORRUPT;
+    }
+    if (!take_item(&c, &found)) {
+        *reason = c.reason;
+        return HF_CORRUPT;
+    }
+    *taken = (size_t)(c.at - start);
     *item = found;
     return 0;
 }

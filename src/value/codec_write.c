@@ -2,7 +2,7 @@
  * codec_write.c: the writer.
  *
  * An item is checked first, then room is made for all it can take, then it is put; so putting cannot fail, and a call
- * that fails has put nothing. The one item that takes more is the END of a frozenset, whose members are put in order
+ * that fails has put nothing. The one item that takes more is the END of a set or frozenset, whose members are put in order
  * then: they are sorted in memory of their own and copied back at the end of it.
  */
 #include "value/codec.h"
@@ -75,6 +75,8 @@ static bool is_value(const hf_value_item *item)
         return item->uuid.safety <= HF_UUID_UNSAFE;
     case HF_VALUE_ENUM:
         return is_member(&item->member);
+    case HF_VALUE_DICT:
+        return item->count <= HF_PAIRS_MAX;
     default:
         return (unsigned)item->kind < HF_VALUE_END;
     }
@@ -112,7 +114,7 @@ static size_t spans_of(const hf_value_item *item)
 /* What is in front of and between them, at most. */
 static size_t head_of(const hf_value_item *item)
 {
-    return item->kind <= HF_VALUE_FROZENSET ? HF_VALUE_HEAD_SIMPLE : HF_VALUE_HEAD_MAX;
+    return item->kind <= HF_VALUE_SET ? HF_VALUE_HEAD_SIMPLE : HF_VALUE_HEAD_MAX;
 }
 
 /* -- putting -- */
@@ -262,6 +264,15 @@ static void put_item(hf_buffer *out, const hf_value_item *item)
         hf_buffer_put_byte(out, HF_TAG_FROZENSET);
         hf_put_varint(out, item->count);
         return;
+    case HF_VALUE_LIST:
+        hf_put_counted(out, HF_TAG_LIST, HF_TAG_LIST_LONG, item->count);
+        return;
+    case HF_VALUE_DICT:
+        hf_put_counted(out, HF_TAG_DICT, HF_TAG_DICT_LONG, item->count);
+        return;
+    case HF_VALUE_SET:
+        hf_put_counted(out, HF_TAG_SET, HF_TAG_SET_LONG, item->count);
+        return;
     default:
         put_other(out, item);
     }
@@ -283,7 +294,7 @@ static void find_members(const uint8_t *bytes, size_t size, hf_member *members, 
     HF_ASSERT_CHEAP(hf_value_reader_at_end(&reader));
 }
 
-/* Puts the members of a frozenset in order. */
+/* Puts the members of a set or frozenset in order. */
 static int sort_members(uint8_t *bytes, size_t size, size_t count)
 {
     if (count < 2)
@@ -311,7 +322,7 @@ static int write_end(hf_value_writer *writer)
     hf_buffer *out = &writer->out;
     if (frame->left > 0)
         return HF_INVALID;
-    if (frame->kind == HF_VALUE_FROZENSET) {
+    if (hf_kind_is_sorted(frame->kind)) {
         int status = sort_members(out->bytes + frame->start, out->size - frame->start, (size_t)frame->count);
         if (status < 0)
             return status;
@@ -322,21 +333,10 @@ static int write_end(hf_value_writer *writer)
     return 0;
 }
 
-int hf_value_write(hf_value_writer *writer, const hf_value_item *item)
+int hf_value_put(hf_buffer *out, const hf_value_item *item)
 {
-    hf_buffer *out = &writer->out;
-    uint64_t count;
-    if (item->kind == HF_VALUE_END)
-        return write_end(writer);
-    hf_value_frame *frame = writer->depth == 0 ? NULL : &writer->frames[writer->depth - 1];
-    if (frame != NULL && (frame->left == 0 || !hf_item_fits_in(frame->kind, item->kind)))
-        return HF_INVALID;
     if (!is_value(item))
         return HF_INVALID;
-    bool opens = hf_item_opens(item, &count);
-    if (opens && writer->depth == HF_VALUE_DEPTH_MAX)
-        return HF_LIMIT;
-
     /* No need to make room for what is too long even without its head. */
     size_t before = out->size, spans = spans_of(item);
     if (spans > out->limit - before)
@@ -349,10 +349,27 @@ int hf_value_write(hf_value_writer *writer, const hf_value_item *item)
         out->size = before;
         return HF_LIMIT;
     }
+    return 0;
+}
 
+int hf_value_write(hf_value_writer *writer, const hf_value_item *item)
+{
+    uint64_t count;
+    if (item->kind == HF_VALUE_END)
+        return write_end(writer);
+    hf_value_frame *frame = writer->depth == 0 ? NULL : &writer->frames[writer->depth - 1];
+    if (frame != NULL && (frame->left == 0 || !hf_item_fits_in(frame->kind, item->kind)))
+        return HF_INVALID;
+    bool opens = hf_item_opens(item, &count);
+    if (opens && writer->depth == HF_VALUE_DEPTH_MAX)
+        return HF_LIMIT;
+
+    int status = hf_value_put(&writer->out, item);
+    if (status < 0)
+        return status;
     if (opens)
         writer->frames[writer->depth++] =
-            (hf_value_frame){.kind = item->kind, .count = count, .left = count, .start = out->size};
+            (hf_value_frame){.kind = item->kind, .count = count, .left = count, .start = writer->out.size};
     else if (frame != NULL)
         frame->left--;
     return 0;

@@ -250,6 +250,48 @@ static void say_damage(sink *s, const char *reason)
     say_format(s, "<damaged at byte %zu: %s>", s->in.at, reason);
 }
 
+/* A dict's pairs, and its END. */
+static void say_pairs(sink *s, uint64_t count)
+{
+    hf_value_item end;
+    say(s, "{");
+    for (uint64_t i = 0; i < count && !s->full; i++) {
+        say(s, i > 0 ? ", " : "");
+        say_value(s);
+        if (s->full)
+            return;
+        say(s, ": ");
+        say_value(s);
+    }
+    if (!s->full && hf_value_read(&s->in, &end) == 0)
+        say(s, "}");
+}
+
+/* What holds others. */
+static void say_container(sink *s, const hf_value_item *item)
+{
+    switch (item->kind) {
+    case HF_VALUE_TUPLE:
+        say(s, "(");
+        say_inside(s, item->count, item->count == 1 ? ",)" : ")");
+        return;
+    case HF_VALUE_FROZENSET:
+        say(s, "frozenset({");
+        say_inside(s, item->count, "})");
+        return;
+    case HF_VALUE_LIST:
+        say(s, "[");
+        say_inside(s, item->count, "]");
+        return;
+    case HF_VALUE_SET:
+        say(s, item->count == 0 ? "set(" : "{");
+        say_inside(s, item->count, item->count == 0 ? ")" : "}");
+        return;
+    default:
+        say_pairs(s, item->count);
+    }
+}
+
 /* The types of Python's library, and what is not ours to understand. */
 static void say_other(sink *s, const hf_value_item *item)
 {
@@ -344,12 +386,11 @@ static void say_value(sink *s)
         say(s, ")");
         return;
     case HF_VALUE_TUPLE:
-        say(s, "(");
-        say_inside(s, item.count, item.count == 1 ? ",)" : ")");
-        return;
     case HF_VALUE_FROZENSET:
-        say(s, "frozenset({");
-        say_inside(s, item.count, "})");
+    case HF_VALUE_LIST:
+    case HF_VALUE_DICT:
+    case HF_VALUE_SET:
+        say_container(s, &item);
         return;
     default:
         say_other(s, &item);

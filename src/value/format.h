@@ -13,7 +13,10 @@
  *      40 .. 7f   str of 0 to 62 bytes; longer
  *      80 .. 9f   bytes, 0 to 30; longer
  *      a0 .. af   tuple of 0 to 14 values; longer
- *      b0 .. ff   free
+ *      b0 .. bf   list, likewise
+ *      c0 .. cf   dict of 0 to 14 pairs; longer
+ *      d0 .. df   set of 0 to 14 members; longer
+ *      e0 .. ff   free
  *
  * Numbers are little-endian. A length is a varint: 7 bits a byte, the lowest first, the top bit set in all bytes but
  * the last, no last byte 0 (but for the number 0), 10 bytes at most.
@@ -61,6 +64,12 @@ enum {
     HF_TAG_BYTES_LONG = 0x9f,
     HF_TAG_TUPLE = 0xa0, /* likewise, + number of values */
     HF_TAG_TUPLE_LONG = 0xaf,
+    HF_TAG_LIST = 0xb0,
+    HF_TAG_LIST_LONG = 0xbf,
+    HF_TAG_DICT = 0xc0, /* + number of pairs */
+    HF_TAG_DICT_LONG = 0xcf,
+    HF_TAG_SET = 0xd0,
+    HF_TAG_SET_LONG = 0xdf,
 };
 
 _Static_assert(HF_TAG_INT + 9 == HF_TAG_INT_LONG, "an int of at most 8 bytes has its length in the tag");
@@ -108,13 +117,16 @@ _Static_assert(sizeof(double) == 8, "IEEE 754 binary64");
 
 /*
  * What an item takes at most without the spans in it: three tags with lengths; tag, form, number and offset. Up to
- * frozensets in the list of kinds: a tag with a length, or with two doubles.
+ * sets in the list of kinds: a tag with a length, or with two doubles.
  */
 enum { HF_VALUE_HEAD_MAX = 64, HF_VALUE_HEAD_SIMPLE = 17 };
 
 /* -- limits of what is a value -- */
 
 #define HF_DELTA_DAYS_MAX 999999999
+
+/* Pairs of a dict, whose values are twice as many. */
+#define HF_PAIRS_MAX (UINT64_MAX / 2)
 
 static inline bool hf_offset_fits(int64_t us)
 {
@@ -198,7 +210,12 @@ static inline bool hf_item_opens(const hf_value_item *item, uint64_t *count)
     switch (item->kind) {
     case HF_VALUE_TUPLE:
     case HF_VALUE_FROZENSET:
+    case HF_VALUE_LIST:
+    case HF_VALUE_SET:
         *count = item->count;
+        return true;
+    case HF_VALUE_DICT:
+        *count = 2 * item->count;
         return true;
     case HF_VALUE_TIME:
     case HF_VALUE_DATETIME:
@@ -210,6 +227,12 @@ static inline bool hf_item_opens(const hf_value_item *item, uint64_t *count)
     default:
         return false;
     }
+}
+
+/* Its members are in the order of their encodings. */
+static inline bool hf_kind_is_sorted(hf_value_kind kind)
+{
+    return kind == HF_VALUE_FROZENSET || kind == HF_VALUE_SET;
 }
 
 /* May this be in that? A tzinfo is an object or a pickle; everything else may be anything. */

@@ -7,6 +7,8 @@
  *      i-12 f1.5 c1,-0.5      int, float, complex
  *      sabc b00ff a00         str, bytes (hex), bytearray (hex)
  *      (i1 sx) {i1 i2}        tuple, frozenset
+ *      [i1 sx] S{i1 i2}       list, set
+ *      <sx i1 sy i2>          dict: a key, its value, a key ..
  *      d-1.50E+3 dNaN7        Decimal, as Python's constructor takes it; dInfinity dsNaN
  *      r1/3                   Fraction, not reduced
  *      D739000                date, its ordinal
@@ -23,7 +25,7 @@
  *               %:p00  %+us:p00  %!us:p00  any other tzinfo: a value follows
  *               ~ behind the zone       fold is 1
  *
- * Words end at a blank, at ) } , : = ~ and at the end.
+ * Words end at a blank, at ) } ] > , : = ~ and at the end.
  *
  * Model. A random value is a tree of items in an arena. It is written, read into another tree, and the trees
  * compared.
@@ -99,7 +101,7 @@ static inline void put_value(notation *n);
 
 static inline hf_span take_word(notation *n)
 {
-    size_t size = strcspn(n->at, " )},:=~#!@+%");
+    size_t size = strcspn(n->at, " )}]>,:=~#!@+%");
     hf_span word = hf_span_of(n->at, size);
     n->at += size;
     return word;
@@ -263,7 +265,7 @@ static inline void put_members(notation *n, hf_value_kind kind, char close)
     }
     hf_value_writer_clear(&counter);
 
-    put_item(n, &(hf_value_item){.kind = kind, .count = count});
+    put_item(n, &(hf_value_item){.kind = kind, .count = kind == HF_VALUE_DICT ? count / 2 : count});
     while (!take_char(n, close)) {
         put_value(n);
         while (take_char(n, ' '))
@@ -342,6 +344,16 @@ static inline void put_value(notation *n)
         return;
     case '{':
         put_members(n, HF_VALUE_FROZENSET, '}');
+        return;
+    case '[':
+        put_members(n, HF_VALUE_LIST, ']');
+        return;
+    case '<':
+        put_members(n, HF_VALUE_DICT, '>');
+        return;
+    case 'S':
+        assert_true(take_char(n, '{'));
+        put_members(n, HF_VALUE_SET, '}');
         return;
     case 'd':
         put_decimal(n);
@@ -552,6 +564,9 @@ static inline void random_item(random_source *random, hf_value_item *item)
         break;
     case HF_VALUE_TUPLE:
     case HF_VALUE_FROZENSET:
+    case HF_VALUE_LIST:
+    case HF_VALUE_DICT:
+    case HF_VALUE_SET:
         item->count = random_below(random, random_below(random, 10) ? 5 : 20);
         break;
     case HF_VALUE_DATE:
@@ -607,7 +622,7 @@ static inline node *random_value(random_source *random, unsigned depth, hf_value
             item.kind = (hf_value_kind)random_below(random, HF_VALUE_END);
         random_item(random, &item);
     } while (depth == 0 && only == HF_VALUE_END && hf_item_opens(&item, &count));
-    node *made = node_new(&item, hf_item_opens(&item, &count) ? count : 0);
+    node *made = node_new(&item, hf_item_opens(&item, &count) ? (size_t)count : 0);
     bool zone = item.kind == HF_VALUE_TIME || item.kind == HF_VALUE_DATETIME;
     for (size_t i = 0; i < made->count; i++)
         made->children[i] = random_value(random, depth == 0 ? 0 : depth - 1, zone ? HF_VALUE_PICKLE : HF_VALUE_END);

@@ -8,14 +8,18 @@ Tests that draw random numbers of their own take them from the `rng` fixture, se
 (0 unless told; under TORTURE a fresh one), which the header of the run shows.
 """
 
+import contextlib
 import gc
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+import holdfast
+from shared_support import unique_name
 from support import TORTURE
 
 SEED = int(os.environ.get("HOLDFAST_SEED") or (random.SystemRandom().randrange(2**32) if TORTURE else 0))
@@ -59,3 +63,20 @@ def collector_off() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def open_map() -> Iterator[Callable[..., "holdfast.SharedMap[Any, Any]"]]:
+    """SharedMap, by a name of this test's own if it is given none; what it has made is closed and unlinked in the end."""
+    made: list[holdfast.SharedMap[Any, Any]] = []
+
+    def open_one(name: str | None = None, **options: Any) -> "holdfast.SharedMap[Any, Any]":
+        shared: holdfast.SharedMap[Any, Any] = holdfast.SharedMap(name or unique_name(), **options)
+        made.append(shared)
+        return shared
+
+    yield open_one
+    for shared in made:
+        shared.close()
+        with contextlib.suppress(FileNotFoundError):
+            shared.unlink()

@@ -57,6 +57,7 @@ def test_what_must_be_rejected(cache: Path) -> None:
     assert {number: sorted(codes) for number, codes in found.items()} == expected, done.stdout + done.stderr
 
 
-def test_the_stubs_match_the_extension(cache: Path) -> None:
-    done = run_mypy(cache, "--concise", "holdfast._core", module="mypy.stubtest")
+@pytest.mark.parametrize("extension", ["holdfast._core", "holdfast._homes"])
+def test_the_stubs_match_the_extension(cache: Path, extension: str) -> None:
+    done = run_mypy(cache, "--concise", extension, module="mypy.stubtest")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -343,9 +343,11 @@ def exactly(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, (float, complex)):
         return all(struct.pack("<d", x) == struct.pack("<d", y) for x, y in ((a.real, b.real), (a.imag, b.imag)))
-    if isinstance(a, tuple):
+    if isinstance(a, (tuple, list)):
         return len(a) == len(b) and all(map(exactly, a, b))
-    if isinstance(a, frozenset):
+    if isinstance(a, dict):
+        return exactly(list(a.items()), list(b.items()))
+    if isinstance(a, (frozenset, set)):
         return len(a) == len(b) and all(any(exactly(x, y) for y in b) for x in a)
     if isinstance(a, (datetime, time)):
         fields = a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold
@@ -366,6 +368,7 @@ SPECIAL = [
     Decimal("1E+999999"),
     Decimal("1234567890" * 200), bytearray(b"abc"), (bytearray(), frozenset({math.nan})), 2**100000, -(2**100000),
     tuple(range(1000)), frozenset(range(1000)), "x" * 100000, b"x" * 100000, [1, {"a": 2}],
+    [], {}, set(), {"b": [1, {2: {3}}], "a": None}, {1, "x", (2,)}, [[]] * 20, {i: {i} for i in range(20)},
     *ENUMS,
 ]  # fmt: skip
 

@@ -129,7 +129,7 @@ def encode_decimal(number: Decimal) -> bytes:
 
 
 def encode_pickle(value: object) -> bytes:
-    data = pickle.dumps(value)
+    data = pickle.dumps(value, 5)
     return b"\x20" + varint(len(data)) + data
 
 
@@ -171,6 +171,9 @@ ENCODERS: dict[type, Callable[[Any], bytes]] = {
     bytearray: lambda data: encode_sized(0x06, bytes(data)),
     tuple: lambda values: counted(0xA0, 0xAF, len(values)) + b"".join(map(encode, values)),
     frozenset: lambda values: b"\x07" + varint(len(values)) + b"".join(sorted(map(encode, values))),
+    list: lambda values: counted(0xB0, 0xBF, len(values)) + b"".join(map(encode, values)),
+    dict: lambda pairs: counted(0xC0, 0xCF, len(pairs)) + b"".join(encode(k) + encode(v) for k, v in pairs.items()),
+    set: lambda values: counted(0xD0, 0xDF, len(values)) + b"".join(sorted(map(encode, values))),
     date: lambda day: b"\x08" + day.toordinal().to_bytes(3, "little"),
     time: encode_moment,
     datetime: encode_moment,
@@ -265,6 +268,12 @@ class Decoder:
             return self.take(self.count(tag, 0x80, 0x9F))
         if 0xA0 <= tag <= 0xAF:
             return tuple(self.value() for _ in range(self.count(tag, 0xA0, 0xAF)))
+        if 0xB0 <= tag <= 0xBF:
+            return [self.value() for _ in range(self.count(tag, 0xB0, 0xBF))]
+        if 0xC0 <= tag <= 0xCF:
+            return {self.value(): self.value() for _ in range(self.count(tag, 0xC0, 0xCF))}
+        if 0xD0 <= tag <= 0xDF:
+            return {self.value() for _ in range(self.count(tag, 0xD0, 0xDF))}
         if 0x1A <= tag <= 0x1C:
             return UUID(bytes=self.take(16), is_safe=SAFETY[tag - 0x1A])
         simple: dict[int, Callable[[], Any]] = {

@@ -1,0 +1,159 @@
+"""`python -m holdfast shared`: which SharedMaps there are, what is in one, and away with those that were left behind."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from . import _homes
+from .shared import SharedInfo, SharedMap, list_shared
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser(
+        "shared", help="show and remove maps in shared memory", description="Maps in shared memory."
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    ls = actions.add_parser("ls", help="list them", description="List the SharedMaps that this user may read.")
+    ls.set_defaults(run=run_ls)
+
+    info = actions.add_parser("info", help="what is in one", description="Say what is in a SharedMap.")
+    info.add_argument("names", metavar="NAME", nargs="+")
+    info.add_argument("--check", action="store_true", help="verify everything in it as well")
+    info.set_defaults(run=run_info)
+
+    rm = actions.add_parser(
+        "rm",
+        help="remove some",
+        description="Remove SharedMaps by their names. One that a process has open is left alone.",
+    )
+    rm.add_argument("names", metavar="NAME", nargs="*")
+    rm.add_argument("--all-unused", action="store_true", help="every one of this user's that no process has open")
+    rm.add_argument("--force", action="store_true", help="also what is in use: those who have it open go on with it")
+    rm.set_defaults(run=run_rm)
+
+
+def complain(text: object) -> int:
+    print(f"holdfast shared: {text}", file=sys.stderr)
+    return 1
+
+
+def size_text(size: float) -> str:
+    """Such as 4.0 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def user_text(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def time_text(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def run_ls(args: argparse.Namespace) -> int:
+    rows = [("NAME", "SIZE", "OWNER", "MODE", "CREATED", "IN USE")]
+    for info in list_shared():
+        rows.append(
+            (
+                printable(info.name),
+                size_text(info.size),
+                user_text(info.owner),
+                f"{info.mode:04o}",
+                time_text(info.created),
+                "yes" if info.in_use else "no",
+            )
+        )
+    if len(rows) == 1:
+        print("There is no SharedMap.")
+    else:
+        print("\n".join(table(rows)))
+    return 0
+
+
+def printable(name: str) -> str:
+    """A name as it is, unless a terminal would do something with it."""
+    return name if name.isprintable() else repr(name)
+
+
+def run_info(args: argparse.Namespace) -> int:
+    known = {info.name: info for info in list_shared()}
+    status = 0
+    for name in args.names:
+        try:
+            # What is only looked at is not unpickled, and may be another's.
+            with SharedMap[object, object](name, create=False, pickle=False, timeout=10) as shared:
+                print("\n".join(describe(shared, known.get(name))))
+                if args.check:
+                    shared.check()
+                    print("  check      no fault found")
+        except (OSError, ValueError, MemoryError, RuntimeError) as error:
+            status = complain(text_of(error))
+    return status
+
+
+def describe(shared: SharedMap[object, object], info: SharedInfo | None) -> Iterable[str]:
+    stats = shared.stats()
+    limit = f", at most {size_text(stats.max_size)}" if stats.max_size else ""
+    yield printable(shared.name)
+    yield f"  entries    {stats.entries:,}"
+    yield f"  size       {size_text(stats.size)}, of which {size_text(stats.used)} in use{limit}"
+    yield f"  version    {stats.version:,}"
+    yield f"  readers    {stats.readers} slots taken, this command's among them"
+    if stats.writers_died or stats.readers_died:
+        yield f"  died       {stats.writers_died} writers, {stats.readers_died} readers"
+    if info is not None:
+        yield f"  owner      {user_text(info.owner)}, {info.mode:04o}"
+        yield f"  created    {time_text(info.created)}"
+        yield f"  in use     {'yes' if info.in_use else 'no'}"
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, without the number that an OSError begins with."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def run_rm(args: argparse.Namespace) -> int:
+    import os
+
+    if not args.names and not args.all_unused:
+        complain("rm needs a NAME, or --all-unused")
+        return 2
+    known = {info.name: info for info in list_shared()}
+    names = list(dict.fromkeys(args.names))
+    if args.all_unused:
+        names += [
+            info.name
+            for info in known.values()
+            if not info.in_use and info.owner == os.geteuid() and info.name not in names
+        ]
+    status = 0
+    for name in names:
+        info = known.get(name)
+        if info is None:
+            status = complain(f"there is no SharedMap {name!r}")
+        elif info.in_use and not args.force:
+            status = complain(f"{name!r} is in use: --force removes its name all the same")
+        else:
+            try:
+                _homes.shared_unlink(name)
+                print(f"removed {printable(name)}")
+            except (OSError, ValueError) as error:
+                status = complain(text_of(error))
+    return status
