@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from .contenders import Contender
 
@@ -28,11 +28,6 @@ def other_objects(keys: list[Any]) -> list[Any]:
     return [int(str(k)) if isinstance(k, int) else bytes(bytearray(k)) if isinstance(k, bytes) else "".join(list(k)) for k in keys]
 
 
-@runtime_checkable
-class Closable(Protocol):
-    def close(self) -> None: ...
-
-
 class Data:
     def __init__(self, n: int, kind: str, seed: int) -> None:
         self.n, self.kind, self.seed = n, kind, seed
@@ -48,9 +43,6 @@ class Data:
 
     def forget(self) -> None:
         """Drops what a case wanted once; inputs and maps stay for the next."""
-        for kept in self._kept.values():
-            if isinstance(kept, Closable):
-                kept.close()
         self._kept.clear()
 
     def _shuffled(self, items: list[Any], salt: int) -> list[Any]:

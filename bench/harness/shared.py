@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import gc
 import itertools
 import multiprocessing
 import os
@@ -25,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from .contenders import Contender
+from .data import Data
 from .row import FULL, SAMPLE, Mismatch
 
 PREFIX = "holdfast-bench"
 SPAWN = multiprocessing.get_context("spawn")  # a forked child would hold descriptors that are not its own
-PATIENCE = 10.0  # seconds for the server to answer
+PATIENCE = 60.0  # seconds for a server or a process to answer
 _numbers = itertools.count()
 
 
@@ -396,70 +398,80 @@ def expect_shared(c: Sharer, m: Any, oracle: dict[bytes, bytes], effort: int) ->
 
 # -- several processes ------------------------------------------------------------------------------------------------
 
-Work = Callable[["Member", Any], Any]
-
 
 class Member:
     """One process of a crew, as the rows see it: its contender's map, and what it remembers from one order to the next."""
 
-    def __init__(self, c: Sharer, m: Any, who: int, data: Any, stop: Callable[[float], bool]) -> None:
-        self.c, self.m, self.who, self.data, self.stop = c, m, who, data, stop
-        self.memory: dict[Any, Any] = {}
+    def __init__(self, c: Sharer, m: Any, who: int, data: Data) -> None:
+        self.c, self.m, self.who, self.data = c, m, who, data
+        self._memory: dict[Any, Any] = {}
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+    def run(self, source: str, args: tuple[str, ...], *values: Any) -> Any:
+        """Compiled once for each source."""
+        run = self.once(source, lambda: self.c.compile(source, args, f"process {self.who}"))
+        gc.collect()
+        return run(*values)
 
 
-def _serve(pipe: Any, name: str, address: Any, who: int, about: tuple[int, str, int], row: str) -> None:
-    """A process of a crew: does what the row says with each order, until the pipe is closed."""
-    from rows import BY_NAME as ROWS
+Work = Callable[[Member, Any], Any]
 
-    from .data import Data
 
+def _serve(pipe: Any, name: str, address: Any, who: int, about: tuple[int, str, int], work: Work) -> None:
+    """A process of a crew: does its work with each order, until the pipe is closed."""
     c = BY_NAME[name]
-    member = Member(c, c.home.attach(address), who, Data(*about), pipe.poll)
+    member = Member(c, c.home.attach(address), who, Data(*about))
     if address is None:
         c.home.load(member.m, member.data.oracle)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            case, order = pipe.recv()
-            if case is None:
-                continue  # a word to stop what has stopped by itself
+            order = pipe.recv()
             try:
-                pipe.send((True, ROWS[row].work(member, case, order)))  # type: ignore[attr-defined]
+                pipe.send(("", work(member, order)))
             except Mismatch as mismatch:
-                pipe.send((False, f"Mismatch: {mismatch}"))
+                pipe.send(("wrong", str(mismatch)))
             except Exception as error:  # a contender's, which is reported and costs nobody else anything
-                pipe.send((False, f"{type(error).__name__}: {error}"))
+                pipe.send(("error", f"{type(error).__name__}: {error}"))
 
 
 class Crew:
-    """Processes that have one map open: dicts have one each. They end with the crew, or with who made it."""
+    """Processes that have one map open; of dicts they have one each. They end when their maker does."""
 
-    def __init__(self, c: Sharer, m: Any, count: int, data: Any, row: str) -> None:
-        about = (data.n, data.kind, data.seed)
+    def __init__(self, c: Sharer, m: Any, count: int, data: Data, work: Work) -> None:
         self.pipes: list[Any] = []
+        self.processes: list[Any] = []
+        about = (data.n, data.kind, data.seed)
         for who in range(count):
             mine, theirs = SPAWN.Pipe()
-            process = SPAWN.Process(
-                target=_serve, args=(theirs, c.name, c.home.address(m), who, about, row), daemon=True
-            )
-            process.start()
+            args = (theirs, c.name, c.home.address(m), who, about, work)
+            self.processes.append(SPAWN.Process(target=_serve, args=args, daemon=True))
+            self.processes[-1].start()
             theirs.close()
             self.pipes.append(mine)
 
-    def tell(self, who: int, case: Any, order: Any) -> None:
-        self.pipes[who].send((case, order))
+    def do(self, orders: list[Any]) -> list[Any]:
+        """What the first processes answer, of which each gets an order."""
+        for pipe, order in zip(self.pipes, orders):
+            pipe.send(order)
+        found = [self._answer(who) for who in range(len(orders))]
+        for trouble, answer in found:
+            if trouble == "wrong":
+                raise Mismatch(answer)
+            if trouble:
+                raise RuntimeError(answer)
+        return [answer for _, answer in found]
 
-    def answer(self, who: int) -> Any:
-        good, answer = self.pipes[who].recv()
-        if not good and answer.startswith("Mismatch: "):
-            raise Mismatch(answer.removeprefix("Mismatch: "))
-        if not good:
-            raise RuntimeError(f"process {who}: {answer}")
-        return answer
-
-    def stop(self, who: int) -> None:
-        """What waits for `stop()` ends."""
-        self.pipes[who].send((None, None))
-
-    def close(self) -> None:
-        for pipe in self.pipes:
-            pipe.close()
+    def _answer(self, who: int) -> tuple[str, Any]:
+        try:
+            if self.pipes[who].poll(PATIENCE):
+                answer: tuple[str, Any] = self.pipes[who].recv()
+                return answer
+        except EOFError:
+            return "error", f"process {who} of {len(self.pipes)} has died"
+        for process in self.processes:
+            process.kill()
+        return "error", f"process {who} of {len(self.pipes)} does not answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.row import Row
 
-from . import building, collector, iteration, lookup, matrix, memory, native, shared, small, structural, writing
+from . import building, collector, iteration, lookup, matrix, memory, native, shared, shared_processes, small, structural, writing
 
 ROWS: tuple[Row, ...] = tuple(
     row()
@@ -19,6 +19,7 @@ ROWS: tuple[Row, ...] = tuple(
         small,
         native,
         shared,
+        shared_processes,
         matrix,
     )
     for row in module.ROWS
