@@ -411,10 +411,11 @@ class Member:
             self._memory[key] = make()
         return self._memory[key]
 
-    def run(self, source: str, args: tuple[str, ...], *values: Any) -> Any:
-        """Compiled once for each source."""
+    def run(self, source: str, args: tuple[str, ...], at: int, *values: Any) -> Any:
+        """Begins when it is that time. Compiled once for each source."""
         run = self.once(source, lambda: self.c.compile(source, args, f"process {self.who}"))
-        gc.collect()
+        while (left := at - time.perf_counter_ns()) > 0:
+            time.sleep(left / 1e9 if left > 1_000_000 else 0)
         return run(*values)
 
 
@@ -432,6 +433,7 @@ def _serve(pipe: Any, name: str, address: Any, who: int, about: tuple[int, str, 
             order = pipe.recv()
             try:
                 pipe.send(("", work(member, order)))
+                gc.collect()
             except Mismatch as mismatch:
                 pipe.send(("wrong", str(mismatch)))
             except Exception as error:  # a contender's, which is reported and costs nobody else anything
@@ -452,6 +454,10 @@ class Crew:
             self.processes[-1].start()
             theirs.close()
             self.pipes.append(mine)
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()
 
     def do(self, orders: list[Any]) -> list[Any]:
         """What the first processes answer, of which each gets an order."""

@@ -19,6 +19,7 @@ class SharedRow(Row):
     kinds = ("bytes",)
     contenders = BY_NAME
     group = "shared"
+    environment = {"PYTHONWARNINGS": "ignore"}  # peers quarrel with the resource tracker of multiprocessing
     budget = 10.0
 
     def ops(self, c: Contender, case: Case) -> int:

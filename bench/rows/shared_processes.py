@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 from harness.contenders import Contender, NotOffered
@@ -24,12 +25,19 @@ BATCH = 20  # operations between two looks at the clock
 AHEAD = 30_000_000  # nanoseconds from an order to the beginning: all have it by then
 KEY = 12
 clock = time.perf_counter_ns  # the same in all processes of a machine
-_crews: dict[tuple[str, str], Crew] = {}
 
 
-def wait_until(at: int) -> None:
-    while (left := at - clock()) > 0:
-        time.sleep(left / 1e9 if left > 1_000_000 else 0)
+
+@dataclass
+class Team:
+    """A contender's map, the processes that have it open, and what is known of what they wrote."""
+
+    m: Any
+    crew: Crew
+    done: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+_teams: dict[tuple[str, str], Team] = {}  # by row and contender
 
 
 class ProcessRow(SharedRow):
@@ -37,17 +45,23 @@ class ProcessRow(SharedRow):
     budget = 15.0
     args = ("m",)
 
-    def crew(self, c: Contender, data: Data) -> Crew:
-        key = (self.name, c.name)
-        if key not in _crews:
-            _crews[key] = Crew(cast(Sharer, c), data.map_of(c), self.count, data, self.work)
-        return _crews[key]
+    def team(self, c: Contender, data: Data) -> Team:
+        """Another when the map is another, because somebody was wrong."""
+        key, m = (self.name, c.name), data.map_of(c)
+        team = _teams.get(key)
+        if team is None or team.m is not m:
+            if team is not None:
+                team.crew.close()
+            _teams[key] = team = Team(m, Crew(cast(Sharer, c), m, self.count, data, self.work))
+        return team
 
     def inputs(self, case: Case, data: Data) -> None:
         data.oracle, data.shuffled_keys
 
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
-        return {"m": data.map_of(c), "crew": self.crew(c, data), "c": c, "case": case}
+        team = self.team(c, data)
+        team.crew.do([("prepare",)] * self.count)
+        return {"m": team.m, "team": team, "c": c, "case": case}
 
     def ops(self, c: Contender, case: Case) -> int:
         return 1
@@ -57,9 +71,9 @@ class ProcessRow(SharedRow):
         return 0.5 if case.n == case.size else 0.05
 
     def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
-        return self.together(args["crew"], args["c"], args["case"])
+        return self.together(args["team"].crew, args["case"])
 
-    def together(self, crew: Crew, c: Sharer, case: Case) -> tuple[float, Any]:
+    def together(self, crew: Crew, case: Case) -> tuple[float, Any]:
         """A turn: (its figure, what the check needs)."""
         raise NotImplementedError
 
@@ -72,8 +86,7 @@ class ProcessRow(SharedRow):
 
 WRITE = """
 done = 0
-start = clock()
-while clock() < end:
+while not done or clock() < end:
     for k, v in next(batches):
         {put}
     done += 1
@@ -92,30 +105,29 @@ def batches(data: Data, who: int, count: int) -> list[list[tuple[bytes, bytes]]]
     return out
 
 
-def write(member: Member, at: int, seconds: float, count: int) -> tuple[int, int]:
-    """(batches written, nanoseconds)."""
-    mine: Iterator[Any] = member.once(
+def writing(member: Member, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Where the process is in what it writes; after an order it goes on from there."""
+    mine: Iterator[list[tuple[bytes, bytes]]] = member.once(
         ("batches", count), lambda: itertools.cycle(batches(member.data, member.who % count, count))
     )
-    args = ("m", "batches", "clock", "end")
-    wait_until(at)
-    done, took = member.run(WRITE, args, member.m, mine, clock, at + int(seconds * 1e9))
+    return mine
+
+
+def write(member: Member, at: int, seconds: float, count: int) -> tuple[int, int]:
+    """(batches written, nanoseconds)."""
+    args = ("m", "batches", "clock", "start", "end")
+    end = at + int(seconds * 1e9)
+    done, took = member.run(WRITE, args, at, member.m, writing(member, count), clock, at, end)
     return done, took
 
 
-class Written:
-    """What the processes have written, replayed: brings the oracle up to date."""
-
-    def __init__(self, data: Data) -> None:
-        self.data = data
-        self.done: dict[tuple[int, int], int] = {}
-
-    def add(self, state: dict[bytes, bytes], who: int, count: int, done: int) -> None:
-        every = self.data.once(("batches", who, count), lambda: batches(self.data, who, count))
-        first = self.done.get((who, count), 0)
-        self.done[who, count] = last = first + done
-        for number in range(max(first, last - len(every)), last):
-            state.update(every[number % len(every)])
+def replay(data: Data, state: dict[bytes, bytes], team: Team, who: int, count: int, done: int) -> None:
+    """Brings the oracle up to date with what a process has written."""
+    every = data.once(("batches", who, count), lambda: batches(data, who, count))
+    first = team.done.get((who, count), 0)
+    team.done[who, count] = last = first + done
+    for number in range(max(first, last - len(every)), last):
+        state.update(every[number % len(every)])
 
 
 class Writers(ProcessRow):
@@ -134,37 +146,32 @@ class Writers(ProcessRow):
     def code(self, c: Contender, case: Case) -> str:
         return WRITE
 
-    def together(self, crew: Crew, c: Sharer, case: Case) -> tuple[float, Any]:
+    def together(self, crew: Crew, case: Case) -> tuple[float, Any]:
         seconds = self.seconds(case)
         alone: list[tuple[int, int]] = []
         if case.variant == self.variants[0]:
-            alone = crew.do([(clock() + AHEAD, seconds, 1)])
-        four = crew.do([(clock() + AHEAD, seconds, self.count)] * self.count)
+            alone = crew.do([("write", clock() + AHEAD, seconds, 1)])
+        four = crew.do([("write", clock() + AHEAD, seconds, self.count)] * self.count)
         counts = [done for done, _ in four]
         if alone:
             figure = (alone[0][0] / alone[0][1]) / (sum(counts) / max(took for _, took in four))
         else:
-            figure = statistics.mean(counts) / max(min(counts), 1 / BATCH)
+            figure = statistics.mean(counts) / min(counts)
         return figure, [(0, 1, done) for done, _ in alone] + [(who, self.count, done) for who, done in enumerate(counts)]
 
     def work(self, member: Member, order: Any) -> Any:
-        at, seconds, count = order
-        return write(member, at, seconds, count)
+        if order[0] == "prepare":
+            for count in {1, self.count} if member.who == 0 else {self.count}:
+                writing(member, count)
+            return None
+        return write(member, *order[1:])
 
     def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
-        written = _written(self, c, data)
         state = data.state_of(c)
         for who, count, done in result:
-            written.add(state, who, count, done)
+            replay(data, state, args["team"], who, count, done)
         if c.name != "dict":  # each process has its own
             expect_shared(cast(Sharer, c), args["m"], state, effort)
-
-
-_replayed: dict[tuple[str, str], Written] = {}
-
-
-def _written(row: ProcessRow, c: Contender, data: Data) -> Written:
-    return _replayed.setdefault((row.name, c.name), Written(data))
 
 
 # -- a reader beside a writer -----------------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ def _written(row: ProcessRow, c: Contender, data: Data) -> Written:
 READ = """
 times, wrong = [], 0
 add = times.append
-while clock() < end:
+while not times or clock() < end:
     for k in next(batches):
         start = clock()
         {read}
@@ -196,7 +203,7 @@ class BesideWriter(ProcessRow):
     def code(self, c: Contender, case: Case) -> str:
         return READ + WRITE
 
-    def together(self, crew: Crew, c: Sharer, case: Case) -> tuple[float, Any]:
+    def together(self, crew: Crew, case: Case) -> tuple[float, Any]:
         seconds = self.seconds(case)
         alone = crew.do([("read", clock() + AHEAD, seconds)])[0]
         # The writer begins before the reader and ends after it.
@@ -205,20 +212,22 @@ class BesideWriter(ProcessRow):
         return beside / alone, done
 
     def work(self, member: Member, order: Any) -> Any:
+        ks = member.data.look_ups(member.data.n, same=False)
+        mine = member.once("look-ups", lambda: itertools.cycle([ks[i : i + BATCH] for i in range(0, len(ks), BATCH)]))
+        if order[0] == "prepare":
+            writing(member, 1)
+            return None
         what, at, seconds = order
         if what == "write":
             return write(member, at, seconds, 1)
-        ks = member.data.look_ups(member.data.n, same=False)
-        mine = member.once("look-ups", lambda: itertools.cycle([ks[i : i + BATCH] for i in range(0, len(ks), BATCH)]))
-        wait_until(at)
         args = ("m", "batches", "clock", "end")
-        times, wrong = member.run(READ, args, member.m, mine, clock, at + int(seconds * 1e9))
+        times, wrong = member.run(READ, args, at, member.m, mine, clock, at + int(seconds * 1e9))
         expect_equal(wrong, 0, "the number of wrong values")
         return sorted(times)[len(times) * 99 // 100]
 
     def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         state = data.state_of(c)
-        _written(self, c, data).add(state, 0, 1, result)
+        replay(data, state, args["team"], 0, 1, result)
         if c.name != "dict":
             expect_shared(cast(Sharer, c), args["m"], state, effort)
 
@@ -300,16 +309,14 @@ class Ycsb(ProcessRow):
         return max(50, case.n // 2 // cast(Sharer, c).part)
 
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
-        args = super().prepare(c, case, data)
-        turns = data.once(("turns", c.name), lambda: itertools.count())
-        crew: Crew = args["crew"]
-        args["turn"] = turn = next(turns) % 2
-        crew.do([("prepare", case, self.amount(c, case), turn)] * self.count)
-        args["before"] = self._sum(cast(Sharer, c), args["m"]) if case.variant == "F" else 0
-        return args
+        team = self.team(c, data)
+        turn = next(data.once(("turns", c.name), itertools.count)) % 2
+        team.crew.do([("prepare", case, self.amount(c, case), turn)] * self.count)
+        before = self._sum(cast(Sharer, c), team.m) if case.variant == "F" else 0
+        return {"m": team.m, "team": team, "c": c, "case": case, "turn": turn, "before": before}
 
     def turn(self, run: Callable[..., Any], args: dict[str, Any], clock: Callable[[], int]) -> tuple[float, Any]:
-        crew: Crew = args["crew"]
+        crew: Crew = args["team"].crew
         order = ("run", args["case"], self.amount(args["c"], args["case"]), args["turn"], time.perf_counter_ns() + AHEAD)
         found = crew.do([order] * self.count)
         return max(end for _, end, _ in found) - min(start for start, _, _ in found), found
@@ -320,8 +327,7 @@ class Ycsb(ProcessRow):
         ops = member.once(key, lambda: operations(member.data, case.variant, member.who, self.count, amount, turn))
         if what == "prepare":
             return None
-        wait_until(*at)
-        found = member.run(self.code(member.c, case), RUN_ARGS, member.m, ops, clock, more)
+        found = member.run(self.code(member.c, case), RUN_ARGS, at[0], member.m, ops, clock, more)
         expect_equal(found[2], 0, "the number of wrong values")
         return found
 
