@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from harness.contenders import Contender, NotOffered
-from harness.data import Data
+from harness.data import Data, other_objects
 from harness.row import Case, Goal, Row, expect_equal
 from harness.shared import BY_NAME, Sharer, expect_shared
 
@@ -64,7 +64,7 @@ for k in ks:
 
 
 class SharedSet(SharedRow):
-    """A new value for keys that are there, each an atomic step of its own."""
+    """A new value for keys that are there, each an atomic step of its own. Keys are equal ones, as in the get."""
 
     name = "shared set"
     title = "SharedMap: set, one atomic step each, 100k keys"
@@ -79,18 +79,25 @@ class SharedSet(SharedRow):
     args = ("m", "pairs")
 
     def inputs(self, case: Case, data: Data) -> None:
-        data.oracle, data.updates
-        self._reverts(data)
+        data.oracle
+        self._both(data)
 
-    def _reverts(self, data: Data) -> list[tuple[Any, Any]]:
-        found: list[tuple[Any, Any]] = data.once("reverts", lambda: [(k, data.oracle[k]) for k in data.shuffled_keys])
+    def _both(self, data: Data) -> tuple[list[tuple[Any, Any]], ...]:
+        """New values for all keys, and those of the beginning."""
+
+        def make() -> tuple[list[tuple[Any, Any]], ...]:
+            ks = data.look_ups(data.n, same=False)
+            old = other_objects([data.oracle[k] for k in ks])  # one after the other in memory, as the new ones are
+            return [(k, v) for k, (_, v) in zip(ks, data.updates)], list(zip(ks, old))
+
+        found: tuple[list[tuple[Any, Any]], ...] = data.once("both", make)
         return found
 
     def _pairs(self, c: Contender, case: Case, data: Data) -> list[tuple[Any, Any]]:
         """Each turn changes every value: what one has set, the next sets back."""
-        k, v = data.updates[0]
-        pairs = self._reverts(data) if data.state_of(c)[k] == v else data.updates
-        return pairs[: self.ops(c, case)]
+        new, old = self._both(data)
+        k, v = new[0]
+        return (old if data.state_of(c)[k] == v else new)[: self.ops(c, case)]
 
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": data.map_of(c), "pairs": self._pairs(c, case, data)}
