@@ -59,6 +59,11 @@ class Home:
     def attach(self, address: Any) -> Any:
         return {}
 
+    def make(self, d: dict[bytes, bytes]) -> Any:
+        m = self.create(len(d))
+        self.load(m, d)
+        return m
+
     def load(self, m: Any, d: dict[bytes, bytes]) -> None:
         """Fills a map, untimed."""
         m.update(d)
@@ -219,27 +224,29 @@ class RedisHome(Home):
             m.delete(*ks)
 
 
-class HashMapHome(Home):
-    """shared-hashmap does not grow: it gets twice as many buckets as entries, each as large as is needed."""
+def _make_hash_map(name: str, d: dict[bytes, bytes]) -> None:
+    from shared_hashmap import SharedHashMap
 
-    def create(self, n: int) -> Any:
+    m = SharedHashMap(name, capacity=2 * len(d) + 64, max_key_size=16, max_value_size=64)
+    for k, v in d.items():
+        m.set(k, v)
+    m.close()
+
+
+class HashMapHome(Home):
+    """shared-hashmap does not grow: it gets twice as many buckets as entries, each as large as is needed. Whoever touches
+    a bucket keeps some 10 kB for it, so another process makes and fills the map, with all buckets, and ends."""
+
+    def make(self, d: dict[bytes, bytes]) -> Any:
         from shared_hashmap import SharedHashMap
 
-        m = SharedHashMap(fresh_name(), capacity=2 * n + 64, max_key_size=16, max_value_size=64)
+        name = fresh_name()
+        maker = SPAWN.Process(target=_make_hash_map, args=(name, d))
+        maker.start()
+        maker.join()
+        m = SharedHashMap(name, create=False)
         atexit.register(lambda: (m.close(), m.unlink()))
         return m
-
-    def address(self, m: Any) -> Any:
-        return m.name
-
-    def attach(self, address: Any) -> Any:
-        from shared_hashmap import SharedHashMap
-
-        return SharedHashMap(address, create=False)
-
-    def load(self, m: Any, d: dict[bytes, bytes]) -> None:
-        for k, v in d.items():
-            m.set(k, v)
 
     def size(self, m: Any) -> int:
         return int(m.size())
@@ -285,9 +292,7 @@ class Sharer(Contender):
         return None
 
     def make(self, d: dict[Any, Any]) -> Any:
-        m = self.home.create(len(d))
-        self.home.load(m, d)
-        return m
+        return self.home.make(d)
 
 
 def _dictlike(**syntax: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, cast
 
 from harness.contenders import Contender, NotOffered
@@ -13,7 +14,7 @@ BATCH = 1_000
 
 
 class SharedRow(Row):
-    """12-byte keys and 64-byte values. Who is slow does a part of the operations, and those are checked the same way."""
+    """12-byte keys and 64-byte values. Who is slow does a part of the operations in each turn, which are checked the same way."""
 
     sizes = (100_000,)
     kinds = ("bytes",)
@@ -24,6 +25,13 @@ class SharedRow(Row):
 
     def ops(self, c: Contender, case: Case) -> int:
         return max(10, case.n // cast(Sharer, c).part)
+
+    def part(self, c: Contender, case: Case, data: Data, items: list[Any]) -> list[Any]:
+        """Of all items the next so many: each turn other ones, as somebody who goes through all of them would."""
+        ops = self.ops(c, case)
+        turn: int = next(data.once(("turns", c.name), itertools.count))
+        first = turn * ops % len(items)
+        return items[first : first + ops]
 
 
 class SharedGet(SharedRow):
@@ -53,7 +61,7 @@ for k in ks:
         data.look_ups(case.n, same=False)
 
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
-        return {"m": data.map_of(c), "ks": data.look_ups(case.n, same=False)[: self.ops(c, case)]}
+        return {"m": data.map_of(c), "ks": self.part(c, case, data, data.look_ups(case.n, same=False))}
 
     def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_shared(cast(Sharer, c), args["m"], data.state_of(c), effort)
@@ -96,8 +104,12 @@ class SharedSet(SharedRow):
     def _pairs(self, c: Contender, case: Case, data: Data) -> list[tuple[Any, Any]]:
         """Each turn changes every value: what one has set, the next sets back."""
         new, old = self._both(data)
-        k, v = new[0]
-        return (old if data.state_of(c)[k] == v else new)[: self.ops(c, case)]
+        mine = self.part(c, case, data, new)
+        k, v = mine[0]
+        if data.state_of(c)[k] != v:
+            return mine
+        changed_back = dict(old)
+        return [(k, changed_back[k]) for k, _ in mine]
 
     def prepare(self, c: Contender, case: Case, data: Data) -> dict[str, Any]:
         return {"m": data.map_of(c), "pairs": self._pairs(c, case, data)}
