@@ -1,13 +1,13 @@
 /*
- * two_processes.c: two processes work on one region in shared memory, and one of them is killed.
+ * two_processes.c: two processes work on one map in shared memory, and one of them is killed.
  *
  *      two_processes
  *
  * The work: for each number from 1 to 2,000, how many steps does it take to come to 1, if an even number is halved and
- * an odd one becomes 3 n + 1? The region counts how many numbers take how many steps.
+ * an odd one becomes 3 n + 1? The map counts how many numbers take how many steps.
  *
- *      tree STEPS    steps -> how many numbers take so many
- *      tree SHARES   share -> the next number of it that has to be looked at      share 0: 1 .. 1000, share 1: 1001 .. 2000
+ *      0, 1, 2, ...             steps -> how many numbers take so many
+ *      "share 0", "share 1"     the next number of it that has to be looked at      share 0: 1 .. 1000, share 1: 1001 .. 2000
  *
  * A batch is a transaction: it looks at the next hundred numbers of a share, counts them, and moves the share's next
  * number on. All of that is published at once, or nothing of it. So a number is counted once, whoever is killed, and
@@ -16,12 +16,8 @@
  *      process A    batch | batch | batch | half of a ba... killed
  *      process B                                            waits | takes over: share 1 | what is left of share 0
  *      we                                   look            kill                                                   look
- *
- * There is no public header for regions yet, so this includes one of the engine's own.
  */
-#include "region/region.h"
-
-#include <holdfast/status.h>
+#include <holdfast/shared.h>
 
 #include <inttypes.h>
 #include <signal.h>
@@ -31,8 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEPS, SHARES }; /* trees */
-enum { A, B };          /* who works, and which share comes first for each */
+enum { A, B }; /* who works, and which share comes first for each */
 enum { SHARE = 1000, BATCH = 100, ALL = 2000, MOST = 200 };
 
 #define FOR_EVER (-1) /* times to wait are in nanoseconds */
@@ -56,69 +51,62 @@ static unsigned steps_of(uint64_t number)
     return steps;
 }
 
-/* -- numbers in a region: keys and values are bytes, and the caller hashes the keys -- */
+/* -- numbers in a map: a key is an int, or a str; a value is an int -- */
 
-static hf_key key_of(const uint64_t *number)
+static hf_datum share_name(int share)
 {
-    return (hf_key){.hash = *number * UINT64_C(0x9e3779b97f4a7c15), .bytes = number, .size = sizeof *number};
+    return hf_datum_str(share == A ? "share 0" : "share 1");
 }
 
-static uint64_t number_in(const hf_span *value)
+/* What the newest version has; in a transaction of ours, what that would publish. */
+static int64_t get(hf_shared *map, hf_datum key)
 {
-    uint64_t number;
-    memcpy(&number, value->bytes, sizeof number);
-    return number;
+    hf_shared_room room = {0}; /* where what a value points to is copied to: an int points to nothing */
+    hf_datum value;
+    bool found = check(hf_shared_get(map, &key, &room, &value)) == 1;
+    hf_shared_room_clear(&room);
+    return found ? value.integer : 0;
 }
 
-/* What this transaction would publish. */
-static uint64_t get(hf_txn *txn, unsigned tree, uint64_t name)
+static void set(hf_shared *map, hf_datum key, int64_t number)
 {
-    hf_key key = key_of(&name);
-    hf_span value;
-    return check(hf_txn_get(txn, tree, &key, &value)) == 1 ? number_in(&value) : 0;
-}
-
-static void put(hf_txn *txn, unsigned tree, uint64_t name, uint64_t number)
-{
-    hf_key key = key_of(&name);
-    check(hf_txn_put(txn, tree, &key, &number, sizeof number));
+    hf_datum value = hf_datum_int(number);
+    check(hf_shared_set(map, &key, &value));
 }
 
 /* What a version has, whatever is being written meanwhile. */
-static uint64_t look(const hf_view *view, unsigned tree, uint64_t name)
+static int64_t look(const hf_shared_snapshot *snapshot, hf_datum key)
 {
-    hf_key key = key_of(&name);
-    hf_span value;
-    return check(hf_view_get(view, tree, &key, &value)) == 1 ? number_in(&value) : 0;
+    hf_datum value;
+    return check(hf_shared_snapshot_get(snapshot, &key, &value)) == 1 ? value.integer : 0;
 }
 
 /* -- the work -- */
 
 /* Counts `count` numbers, and says so in the share: nobody sees it before the commit. */
-static void count_numbers(hf_txn *txn, uint64_t share, uint64_t count)
+static void count_numbers(hf_shared *map, int share, int64_t count)
 {
-    uint64_t from = get(txn, SHARES, share);
-    for (uint64_t number = from; number < from + count; number++) {
-        unsigned steps = steps_of(number);
-        put(txn, STEPS, steps, get(txn, STEPS, steps) + 1);
+    int64_t from = get(map, share_name(share));
+    for (int64_t number = from; number < from + count; number++) {
+        hf_datum steps = hf_datum_int(steps_of((uint64_t)number));
+        check(hf_shared_incr(map, &steps, 1, NULL));
     }
-    put(txn, SHARES, share, from + count);
+    set(map, share_name(share), from + count);
 }
 
-static uint64_t end_of(uint64_t share)
+static int64_t end_of(int share)
 {
     return (share + 1) * SHARE + 1;
 }
 
 /* A batch of a share; false: there is nothing left of it. */
-static bool batch(hf_region *region, uint64_t share)
+static bool batch(hf_shared *map, int share)
 {
-    hf_txn *txn;
-    check(hf_txn_begin(region, FOR_EVER, &txn));
-    bool left = get(txn, SHARES, share) < end_of(share);
+    check(hf_shared_begin(map));
+    bool left = get(map, share_name(share)) < end_of(share);
     if (left)
-        count_numbers(txn, share, BATCH);
-    check(hf_txn_commit(txn));
+        count_numbers(map, share, BATCH);
+    check(hf_shared_commit(map));
     return left;
 }
 
@@ -140,36 +128,38 @@ static void wait_to_be_told(int pipe, char where)
 }
 
 /* Three batches and half of one, and then it stops as if it were slow: it will not get any further. */
-static void process_a(hf_region *region, int pipe)
+static void process_a(hf_shared *map, int pipe)
 {
-    hf_txn *txn;
     for (int i = 0; i < 3; i++)
-        batch(region, A);
-    check(hf_txn_begin(region, FOR_EVER, &txn));
-    count_numbers(txn, A, BATCH / 2);
+        batch(map, A);
+    check(hf_shared_begin(map));
+    count_numbers(map, A, BATCH / 2);
     tell(pipe, 'a');
     for (;;)
         pause();
 }
 
-/* A stranger, who knows the region by its name alone. */
+/* A stranger, who knows the map by its name alone. */
 static void process_b(const char *name, int pipe)
 {
-    hf_region *region;
-    hf_txn *txn;
-    check(hf_region_open(name, NULL, &region));
-    if (hf_txn_begin(region, A_MOMENT, &txn) != HF_TIMEOUT)
+    hf_shared_options brief = {.mode = HF_SHARED_ATTACH, .timeout = A_MOMENT}, patient = brief;
+    hf_shared *map;
+    patient.timeout = FOR_EVER;
+    check(hf_shared_open(name, &brief, &map));
+    if (hf_shared_begin(map) != HF_TIMEOUT)
         exit(EXIT_FAILURE);
+    check(hf_shared_close(map));
+    check(hf_shared_open(name, &patient, &map));
     tell(pipe, 'b');
-    /* This waits until A lets go of the region, or is dead. What A did not publish is gone by itself. */
-    while (batch(region, B))
+    /* This waits until A lets go of the map, or is dead. What A did not publish is gone by itself. */
+    while (batch(map, B))
         continue;
-    while (batch(region, A))
+    while (batch(map, A))
         continue;
-    check(hf_region_close(region));
+    check(hf_shared_close(map));
 }
 
-static pid_t start(int who, hf_region *region, const char *name, int pipe)
+static pid_t start(int who, hf_shared *map, const char *name, int pipe)
 {
     fflush(stdout);
     pid_t child = fork();
@@ -177,79 +167,77 @@ static pid_t start(int who, hf_region *region, const char *name, int pipe)
         return child;
     alarm(60); /* nobody stays behind, whatever happens to us */
     if (who == A)
-        process_a(region, pipe); /* a child may use the regions that its parent has open */
+        process_a(map, pipe); /* a child may use the maps that its parent has open */
     else
         process_b(name, pipe);
     exit(EXIT_SUCCESS);
 }
 
-static void say_how_far(const char *when, hf_region *region)
+static void say_how_far(const char *when, hf_shared *map)
 {
-    hf_view view;
-    uint64_t sum = 0;
-    check(hf_view_pin(region, &view)); /* never waits for a writer */
-    for (uint64_t steps = 0; steps < MOST; steps++)
-        sum += look(&view, STEPS, steps);
-    printf("%-26s %4" PRIu64 " counted; share 0 at %4" PRIu64 ", share 1 at %4" PRIu64 "\n", when, sum,
-           look(&view, SHARES, A), look(&view, SHARES, B));
-    hf_view_unpin(&view);
+    hf_shared_snapshot *snapshot;
+    int64_t sum = 0;
+    check(hf_shared_snapshot_begin(map, &snapshot)); /* never waits for a writer */
+    for (int64_t steps = 0; steps < MOST; steps++)
+        sum += look(snapshot, hf_datum_int(steps));
+    printf("%-26s %4" PRId64 " counted; share 0 at %4" PRId64 ", share 1 at %4" PRId64 "\n", when, sum,
+           look(snapshot, share_name(A)), look(snapshot, share_name(B)));
+    hf_shared_snapshot_end(snapshot);
 }
 
 /* Each count against a plain array. */
-static bool is_right(hf_region *region)
+static bool is_right(hf_shared *map)
 {
-    uint64_t plain[MOST] = {0};
-    hf_view view;
+    int64_t plain[MOST] = {0};
     bool right = true;
     for (uint64_t number = 1; number <= ALL; number++)
         plain[steps_of(number)]++;
-    check(hf_view_pin(region, &view));
-    for (uint64_t steps = 0; steps < MOST; steps++)
-        right = right && look(&view, STEPS, steps) == plain[steps];
-    hf_view_unpin(&view);
+    for (int64_t steps = 0; steps < MOST; steps++)
+        right = right && get(map, hf_datum_int(steps)) == plain[steps];
     return right;
 }
 
 int main(void)
 {
+    const hf_shared_options create = {.mode = HF_SHARED_CREATE, .timeout = FOR_EVER};
+    const hf_shared_options attach = {.mode = HF_SHARED_ATTACH};
     char name[64];
     int pipes[2], status;
-    hf_region *region, *gone;
-    hf_txn *txn;
-    hf_region_stats stats;
+    hf_shared *map, *gone;
+    hf_shared_stats stats;
 
     /* A name that nobody else has. */
-    snprintf(name, sizeof name, "/holdfast-two-processes-%d", (int)getpid());
-    check(hf_region_open(name, &(hf_region_options){.mode = HF_REGION_CREATE}, &region));
-    check(hf_txn_begin(region, FOR_EVER, &txn));
-    put(txn, SHARES, A, 1);
-    put(txn, SHARES, B, SHARE + 1);
-    check(hf_txn_commit(txn));
-    say_how_far("in the beginning:", region);
+    snprintf(name, sizeof name, "holdfast-two-processes-%d", (int)getpid());
+    check(hf_shared_open(name, &create, &map));
+    check(hf_shared_begin(map));
+    set(map, share_name(A), 1);
+    set(map, share_name(B), SHARE + 1);
+    check(hf_shared_commit(map));
+    say_how_far("in the beginning:", map);
 
     if (pipe(pipes) != 0)
         return EXIT_FAILURE;
-    pid_t a = start(A, region, name, pipes[1]);
+    pid_t a = start(A, map, name, pipes[1]);
     wait_to_be_told(pipes[0], 'a');
-    say_how_far("A is in its fourth batch:", region);
+    say_how_far("A is in its fourth batch:", map);
 
-    pid_t b = start(B, region, name, pipes[1]);
+    pid_t b = start(B, map, name, pipes[1]);
     wait_to_be_told(pipes[0], 'b');
     /* Both have it open, so it needs no name any more; and without one it goes when they have gone, however they go. */
-    check(hf_region_unlink(name));
-    say_how_far("B waits for A:", region);
+    check(hf_shared_unlink(name));
+    say_how_far("B waits for A:", map);
 
     kill(a, SIGKILL);
     bool killed = waitpid(a, &status, 0) == a && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     bool finished = waitpid(b, &status, 0) == b && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
-    say_how_far("A was killed, B has ended:", region);
+    say_how_far("A was killed, B has ended:", map);
 
-    bool right = is_right(region);
-    check(hf_region_check(region, FOR_EVER, NULL));
-    check(hf_region_stats_get(region, &stats));
-    check(hf_region_close(region));
-    bool left = hf_region_open(name, NULL, &gone) != HF_ABSENT;
-    printf("writers found dead: %u; every count is %s; in /dev/shm there is %s left\n", stats.owner_died,
+    bool right = is_right(map);
+    check(hf_shared_check(map, NULL));
+    check(hf_shared_stats_get(map, &stats));
+    check(hf_shared_close(map));
+    bool left = hf_shared_open(name, &attach, &gone) != HF_ABSENT;
+    printf("writers found dead: %u; every count is %s; in /dev/shm there is %s left\n", stats.writers_died,
            right ? "right" : "WRONG", left ? "SOMETHING" : "nothing");
-    return killed && finished && right && !left && stats.owner_died == 1 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return killed && finished && right && !left && stats.writers_died == 1 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

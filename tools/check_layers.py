@@ -49,9 +49,7 @@ PUBLIC: dict[str, str] = {
 }
 
 # Examples of what has no public header yet, and the layer they use instead.
-EARLY: dict[str, str] = {
-    "examples/two_processes.c": "region",  # until holdfast/shared.h
-}
+EARLY: dict[str, str] = {}
 
 SOURCES = ("include", "src", "python", "examples")
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)

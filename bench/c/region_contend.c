@@ -2,10 +2,13 @@
  * region_contend.c: who is measured, on /dev/shm and in files.
  *
  *      region         hf_view_pin, get, unpin for each get; XXH3 of the key is in the time
+ *      shared         the map that stands on it, by its public functions: str to bytes, which are copied out
  *      lmdb           MDB_NOSYNC; mdb_txn_renew, get, reset for each get
  *      lmdb-writemap  MDB_NOSYNC | MDB_WRITEMAP
  */
 #include "region_rows.h"
+
+#include <holdfast/shared.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +108,86 @@ static double region_megabytes(void)
     if (fstat(hf_region_fd(region), &found) < 0)
         fail("fstat", "failed");
     return (double)found.st_blocks * 512 / 1e6;
+}
+
+/* -- the map -- */
+
+static hf_shared *map;
+static hf_shared_snapshot *map_held;
+
+static void shared_open(void)
+{
+    const hf_shared_options options = {.mode = HF_SHARED_CREATE, .timeout = -1};
+    char name[64];
+    snprintf(name, sizeof name, "hf-bench-shared-%d", (int)getpid());
+    sure(hf_shared_open(name, &options, &map));
+    sure(hf_shared_unlink(name));
+}
+
+static void shared_close(void)
+{
+    const char *what;
+    if (hf_shared_check(map, &what) < 0)
+        fail("hf_shared_check", what);
+    sure(hf_shared_close(map));
+}
+
+static void shared_begin(void)
+{
+    sure(hf_shared_begin(map));
+}
+
+static void shared_put(const char bytes[KEY], uint64_t number, uint64_t version)
+{
+    uint64_t words[VALUE / 8];
+    fill_value(number, version, words);
+    hf_datum key = hf_datum_text(bytes, KEY), value = hf_datum_bytes(words, sizeof words);
+    sure(hf_shared_set(map, &key, &value));
+}
+
+static void shared_commit(void)
+{
+    sure(hf_shared_commit(map));
+}
+
+static int64_t shared_get_all(const uint32_t *numbers, char (*of)[KEY])
+{
+    hf_shared_room room = {0};
+    int64_t start = now();
+    for (size_t i = 0; i < key_count; i++) {
+        hf_datum key = hf_datum_text(of[i], KEY), value;
+        if (sure(hf_shared_get(map, &key, &room, &value)) != 1)
+            fail("a look-up", "found nothing");
+        expect(numbers[i], 0, value.data, value.size);
+    }
+    int64_t end = now();
+    hf_shared_room_clear(&room);
+    return end - start;
+}
+
+static void shared_hold(void)
+{
+    sure(hf_shared_snapshot_begin(map, &map_held));
+}
+
+static void shared_release(void)
+{
+    for (size_t i = 0; i < key_count; i++) {
+        char bytes[KEY];
+        fill_key(i, bytes);
+        hf_datum key = hf_datum_text(bytes, KEY), value;
+        if (sure(hf_shared_snapshot_get(map_held, &key, &value)) != 1)
+            fail("a snapshot", "lost a key");
+        expect(i, 0, value.data, value.size);
+    }
+    hf_shared_snapshot_end(map_held);
+}
+
+static double shared_megabytes(void)
+{
+    hf_shared_stats stats;
+    sure(hf_shared_stats_get(map, &stats));
+    return (double)stats.size / 1e6;
 }
 
 /* -- LMDB -- */
@@ -238,6 +321,16 @@ struct contender contenders[] = {
     LMDB("lmdb", lmdb_open_plain),
     LMDB("lmdb-writemap", lmdb_open_writemap),
 #endif
+    {.name = "shared",
+     .open = shared_open,
+     .close = shared_close,
+     .begin = shared_begin,
+     .put = shared_put,
+     .commit = shared_commit,
+     .get_all = shared_get_all,
+     .hold = shared_hold,
+     .release = shared_release,
+     .megabytes = shared_megabytes},
 };
 
 const int contender_count = sizeof contenders / sizeof contenders[0];

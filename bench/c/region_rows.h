@@ -2,7 +2,7 @@
  * region_rows.h: what the files of region_bench have in common: keys, contenders, figures, and their report.
  *
  *      region_bench.c       the command line; the report
- *      region_contend.c     contenders: a region, LMDB twice
+ *      region_contend.c     contenders: a region, LMDB twice, the map that stands on regions
  *      region_single.c      rows of one process: puts, gets, memory, growth, pins, snapshots
  *      region_processes.c   rows of several: scaling, a reader beside a writer, taking over from a killed one
  *      region_file.c        rows of a region in a file
@@ -89,7 +89,8 @@ struct contender {
 };
 
 extern struct contender contenders[];
-extern const int contender_count; /* the region is the first */
+extern const int
+    contender_count; /* the region is the first, the map on it the last; LMDB, where it is there, between */
 
 extern hf_region *region;
 hf_key region_key(const char bytes[KEY]);

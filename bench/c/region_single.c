@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BATCH = 1000, UPDATES = 20000, LIVE = 1000, MOST_CONTENDERS = 3 };
+enum { BATCH = 1000, UPDATES = 20000, LIVE = 1000, MOST_CONTENDERS = 4 };
 
 enum row { PUT_EACH, PUT_BATCH, GET, PINNED, MEMORY, ROWS };
 

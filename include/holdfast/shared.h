@@ -25,8 +25,18 @@
  * Statuses that any call may give: HF_CORRUPT, what is in the memory cannot be right; HF_NOMEM; HF_LIMIT, this process
  * has not the address space, or something is too large; of calls that read: HF_SLOTS, too many readers at a time; of
  * calls that change: HF_TIMEOUT, others were writing for longer than was allowed, HF_NOSPACE, no memory is left for the
- * map, or its max_size is reached: nothing has changed, and it works on, HF_IO. Of all that take a key: HF_BAD_TYPE, what
- * cannot be a key; HF_BAD_VALUE, NaN; HF_INVALID, text that is not UTF-8, or an OTHER that is no encoding.
+ * map, or its max_size is reached: nothing has changed, and it works on, HF_IO; HF_BUSY, this
+ * thread has a transaction of the same map through another handle. Of all that take a key: HF_BAD_TYPE, what cannot be a
+ * key; HF_BAD_VALUE, NaN, or a Decimal too large for one; of all that take a key or a value: HF_INVALID, text that is not
+ * UTF-8, or an OTHER that is no encoding.
+ *
+ * A map that is full: what is deleted makes room for others of about its size. Deleting takes memory too. Of a map with a
+ * max_size so much is kept back that all of it can be deleted, or cleared (of the smallest entries half as many fit for
+ * that). Where the system has no more, it is enough for 10,000 deletions of short entries one by one, fewer in one
+ * transaction; then hf_shared_delete says HF_NOSPACE too, and hf_shared_clear does so for many short entries.
+ *
+ * Memory or damage may, very seldom, stop a change within a transaction where it can neither go on nor back. Such a
+ * transaction is of no use any more: all its calls say HF_INVALID, and its commit why, until it is aborted.
  */
 #ifndef HOLDFAST_SHARED_H
 #define HOLDFAST_SHARED_H
@@ -74,7 +84,8 @@ HF_API HF_MUST_CHECK int hf_shared_open(const char *name, const hf_shared_option
  * a transaction is under way. NULL is closed already. */
 HF_API int hf_shared_close(hf_shared *map);
 
-/* Removes the name at once; the memory goes when the last process has closed the map. HF_ABSENT, HF_DENIED. */
+/* Removes the name at once; the memory goes when the last process has closed the map. HF_ABSENT, HF_DENIED; HF_NOT_REGION:
+ * what has the name is something else, and is left alone. */
 HF_API int hf_shared_unlink(const char *name);
 
 /* The same through a handle: only if the name is still this map's; else HF_ABSENT. */
@@ -97,8 +108,8 @@ typedef struct hf_shared_room {
 /* Frees it. It is as it was to begin with, then. */
 HF_API void hf_shared_room_clear(hf_shared_room *room);
 
-/* 1 and the value, or 0. What the value points to is in `room`: good until that is used again or cleared. `room` and
- * `value` may be NULL: is the key there? In a transaction of this thread: what it has made of it. O(log n), in practice a few
+/* 1 and the value, or 0. What the value points to is in `room`: good until that is used again or cleared. Both may be
+ * NULL: is the key there? In a transaction of this thread: what it has made of it. O(log n), in practice a few
  * cache misses; no system call. */
 HF_API HF_MUST_CHECK int hf_shared_get(hf_shared *map, const hf_datum *key, hf_shared_room *room, hf_datum *value);
 
@@ -129,8 +140,8 @@ HF_API HF_MUST_CHECK int hf_shared_count(hf_shared *map, uint64_t *out);
 
 /*
  * Begins a transaction of this thread: until it is committed, others see nothing of what the thread does, and wait if
- * they want to write. Within one: begins one within it (a savepoint), at most 16,383 of them: HF_LIMIT. A process
- * that dies in one has changed nothing.
+ * they want to write. Within one: begins one within it. HF_LIMIT: a transaction can have 16,383 within it, nested or one
+ * after the other, and each hf_shared_clear counts as up to three. A process that dies in one has changed nothing.
  */
 HF_API HF_MUST_CHECK int hf_shared_begin(hf_shared *map);
 
@@ -187,7 +198,7 @@ typedef struct hf_shared_stats {
 HF_API HF_MUST_CHECK int hf_shared_stats_get(hf_shared *map, hf_shared_stats *out);
 
 /* Walks everything, with the writer's lock. 0; or HF_CORRUPT and what is wrong in *what (a constant text; NULL otherwise).
- * `what` may be NULL. */
+ * `what` may be NULL. HF_BUSY: this thread has a transaction. */
 HF_API HF_MUST_CHECK int hf_shared_check(hf_shared *map, const char **what);
 
 /* A map that is there, by its name: all that can be told without opening it. */
@@ -200,8 +211,8 @@ typedef struct hf_shared_info {
     bool is_open;    /* some process has it open */
 } hf_shared_info;
 
-/* Every map of this machine that we may read, in no order. 0 to go on, as above. Nothing may be unlinked meanwhile but
- * what is visited. */
+/* Every map of this machine that we may read, in no order. 0 to go on, as above. `visit` may unlink what it is told of;
+ * what comes or goes meanwhile may be in it or not. */
 HF_API HF_MUST_CHECK int hf_shared_list(int (*visit)(void *arg, const hf_shared_info *info), void *arg);
 
 HF_END_DECLS

@@ -1,4 +1,4 @@
-"""`python -m holdfast shared`: which SharedMaps there are, what is in one, and away with those that were left behind."""
+"""`python -m holdfast shared`: which SharedMaps there are, what is in one; removes those that were left behind."""
 
 import argparse
 import sys

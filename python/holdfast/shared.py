@@ -151,9 +151,9 @@ def _same(mine: SharedMap[Any, Any] | SharedSnapshot[Any, Any], other: object) -
 class SharedSnapshot(SharedSnapshotCore[_K, _V]):
     """A version of a SharedMap, which never changes: a read-only mapping, made by SharedMap.snapshot().
 
-    It costs nothing to make, and never makes a writer wait. While it is open, the memory that it alone needs is not used
-    again: so close() it, or use it in a `with`; one that is forgotten is closed when the collector finds it. It outlives
-    the close() of its map. It cannot be pickled; after a fork, parent and child both have it.
+    It costs nothing to make, and never makes a writer wait. While it is open, the memory that it alone needs is not
+    used again: so close() it, or use it in a `with`; one that is forgotten is closed when the collector finds it.
+    It outlives the close() of its map. It cannot be pickled; after a fork, parent and child both have it.
     """
 
     __slots__ = ()
@@ -208,24 +208,24 @@ class SharedMap(SharedMapCore[_K, _V]):
     max_size    Bytes that it may ever take, when it is created (at least 4 MiB): then FullError, a MemoryError.
                 None: as much as the system has.
     mode        Permissions when it is created, whatever the umask.
-    pickle      Whether values of types that have no encoding of their own are stored, and loaded, as pickles. A pickle
-                can do anything: another user's map is opened only with pickle=False (else DeniedError).
+    pickle      Whether values of types that have no encoding of their own are stored, and loaded, as pickles. A
+                pickle can do anything: another user's map is opened only with pickle=False (else DeniedError).
     timeout     Seconds to wait for other writers, in each call that changes something: then WaitTimeoutError, a
                 TimeoutError. 0: not at all. None: for ever. Ctrl-C ends the wait too.
 
-    It behaves as a dict does, with these differences. Keys and values are stored as bytes: what comes back is equal, and
-    of the same type, but a fresh object each time; so m[k].append(x) changes only that, and the class MutableMapping's
-    promise ends there: put back what was changed, or use update_with(). Keys are hashable objects of Python's own types
-    (KeyTypeError otherwise); entries have no order. keys(), values() and items() are live, and each iteration runs over a
-    snapshot, so the map may be changed meanwhile. copy() gives a dict, and so does |.
+    It behaves as a dict does, with these differences. Keys and values are stored as bytes: what comes back is
+    equal, and of the same type, but a fresh object each time. So m[k].append(x) changes that copy alone: put it
+    back, or use update_with(). Keys are hashable objects of Python's own types (KeyTypeError otherwise, KeyValueError
+    for nan). Entries have no order. keys(), values() and items() are live, and each iteration runs over a snapshot,
+    so the map may be changed meanwhile. copy() gives a dict, and so does |. There is no fromkeys().
 
-    Every call is one atomic step for all processes and threads; `with m.transaction():` makes one of many. Readers never
-    wait. A process that is killed has done each of its steps or not begun it, and takes nothing from the others.
-    Nothing survives a reboot.
+    Every call is one atomic step for all processes and threads; `with m.transaction():` makes one of many. Readers
+    never wait. A process that is killed has done each of its steps or not begun it, and takes nothing from the
+    others. Nothing survives a reboot.
 
-    unlink() removes the name. Nothing else does: a map whose processes are gone stays (see list_shared()). A map can be an
-    argument of a multiprocessing.Process, go through queues and pipes, and be used on both sides of a fork. A
-    transaction is its thread's, and no child has it.
+    unlink() removes the name. Nothing else does: a map whose processes are gone stays (see list_shared()). A map
+    can be an argument of a multiprocessing.Process, go through queues and pipes, and be used on both sides of a
+    fork. A transaction is its thread's, and no child has it.
 
     Used in a `with`, it is closed at the end, and not unlinked.
     """
@@ -367,3 +367,8 @@ def _attach(
 def list_shared() -> list[SharedInfo]:
     """Every SharedMap of this machine that this user may read, by name: also those that nobody has open any more."""
     return sorted(SharedInfo(*row) for row in _homes.shared_list())
+
+
+# Where users find them, and pickles and documentation look for them.
+for _public in (SharedInfo, SharedMap, SharedSnapshot, SharedStats, list_shared):
+    _public.__module__ = "holdfast"

@@ -22,38 +22,38 @@ typedef struct homes_state homes_state;
 
 /* X(what, status or 0, errno where the built-in is an OSError or 0, name, built-in, documentation) */
 /* clang-format off */
-#define HFPY_ERRORS(X)                                                                                                \
-    X(CORRUPT, HF_CORRUPT, 0, "CorruptError", PyExc_ValueError, "Stored data is damaged.")                             \
-    X(LIMIT, HF_LIMIT, 0, "LimitError", PyExc_ValueError,                                                              \
-      "A value is nested too deep or too long, or a limit of what holds it was reached.")                              \
-    X(BUSY, HF_BUSY, 0, "BusyError", PyExc_RuntimeError, "It is in use by another operation.")                         \
-    X(IO, HF_IO, EIO, "StorageError", PyExc_OSError, "A call to the operating system failed.")                         \
-    X(TIMEOUT, HF_TIMEOUT, ETIMEDOUT, "WaitTimeoutError", PyExc_TimeoutError,                                          \
-      "Waiting for the writer's lock took longer than was allowed.")                                                   \
-    X(NOSPACE, HF_NOSPACE, 0, "FullError", PyExc_MemoryError, "There is no space left for what was to be stored.")     \
-    X(ABSENT, HF_ABSENT, ENOENT, "AbsentError", PyExc_FileNotFoundError, "There is nothing of this name.")             \
-    X(EXISTS, HF_EXISTS, EEXIST, "ExistsError", PyExc_FileExistsError, "There is something of this name already.")     \
-    X(DENIED, HF_DENIED, EACCES, "DeniedError", PyExc_PermissionError,                                                 \
-      "It belongs to somebody else, or its permissions say no.")                                                       \
-    X(NOT_REGION, HF_NOT_REGION, 0, "NotRegionError", PyExc_ValueError, "What is there was not made by holdfast.")     \
-    X(FORMAT, HF_FORMAT, 0, "FormatError", PyExc_ValueError,                                                           \
-      "What is there has the format of another version or machine.")                                                   \
-    X(SLOTS, HF_SLOTS, 0, "SlotsError", PyExc_RuntimeError, "All reader slots are taken.")                             \
-    X(LOST, HF_LOST, 0, "LostError", PyExc_RuntimeError, "It did not survive a fork.")                                 \
-    X(NETWORK, HF_NETWORK, EOPNOTSUPP, "NetworkError", PyExc_OSError, "It is on a network file system.")               \
-    X(BROKEN, HF_BROKEN, EIO, "BrokenError", PyExc_OSError,                                                            \
-      "A flush of the file has failed; it has to be closed everywhere and opened again.")                              \
-    X(READ_ONLY, HF_READ_ONLY, EROFS, "ReadOnlyError", PyExc_OSError, "It cannot be written to.")                      \
-    X(CLOSED, 0, 0, "ClosedError", PyExc_ValueError, "It has been closed.")                                            \
-    X(NAME, 0, 0, "NameFormatError", PyExc_ValueError, "This cannot be the name of something in shared memory.")        \
-    X(TRANSACTION, 0, 0, "TransactionError", PyExc_RuntimeError,                                                       \
-      "A transaction was ended where, or when, it cannot be.")                                                         \
-    X(KEY_TYPE, 0, 0, "KeyTypeError", PyExc_TypeError, "An object of this type cannot be a key.")                      \
-    X(KEY_VALUE, 0, 0, "KeyValueError", PyExc_ValueError,                                                              \
-      "This object cannot be a key although others of its type can, as nan.")                                          \
-    X(VALUE_TYPE, 0, 0, "ValueTypeError", PyExc_TypeError,                                                             \
-      "An object of this type cannot be stored, or read back, here.")                                                  \
-    X(UNKNOWN, 0, 0, "UnknownNameError", PyExc_LookupError,                                                           \
+#define HFPY_ERRORS(X) \
+    X(CORRUPT, HF_CORRUPT, 0, "CorruptError", PyExc_ValueError, "Stored data is damaged.") \
+    X(LIMIT, HF_LIMIT, 0, "LimitError", PyExc_ValueError, \
+      "A value is nested too deep or too long, or a limit of what holds it was reached.") \
+    X(BUSY, HF_BUSY, 0, "BusyError", PyExc_RuntimeError, "It is in use by another operation.") \
+    X(IO, HF_IO, EIO, "StorageError", PyExc_OSError, "A call to the operating system failed.") \
+    X(TIMEOUT, HF_TIMEOUT, ETIMEDOUT, "WaitTimeoutError", PyExc_TimeoutError, \
+      "Waiting for the writer's lock took longer than was allowed.") \
+    X(NOSPACE, HF_NOSPACE, 0, "FullError", PyExc_MemoryError, "There is no space left for what was to be stored.") \
+    X(ABSENT, HF_ABSENT, ENOENT, "AbsentError", PyExc_FileNotFoundError, "There is nothing of this name.") \
+    X(EXISTS, HF_EXISTS, EEXIST, "ExistsError", PyExc_FileExistsError, "There is something of this name already.") \
+    X(DENIED, HF_DENIED, EACCES, "DeniedError", PyExc_PermissionError, \
+      "It belongs to somebody else, or its permissions say no.") \
+    X(NOT_REGION, HF_NOT_REGION, 0, "NotRegionError", PyExc_ValueError, "What is there was not made by holdfast.") \
+    X(FORMAT, HF_FORMAT, 0, "FormatError", PyExc_ValueError, \
+      "What is there has the format of another version or machine.") \
+    X(SLOTS, HF_SLOTS, 0, "SlotsError", PyExc_RuntimeError, "All reader slots are taken.") \
+    X(LOST, HF_LOST, 0, "LostError", PyExc_RuntimeError, "It did not survive a fork.") \
+    X(NETWORK, HF_NETWORK, EOPNOTSUPP, "NetworkError", PyExc_OSError, "It is on a network file system.") \
+    X(BROKEN, HF_BROKEN, EIO, "BrokenError", PyExc_OSError, \
+      "A flush of the file has failed; it has to be closed everywhere and opened again.") \
+    X(READ_ONLY, HF_READ_ONLY, EROFS, "ReadOnlyError", PyExc_OSError, "It cannot be written to.") \
+    X(CLOSED, 0, 0, "ClosedError", PyExc_ValueError, "It has been closed.") \
+    X(NAME, 0, 0, "NameFormatError", PyExc_ValueError, "This cannot be the name of something in shared memory.") \
+    X(TRANSACTION, 0, 0, "TransactionError", PyExc_RuntimeError, \
+      "A transaction was ended where, or when, it cannot be.") \
+    X(KEY_TYPE, 0, 0, "KeyTypeError", PyExc_TypeError, "An object of this type cannot be a key.") \
+    X(KEY_VALUE, 0, 0, "KeyValueError", PyExc_ValueError, \
+      "This object cannot be a key although others of its type can, as nan.") \
+    X(VALUE_TYPE, 0, 0, "ValueTypeError", PyExc_TypeError, \
+      "An object of this type cannot be stored, or read back, here.") \
+    X(UNKNOWN, 0, 0, "UnknownNameError", PyExc_LookupError, \
       "What a stored value names is not there: a class, a member of it, a codec, a time zone.")
 /* clang-format on */
 

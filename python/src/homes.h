@@ -1,8 +1,8 @@
 /*
  * homes.h: what the files of holdfast._homes share: the module's state.
  *
- * The extension holds everything that stands on regions: what is stored as bytes in memory that processes share, or in
- * files. It keeps no global state: exceptions, types and registered codecs live in the module, so that it can be
+ * The extension holds everything that stands on regions: what is stored as bytes in memory that processes share, or
+ * in files. It keeps no global state: exceptions, types and registered codecs live in the module, so that it can be
  * loaded in several interpreters at once. Unlike the core with the trie of Python objects it is compiled once: its
  * trie is the region's.
  *

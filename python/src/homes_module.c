@@ -2,6 +2,8 @@
 #include "compat.h"
 #include "homes.h"
 
+#include "base/fault.h"
+
 /* -- values, for tests -- */
 
 static int flags_of(int pickle, int key)
@@ -60,6 +62,23 @@ static PyObject *homes_canonical(PyObject *module, PyObject *args, PyObject *kwa
     return made;
 }
 
+PyDoc_STRVAR(fail_doc,
+             "fail(n, /)\n--\n\n"
+             "Let the n-th allocation or OS call of the core from now on fail; 0: none. Returns how many have\n"
+             "failed since the last call. Private: for tests.");
+
+static PyObject *homes_fail(PyObject *module, PyObject *number)
+{
+    unsigned long long n = PyLong_AsUnsignedLongLong(number);
+    if (n == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    uint64_t failed = hf_fault_failed(HF_FAULT_ANY);
+    hf_fault_disarm();
+    if (n > 0)
+        hf_fault_arm(HF_FAULT_ANY, n, ENOMEM);
+    return PyLong_FromUnsignedLongLong(failed);
+}
+
 /* -- the module -- */
 
 #define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
@@ -68,6 +87,7 @@ static PyMethodDef methods[] = {
     {"encode", WITH_KEYWORDS(homes_encode), METH_VARARGS | METH_KEYWORDS, encode_doc},
     {"decode", WITH_KEYWORDS(homes_decode), METH_VARARGS | METH_KEYWORDS, decode_doc},
     {"canonical", WITH_KEYWORDS(homes_canonical), METH_VARARGS | METH_KEYWORDS, canonical_doc},
+    {"fail", homes_fail, METH_O, fail_doc},
     {"shared_list", hfpy_shared_list, METH_NOARGS, NULL},
     {"shared_unlink", hfpy_shared_unlink_name, METH_O, NULL},
     {NULL, NULL, 0, NULL},

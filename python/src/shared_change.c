@@ -1,8 +1,9 @@
 /*
  * shared_change.c: changes of a SharedMap that look at what is there first, and those of many entries.
  *
- *      peek (a copy of the bytes) -> decode, compare, add: foreign code -> exchange: only if the bytes are still those
- *        '---------------------------------- if they are not: again --------------------------------'
+ *      peek (a copy of the bytes) --> decode, compare, add: foreign code --> exchange, if the bytes are still those
+ *        ^                                                                      |
+ *        '------------------------------- they are not: again ------------------'
  *
  * So no foreign code runs while this process has the writer's lock, and nothing is taken out that cannot be decoded.
  *
@@ -47,8 +48,9 @@ static int copy_to(hf_buffer *out, hf_span bytes)
 static int peek(hfpy_handle *handle, const hf_key *key, peeked *out)
 {
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
 
+    hold.pinned = false;
     hf_buffer_init(&out->bytes, out->room, sizeof out->room, SIZE_MAX);
     int status = hf_shared_find(hfpy_handle_map(handle), key, &hold, &value);
     if (status > 0) {
@@ -147,7 +149,7 @@ typedef struct entry {
 static int first(hf_shared *map, entry *out)
 {
     hf_shared_walk walk;
-    hf_span key, value;
+    hf_span key = {NULL, 0}, value = {NULL, 0};
     hf_view view;
     bool inside = hf_txn_mine(map->region) != NULL;
     int status = inside ? 0 : hf_view_pin(map->region, &view);
@@ -281,8 +283,7 @@ static PyObject *set_default(SharedMap *self, hfpy_shared_key *key, PyObject *fa
     if (found < 0)
         hfpy_shared_fail(self, found);
     else
-        result = found == 0 ? Py_NewRef(fallback)
-                            : hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
+        result = found == 0 ? Py_NewRef(fallback) : hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
 done:
     peeked_clear(&seen);
     return result;
@@ -294,8 +295,8 @@ PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssi
     hfpy_shared_key key;
 
     if (count < 1 || count > 2) {
-        PyErr_Format(PyExc_TypeError, "setdefault expected at %s argument%s, got %zd", count < 1 ? "least 1" : "most 2",
-                     count < 1 ? "" : "s", count);
+        PyErr_Format(PyExc_TypeError, "setdefault expected at %s argument%s, got %zd",
+                     count < 1 ? "least 1" : "most 2", count < 1 ? "" : "s", count);
         return NULL;
     }
     if (hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
@@ -418,7 +419,8 @@ static int add_pair(SharedMap *self, batch *it, PyObject *element, Py_ssize_t in
 
     if (pair == NULL) {
         if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError, "cannot convert dictionary update sequence element #%zd to a sequence", index);
+            PyErr_Format(PyExc_TypeError, "cannot convert dictionary update sequence element #%zd to a sequence",
+                         index);
         return -1;
     }
     if (PySequence_Fast_GET_SIZE(pair) == 2) {
@@ -501,8 +503,8 @@ PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs)
         return NULL;
     batch it = {.seed = handle->map->seed};
     hf_buffer_init(&it.bytes, NULL, 0, SIZE_MAX);
-    if ((source == NULL || add_source(self, &it, source) == 0) && (kwargs == NULL || add_source(self, &it, kwargs) == 0) &&
-        (handle = hfpy_shared_handle(self)) != NULL) {
+    if ((source == NULL || add_source(self, &it, source) == 0) &&
+        (kwargs == NULL || add_source(self, &it, kwargs) == 0) && (handle = hfpy_shared_handle(self)) != NULL) {
         if (it.count == 0)
             status = 0;
         else if (handle->map->seed != it.seed) /* another map was opened meanwhile */
@@ -547,12 +549,13 @@ static PyObject *number_of(PyObject *object)
 /* What the key has, plus n: new reference. */
 static PyObject *sum_of(SharedMap *self, PyObject *key_object, const peeked *seen, PyObject *n)
 {
-    PyObject *old = seen->is_there ? hfpy_shared_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
+    PyObject *old =
+        seen->is_there ? hfpy_shared_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
     PyObject *sum = NULL;
 
     if (old != NULL && !PyLong_CheckExact(old) && !PyFloat_CheckExact(old))
-        PyErr_Format(PyExc_TypeError, "incr() adds to ints and floats, and the value of %R is of type '%s'", key_object,
-                     Py_TYPE(old)->tp_name);
+        PyErr_Format(PyExc_TypeError, "incr() adds to ints and floats, and the value of %R is of type '%s'",
+                     key_object, Py_TYPE(old)->tp_name);
     else if (old != NULL)
         sum = PyNumber_Add(old, n);
     Py_XDECREF(old);

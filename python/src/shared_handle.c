@@ -1,9 +1,9 @@
 /*
- * shared_handle.c: what SharedMaps, snapshots, iterators and transactions have in common: the handle and who counts in it,
- * waiting for the writer's lock, exceptions. shared_impl.h has the picture.
+ * shared_handle.c: what SharedMaps, snapshots, iterators and transactions have in common: the handle and who counts
+ * in it, waiting for the writer's lock, exceptions. shared_impl.h has the picture.
  *
- * Waiting: the lock is tried with the GIL held, which takes some 20 ns. Where another has it, the GIL is given up, and the
- * whole change is made without it, in slices: after each, signals are looked at.
+ * Waiting: the lock is tried with the GIL held, which takes some 20 ns. Where another has it, the GIL is given up,
+ * and the whole change is made without it, in slices: after each, signals are looked at.
  *
  * Concurrency: the GIL. Failure: a handle that cannot be closed (a thread that lives on has a transaction of it that
  * nobody can end any more) stays open.
@@ -147,8 +147,8 @@ static int fail_full(homes_state *state, PyObject *name, hfpy_handle *handle)
 
     if (handle == NULL || hf_shared_stats_get(handle->map, &stats) < 0 || stats.max_size == 0)
         return hfpy_throw(state, HFPY_NOSPACE, "no shared memory is left for SharedMap %R", name);
-    return hfpy_throw(state, HFPY_NOSPACE, "SharedMap %R is full: its max_size is %llu bytes, of which it has %llu", name,
-                      (unsigned long long)stats.max_size, (unsigned long long)stats.size);
+    return hfpy_throw(state, HFPY_NOSPACE, "SharedMap %R is full: its max_size is %llu bytes, of which it has %llu",
+                      name, (unsigned long long)stats.max_size, (unsigned long long)stats.size);
 }
 
 static int fail_timeout(homes_state *state, PyObject *name, int64_t timeout)
@@ -156,7 +156,8 @@ static int fail_timeout(homes_state *state, PyObject *name, int64_t timeout)
     PyObject *seconds = PyFloat_FromDouble((double)timeout / 1e9);
 
     if (seconds != NULL)
-        hfpy_throw(state, HFPY_TIMEOUT, "SharedMap %R: others were writing for longer than %R seconds", name, seconds);
+        hfpy_throw(state, HFPY_TIMEOUT, "SharedMap %R: others were writing for longer than %R seconds", name,
+                   seconds);
     Py_XDECREF(seconds);
     return -1;
 }

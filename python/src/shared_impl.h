@@ -19,7 +19,7 @@
  * Invariants.
  *   1. No foreign code, and no allocation of Python's, between the beginning and the end of a change, unless the user
  *      has begun a transaction: what is put is encoded before it, what is taken is decoded after it.
- *   2. Whatever needs the hf_shared counts in its handle, so a close() by another thread takes nothing from under it. A
+ *   2. Whatever needs the hf_shared counts in its handle: a close() by another thread takes nothing from under it. A
  *      closed SharedMap has no handle.
  *   3. A step (hfpy_step) may run without the GIL: it touches no Python object.
  *
@@ -51,7 +51,8 @@ typedef struct hfpy_handle {
     Py_ssize_t waiting;    /* threads of process `waiting_in` */
     pid_t waiting_in;
     struct Transaction *innermost; /* of those under way, the last begun; borrowed */
-    unsigned abandoned; /* 0, or the level of one that was dropped by another thread than its own, which is to abort it */
+    unsigned
+        abandoned; /* 0, or the level of one that was dropped by another thread than its own, which is to abort it */
 } hfpy_handle;
 
 typedef struct SharedMap {
@@ -166,7 +167,7 @@ enum hfpy_shared_kind { HFPY_KEYS, HFPY_VALUES, HFPY_ITEMS };
 PyObject *hfpy_shared_iterate(homes_state *state, PyObject *name, unsigned flags, hfpy_pin *pin,
                               enum hfpy_shared_kind kind);
 /* Over the map as this thread sees it now. */
-PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
+PyObject *hfpy_shared_map_iterate(SharedMap *map, enum hfpy_shared_kind kind);
 
 /* -- the rest -- */
 
@@ -174,22 +175,22 @@ PyObject *hfpy_shared_map_iterate(SharedMap *self, enum hfpy_shared_kind kind);
 PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 
 /* Of a class that derives from SharedSnapshotCore. */
-PyObject *hfpy_shared_snapshot_new(SharedMap *self, PyObject *type);
-PyObject *hfpy_transaction_new(SharedMap *self);
+PyObject *hfpy_shared_snapshot_new(SharedMap *map, PyObject *type);
+PyObject *hfpy_transaction_new(SharedMap *map);
 
-/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays as it
- * is if it is not given. -1 and TypeError. */
+/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays
+ * as it is if it is not given. -1 and TypeError. */
 int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
                   PyObject **second);
 
 /* shared_change.c: methods. */
-PyObject *hfpy_shared_pop(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_popitem(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_setdefault(PyObject *self, PyObject *const *args, Py_ssize_t count);
-PyObject *hfpy_shared_clear(PyObject *self, PyObject *unused);
-PyObject *hfpy_shared_update(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_popitem(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_clear(PyObject *object, PyObject *unused);
+PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs);
 PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *hfpy_shared_compare_and_set(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count);
 
 extern PyType_Spec hfpy_shared_map_spec, hfpy_shared_snapshot_spec, hfpy_shared_iterator_spec, hfpy_transaction_spec;
 

@@ -7,8 +7,8 @@
  *
  * So what is iterated over never changes, whatever is done to the map meanwhile.
  *
- * Concurrency: the GIL; two threads may share an iterator, and each entry is given to one of them. Failure: an entry that
- * cannot be decoded raises, and the next call goes on behind it; damage ends the iteration.
+ * Concurrency: the GIL; two threads may share an iterator, and each entry is given to one of them. Failure: an
+ * entry that cannot be decoded raises, and the next call goes on behind it; damage ends the iteration.
  */
 #include "shared_key.h"
 
@@ -157,7 +157,8 @@ static PyObject *make_item(SharedIterator *self, hf_span key_bytes, hf_span valu
     return pair;
 }
 
-/* Foreign code may run while an entry is decoded, and may finish this very iterator: hence what holds the bytes is kept. */
+/* Foreign code may run while an entry is decoded, and may finish this very iterator: hence what holds the bytes is
+ * kept. */
 static PyObject *iterator_next(PyObject *object)
 {
     SharedIterator *self = (SharedIterator *)object;
@@ -207,12 +208,8 @@ static PyMethodDef iterator_methods[] = {
 };
 
 static PyType_Slot iterator_slots[] = {
-    {Py_tp_dealloc, iterator_dealloc},
-    {Py_tp_traverse, iterator_traverse},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, iterator_next},
-    {Py_tp_methods, iterator_methods},
-    {0, NULL},
+    {Py_tp_dealloc, iterator_dealloc}, {Py_tp_traverse, iterator_traverse}, {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iterator_next},   {Py_tp_methods, iterator_methods},   {0, NULL},
 };
 
 PyType_Spec hfpy_shared_iterator_spec = {

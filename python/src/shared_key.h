@@ -4,7 +4,8 @@
  *      str of ASCII, bytes, int     made and read here, on the stack, without a call of the codec
  *      everything else              value.h
  *
- * Most keys and many values are of these three types, and a look-up takes little longer than it takes to encode a key.
+ * Most keys and many values are of these three types, and a look-up takes little longer than it takes to encode a
+ * key.
  *
  * Concurrency: under the GIL. Failure: an exception.
  */
@@ -16,8 +17,8 @@
 #include "value/format.h"
 
 enum {
-    HFPY_SHORT_KEY = 64,     /* bytes of a key that is made here, its tag included */
-    HFPY_VALUE_ROOM = 512,   /* bytes of a value that needs no allocation */
+    HFPY_SHORT_KEY = 64,   /* bytes of a key that is made here, its tag included */
+    HFPY_VALUE_ROOM = 512, /* bytes of a value that needs no allocation */
     HFPY_INT_ROOM = 16,
 };
 
@@ -100,7 +101,8 @@ static inline bool hfpy_put_short(hf_buffer *out, unsigned tag, unsigned tag_lon
 }
 
 /* To be cleared if this succeeds. Foreign code may run. */
-static inline int hfpy_shared_value_make(homes_state *state, PyObject *object, unsigned flags, hfpy_shared_value *value)
+static inline int hfpy_shared_value_make(homes_state *state, PyObject *object, unsigned flags,
+                                         hfpy_shared_value *value)
 {
     hf_buffer *out = &value->encoded;
     int overflow = 0;
@@ -127,8 +129,8 @@ static inline int hfpy_shared_value_make(homes_state *state, PyObject *object, u
 }
 
 /*
- * The object of an encoding that takes no foreign code to make: nothing that the collector is interested in. 1 and the
- * object (NULL: MemoryError), or 0: it is another one, or damaged.
+ * The object of an encoding that takes no foreign code to make: nothing that the collector is interested in. 1 and
+ * the object (NULL: MemoryError), or 0: it is another one, or damaged.
  */
 static inline int hfpy_plain(hf_span value, PyObject **out)
 {

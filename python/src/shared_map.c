@@ -1,8 +1,8 @@
 /*
  * shared_map.c: the type of SharedMaps: opening, closing, [] get set del in len. shared_impl.h has the picture.
  *
- * holdfast.SharedMap is a subclass in Python that adds what is seldom called; it defines none of the slots here, so that
- * m[k] goes straight to map_subscript.
+ * holdfast.SharedMap is a subclass in Python that adds what is seldom called; it defines none of the slots here, so
+ * that m[k] goes straight to map_subscript.
  *
  *      m[k]      key_make (stack) -> hf_shared_find (pin, trie) -> plain (object from bytes) -> unpin
  *      m[k] = v  key_make, value_make (stack) -> begin -> put -> commit
@@ -91,8 +91,10 @@ static int mode_of(PyObject *object, unsigned *out)
     if (count_of(object, "mode", &mode) < 0)
         return -1;
     if (mode > 0777 || (mode & 0600) != 0600) {
-        PyErr_Format(PyExc_ValueError, "mode must be permissions such as 0o600, in which the owner may read and write, "
-                                       "not %R", object);
+        PyErr_Format(PyExc_ValueError,
+                     "mode must be permissions such as 0o600, in which the owner may read and write, "
+                     "not %R",
+                     object);
         return -1;
     }
     *out = (unsigned)mode;
@@ -131,7 +133,8 @@ static int fail_denied(homes_state *state, PyObject *name, const opening *it)
                           "SharedMap %R belongs to another user (%lu), whose pickles could do anything: open it with "
                           "pickle=False",
                           name, (unsigned long)info.owner);
-    return hfpy_throw(state, HFPY_DENIED, "the permissions of SharedMap %R do not let this user read and write it", name);
+    return hfpy_throw(state, HFPY_DENIED, "the permissions of SharedMap %R do not let this user read and write it",
+                      name);
 }
 
 static int fail_open(homes_state *state, PyObject *name, const opening *it, int64_t timeout, int status)
@@ -154,10 +157,11 @@ static int fail_open(homes_state *state, PyObject *name, const opening *it, int6
     case HF_LIMIT:
         return hfpy_fail(state, status, "there is no address space for SharedMap %R", name);
     case HF_TIMEOUT:
-        return hfpy_fail(state, status, "SharedMap %R is being created by somebody for longer than the timeout", name);
-    case HF_NOSPACE:
-        return hfpy_fail(state, status, "there is not enough shared memory, or max_size is too small, for SharedMap %R",
+        return hfpy_fail(state, status, "SharedMap %R is being created by somebody for longer than the timeout",
                          name);
+    case HF_NOSPACE:
+        return hfpy_fail(state, status,
+                         "there is not enough shared memory, or max_size is too small, for SharedMap %R", name);
     default:
         return hfpy_shared_fail_named(state, name, NULL, timeout, status);
     }
@@ -297,6 +301,7 @@ static inline int find(SharedMap *self, PyObject *key_object, hf_shared_hold *ho
 {
     hfpy_shared_key key;
 
+    hold->pinned = false;
     if (hfpy_shared_key_make(self->state, key_object, self->flags, &key) < 0)
         return -1;
     hfpy_handle *handle = hfpy_shared_handle(self);
@@ -316,7 +321,7 @@ static PyObject *map_subscript(PyObject *object, PyObject *key)
 {
     SharedMap *self = (SharedMap *)object;
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
     int found = find(self, key, &hold, &value);
 
     if (found > 0)
@@ -327,7 +332,7 @@ static PyObject *map_subscript(PyObject *object, PyObject *key)
 static int map_contains(PyObject *object, PyObject *key)
 {
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
     int found = find((SharedMap *)object, key, &hold, &value);
 
     if (found > 0)
@@ -361,7 +366,7 @@ static PyObject *map_get(PyObject *object, PyObject *const *args, Py_ssize_t cou
     SharedMap *self = (SharedMap *)object;
     PyObject *fallback = Py_None;
     hf_shared_hold hold;
-    hf_span value;
+    hf_span value = {NULL, 0};
 
     if ((count != 1 || names != NULL) && hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
         return NULL;
@@ -544,6 +549,10 @@ static PyObject *map_check(PyObject *object, PyObject *unused)
 
     if (handle == NULL)
         return NULL;
+    if (hf_txn_mine(hfpy_handle_map(handle)->region) != NULL) {
+        hfpy_throw(self->state, HFPY_BUSY, "SharedMap %R cannot be checked in a transaction", self->name);
+        return NULL;
+    }
     checking it = {handle->map, NULL};
     int status = hfpy_handle_wait(handle, attempt_check, &it, self->timeout);
     if (status == HF_CORRUPT)
@@ -613,10 +622,11 @@ static PyMethodDef map_methods[] = {
                "Remove the name; the memory goes when the last has closed the map. Also after close().\n\n"
                "AbsentError (a FileNotFoundError) where the name is gone, or another map's by now.")},
     {"transaction", map_transaction, METH_NOARGS,
-     PyDoc_STR("transaction($self, /)\n--\n\n"
-               "with m.transaction(): all reads and writes of this thread in it are one atomic step.\n\n"
-               "An exception undoes them. Transactions nest: the inner one is a savepoint. While it lasts, others who\n"
-               "want to write wait, so it should be short; readers see the map as it was before.")},
+     PyDoc_STR(
+         "transaction($self, /)\n--\n\n"
+         "with m.transaction(): all reads and writes of this thread in it are one atomic step.\n\n"
+         "An exception undoes them. Transactions nest: the inner one is a savepoint. While it lasts, others who\n"
+         "want to write wait, so it should be short; readers see the map as it was before.")},
     {"check", map_check, METH_NOARGS,
      PyDoc_STR("check($self, /)\n--\n\n"
                "Verify everything in the map, with the writer's lock: CorruptError says what is wrong.")},

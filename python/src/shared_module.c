@@ -74,8 +74,8 @@ static PyObject *describe(const hf_shared_info *info, const char *name)
     PyObject *text = PyUnicode_DecodeFSDefault(name);
 
     return text == NULL ? NULL
-                        : Py_BuildValue("(NKIILN)", text, (unsigned long long)info->size, info->owner, info->permissions,
-                                        (long long)info->created, PyBool_FromLong(info->is_open));
+                        : Py_BuildValue("(NKIILN)", text, (unsigned long long)info->size, info->owner,
+                                        info->permissions, (long long)info->created, PyBool_FromLong(info->is_open));
 }
 
 static PyObject *describe_all(const hf_buffer *entries)

@@ -5,8 +5,8 @@
  *
  * holdfast.SharedSnapshot is a subclass in Python with what is seldom called.
  *
- * Concurrency: the GIL. A pin outlives the close() of its SharedMap, and that of the snapshot where something is under
- * way. Failure: after a fork a snapshot that the child could not take over says LostError.
+ * Concurrency: the GIL. A pin outlives the close() of its SharedMap, and that of the snapshot where something is
+ * under way. Failure: after a fork a snapshot that the child could not take over says LostError.
  */
 #include "shared_key.h"
 
@@ -80,8 +80,8 @@ static int find(SharedSnapshot *self, PyObject *key_object, hfpy_pin **pin, hf_s
 /* The value, or NULL without an exception. */
 static PyObject *lookup(SharedSnapshot *self, PyObject *key)
 {
-    hfpy_pin *pin;
-    hf_span value;
+    hfpy_pin *pin = NULL;
+    hf_span value = {NULL, 0};
 
     if (find(self, key, &pin, &value) <= 0)
         return NULL;
@@ -99,8 +99,8 @@ static PyObject *snapshot_subscript(PyObject *self, PyObject *key)
 
 static int snapshot_contains(PyObject *self, PyObject *key)
 {
-    hfpy_pin *pin;
-    hf_span value;
+    hfpy_pin *pin = NULL;
+    hf_span value = {NULL, 0};
     int found = find((SharedSnapshot *)self, key, &pin, &value);
 
     if (found > 0)
@@ -198,8 +198,8 @@ static PyObject *snapshot_diff(PyObject *object, PyObject *other)
     if (to == NULL)
         return NULL;
     if (memcmp(from->handle->map->inode, to->handle->map->inode, sizeof from->handle->map->inode) != 0) {
-        PyErr_Format(PyExc_ValueError, "diff() needs two snapshots of one map, and these are of %R and %R", self->name,
-                     ((SharedSnapshot *)other)->name);
+        PyErr_Format(PyExc_ValueError, "diff() needs two snapshots of one map, and these are of %R and %R",
+                     self->name, ((SharedSnapshot *)other)->name);
         return NULL;
     }
     hfpy_pin_keep(from);

@@ -3,15 +3,16 @@
  *
  *      handle.innermost --> Transaction (level 2) --outer--> Transaction (level 1) --> NULL
  *
- * The core knows of a transaction how deep it is (shared/transaction.c); these objects know which `with` is which level,
- * so that one that ends in the wrong order, thread or process is noticed.
+ * The core knows of a transaction how deep it is (shared/transaction.c); these objects know which `with` is which
+ * level, so that one that ends in the wrong order, thread or process is noticed.
  *
  * Where it goes wrong, and what happens then:
  *      ended in another thread          TransactionError; it is under way until its own thread ends it
- *      dropped without an end           aborted: at once in its own thread; from another one, when its own thread next
+ *      dropped without an end           aborted: at once in its own thread; from another one, when its own thread
+ *      next
  *                                       uses the map (handle.abandoned)
- *      its thread ends                  the next who begins one finds the lock's owner dead, and those objects are lost
- *      fork                             the child's are lost: LostError
+ *      its thread ends                  the next who begins one finds the lock's owner dead, and those objects are
+ *      lost fork                             the child's are lost: LostError
  *      an inner one is still open       TransactionError, and both are rolled back
  *
  * Concurrency: the GIL. Failure: a transaction that cannot be committed is aborted, and the exception says why.
@@ -129,29 +130,40 @@ static void leave(Transaction *self)
     hfpy_handle_drop(handle);
 }
 
+/* Says that it is over, whatever it was. */
+static int fail_lost(Transaction *self)
+{
+    homes_state *state = self->map->state;
+    PyObject *name = self->map->name;
+
+    if (self->process != getpid())
+        hfpy_throw(state, HFPY_LOST,
+                   "this transaction of SharedMap %R is the parent process's: a fork does not copy it", name);
+    else
+        hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already", name);
+    if (self->level > 0)
+        lose(self->handle, self);
+    leave(self);
+    return -1;
+}
+
 /* Whether it can be ended here: 0, or -1 with an exception. */
 static int check_end(Transaction *self)
 {
     homes_state *state = self->map->state;
     PyObject *name = self->map->name;
 
-    if (self->handle == NULL)
-        return hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has not begun", name);
-    if (self->level > 0 && hf_txn_mine(self->handle->map->region) == NULL && self->process == getpid())
-        return hfpy_throw(state, HFPY_TRANSACTION,
-                          "this transaction of SharedMap %R is another thread's: only that can end it", name);
-    if (self->level > 0 && hf_txn_mine(self->handle->map->region) != NULL)
+    if (self->handle == NULL) {
+        hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has not begun", name);
+        return -1;
+    }
+    if (self->level == 0 || self->process != getpid())
+        return fail_lost(self);
+    if (hf_txn_mine(self->handle->map->region) != NULL)
         return 0;
-    int status = self->process != getpid()
-                     ? hfpy_throw(state, HFPY_LOST,
-                                  "this transaction of SharedMap %R is the parent process's: a fork does not copy it",
-                                  name)
-                     : hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R has been rolled back already",
-                                  name);
-    if (self->level > 0)
-        lose(self->handle, self);
-    leave(self);
-    return status;
+    hfpy_throw(state, HFPY_TRANSACTION, "this transaction of SharedMap %R is another thread's: only that can end it",
+               name);
+    return -1;
 }
 
 static int end(Transaction *self, bool commit)
@@ -172,7 +184,8 @@ static int end(Transaction *self, bool commit)
     if (commit && closed)
         hfpy_shared_closed(map);
     else if (commit && nested)
-        hfpy_throw(map->state, HFPY_TRANSACTION, "a transaction of SharedMap %R within this one has not ended", map->name);
+        hfpy_throw(map->state, HFPY_TRANSACTION, "a transaction of SharedMap %R within this one has not ended",
+                   map->name);
     else if (commit)
         hfpy_shared_fail(map, status);
     leave(self);

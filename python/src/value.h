@@ -20,7 +20,7 @@
  *      anything while these functions run: every object that is used after it is held. A container that it changes
  *      meanwhile is a RuntimeError.
  *   3. The C stack is bounded: HF_VALUE_DEPTH_MAX open values, and foreign code counts as a call of Python.
- *   4. Any bytes may be decoded: what is no value is a CorruptError. Classes are looked for among the modules that are
+ *   4. Any bytes may be decoded: what is no value is a CorruptError. Classes are sought among the modules that are
  *      imported, and pickles loaded only with HFPY_PICKLE.
  *
  * Concurrency: under the GIL. hfpy_decode's bytes must stay until it returns, whatever runs meanwhile.
@@ -42,10 +42,12 @@ enum {
 };
 
 /* Names of attributes, interned. */
+/* clang-format off */
 #define HFPY_NAMES(X)                                                                                             \
     X(utcoffset)                                                                                                  \
     X(key) X(numerator) X(denominator) X(is_safe) X(_name_) X(_value_) X(_member_type_) X(to_bytes) X(from_bytes) \
         X(bit_length) X(__module__) X(__qualname__) X(__getinitargs__) X(__dict__) X(__hash__)
+/* clang-format on */
 
 typedef struct hfpy_names {
 #define HFPY_NAME(name) PyObject *name;
@@ -98,7 +100,7 @@ struct hfpy_key {
     uint8_t room[HF_KEY_ROOM];
 };
 
-/* HFPY_PICKLE among the flags matters to a tzinfo of a type of its own, in a datetime. To be cleared, if this succeeded. */
+/* HFPY_PICKLE matters to a tzinfo of a type of its own, in a datetime. To be cleared, if this succeeded. */
 int hfpy_key(homes_state *state, PyObject *object, unsigned flags, struct hfpy_key *key);
 
 static inline void hfpy_key_clear(struct hfpy_key *key)

@@ -9,7 +9,7 @@
  * order of a set's members, what a tzinfo is.
  *
  * Bytes may be anybody's. A container is made as long as its count says only if so many values can still follow it,
- * those that the containers around it wait for aside (`owed`): so no bytes call for more memory than eight times their
+ * those that the containers around it wait for aside (`owed`): so no bytes call for more memory than 8 times their
  * size before they are found to be damaged. A tuple or list is shown to the collector when it is full.
  */
 #include "value_impl.h"

@@ -495,6 +495,7 @@ static PyObject *key_of_zone(encoder *e, PyObject *zone)
     return key;
 }
 
+static int put_opaque(encoder *e, PyObject *object, PyTypeObject *type);
 static int put_foreign(encoder *e, PyObject *object, PyTypeObject *type);
 
 /* Puts an item whose moment has a name, or none, and what follows it where its zone is of a type of its own. */
@@ -511,10 +512,10 @@ static int put_moment_named(encoder *e, hf_value_item *item, PyObject *name, PyO
         return status;
     if (enter(e) < 0)
         return -1;
-    /* A tzinfo in a key: the key is the instant, so the zone may be anything that can be stored. */
+    /* In a key too, whatever it is: what counts there is the offset. */
     unsigned flags = e->flags;
     e->flags &= ~(unsigned)HFPY_AS_KEY;
-    status = put_foreign(e, zone, Py_TYPE(zone));
+    status = put_opaque(e, zone, Py_TYPE(zone));
     e->flags = flags;
     leave(e);
     return status;
@@ -610,7 +611,7 @@ static int put_zoneinfo(encoder *e, PyObject *zone)
 /* -- Decimal, Fraction, UUID -- */
 
 /*
- * Reads what str() makes of a Decimal, whatever its context: "-12.50", "1E+5", "-sNaN7", "Infinity". `digits` has room
+ * Reads what str() makes of a Decimal, in any context: "-12.50", "1E+5", "-sNaN7", "Infinity". `digits` has room
  * for all of it; *count of them are there then.
  */
 static void parse_decimal(const char *at, hf_value_decimal *decimal, char *digits, size_t *count)
@@ -936,23 +937,33 @@ static int refuse_key(encoder *e, PyTypeObject *type)
         type->tp_name);
 }
 
-/* An object of a type without a kind of its own. */
-static int put_foreign(encoder *e, PyObject *object, PyTypeObject *type)
+/* An object as its codec or pickle has it. */
+static int put_opaque(encoder *e, PyObject *object, PyTypeObject *type)
 {
     hfpy_library *library = hfpy_library_of(e->state);
     if (library == NULL)
         return -1;
     PyObject *codec = hfpy_codec_of_type(e->state, type);
-    if (codec != NULL) {
-        int status = e->flags & HFPY_AS_KEY ? refuse_key(e, type) : put_object_of_codec(e, object, codec);
-        Py_DECREF(codec);
-        return status;
-    }
-    if (PyErr_Occurred())
+    if (codec == NULL)
+        return PyErr_Occurred() ? -1 : put_pickle(e, library, object, type);
+    int status = put_object_of_codec(e, object, codec);
+    Py_DECREF(codec);
+    return status;
+}
+
+/* An object of a type without a kind of its own. A member of an Enum has one, unless its class has a codec. */
+static int put_foreign(encoder *e, PyObject *object, PyTypeObject *type)
+{
+    hfpy_library *library = hfpy_library_of(e->state);
+    if (library == NULL)
         return -1;
-    if (hfpy_is_enum(library, type) && !PyType_Check(object))
-        return put_enum(e, library, object, type);
-    return e->flags & HFPY_AS_KEY ? refuse_key(e, type) : put_pickle(e, library, object, type);
+    if (hfpy_is_enum(library, type)) {
+        PyObject *codec = hfpy_codec_of_type(e->state, type);
+        if (codec == NULL)
+            return PyErr_Occurred() ? -1 : put_enum(e, library, object, type);
+        Py_DECREF(codec);
+    }
+    return e->flags & HFPY_AS_KEY ? refuse_key(e, type) : put_opaque(e, object, type);
 }
 
 /* -- by type -- */

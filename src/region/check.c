@@ -2,7 +2,8 @@
  * check.c: hf_region_check, which believes nothing, and hf_region_stats_get.
  *
  *      1  superblock, newest record
- *      2  the runs, from the first to `top`: each header says what it should; where bump pointers are
+ *      2  the free pages, and the large blocks that wait in a queue: neither has anything of its own that could be believed.
+ *         Then the runs between them, from the first to `top`: each header says what it should; where bump pointers are
  *      3  what the newest version reaches: tries, tables, cells, spares. Each block is marked `live`, once, and must be a
  *         block: at a place of a run of its class, below the bump pointer, with a head of the right kind and age
  *      4  every cell of every queue: its block is marked `waiting`, once
@@ -15,8 +16,13 @@
  * Concurrency: under the writer's lock. Failure: HF_NOMEM for the marks; nothing is ever changed.
  */
 #include "region/impl.h"
+#include "region/runs.h"
 
 #include "base/hash.h"
+
+#include <stdlib.h>
+
+enum { ANY = 1 << 17, LARGE };
 
 /* One bit for every 8 bytes of the heap. */
 struct marks {
@@ -35,7 +41,12 @@ struct checker {
     const struct hf_state *state; /* a copy of the newest record */
     uint64_t txid;
     struct place *runs;
-    size_t run_count;
+    size_t run_count, run_room;
+    unsigned char *free_pages; /* bits */
+    bool collecting;           /* of the queues, only large blocks are looked at */
+    uint64_t steps;            /* so many blocks of cells, while that is so: */
+    struct place *large;       /* those found */
+    size_t large_count, large_room;
     struct marks live, waiting;
     uint64_t used;
     /* of a kept version */
@@ -97,7 +108,7 @@ static int check_run(struct checker *checker, uint64_t at, struct place *out)
 
     if (run->mark >> 32 != HF_RUN_MAGIC || run->at != at)
         return wrong(checker, "a run without its header", at);
-    if (code >= HF_REGION_CLASSES && (code < HF_LARGE_CODE || code >= HF_LARGE_CODE + HF_REGION_LARGE))
+    if (code >= HF_REGION_CLASSES && !hf_is_large_code(code))
         return wrong(checker, "a run of no class", at);
     if (run->pages != hf_heap_pages(code) || run->pages * HF_REGION_PAGE > checker->state->version.top - at)
         return wrong(checker, "a run of the wrong length", at);
@@ -114,24 +125,70 @@ static int check_run(struct checker *checker, uint64_t at, struct place *out)
     return 0;
 }
 
+static bool is_free_page(const struct checker *checker, uint64_t at)
+{
+    uint64_t page = at / HF_REGION_PAGE;
+    return checker->free_pages[page / 8] >> page % 8 & 1;
+}
+
+static int add_place(struct place **places, size_t *count, size_t *room, const struct place *place)
+{
+    void *longer = hf_grown(*places, room, *count + 1, sizeof **places);
+    if (longer == NULL)
+        return HF_NOMEM;
+    *places = longer;
+    (*places)[(*count)++] = *place;
+    return 0;
+}
+
+/* What is at `at`: free pages, a large block that waits, a run with a header. */
+static int check_next(struct checker *checker, uint64_t *at, size_t *next_large)
+{
+    struct place place = {0};
+    int status = 0;
+
+    if (is_free_page(checker, *at)) {
+        *at += HF_REGION_PAGE;
+        return 0;
+    }
+    if (*next_large < checker->large_count && checker->large[*next_large].at <= *at) {
+        place = checker->large[(*next_large)++];
+        if (place.at < *at)
+            return wrong(checker, "a large block that waits is part of something else", place.at);
+    } else {
+        status = check_run(checker, *at, &place);
+    }
+    uint64_t end = *at + (status < 0 ? 0 : hf_heap_pages(place.code) * HF_REGION_PAGE);
+    if (status == 0 && end > checker->state->version.top)
+        status = wrong(checker, "the last run ends beyond the top", *at);
+    for (uint64_t page = *at; status == 0 && page < end; page += HF_REGION_PAGE)
+        if (is_free_page(checker, page))
+            status = wrong(checker, "a page of a run is free", page);
+    if (status == 0)
+        status = add_place(&checker->runs, &checker->run_count, &checker->run_room, &place);
+    *at = end;
+    return status;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    uint64_t left = ((const struct place *)a)->at, right = ((const struct place *)b)->at;
+    return (left > right) - (left < right);
+}
+
 static int check_runs(struct checker *checker)
 {
-    uint64_t top = checker->state->version.top, at = HF_REGION_HEAP_AT;
-    size_t room = 0;
+    uint64_t at = HF_REGION_HEAP_AT;
+    size_t next_large = 0;
+    int status = 0;
 
-    while (at < top) {
-        void *longer = hf_grown(checker->runs, &room, checker->run_count + 1, sizeof *checker->runs);
-        if (longer == NULL)
-            return HF_NOMEM;
-        checker->runs = longer;
-        struct place *place = &checker->runs[checker->run_count];
-        int status = check_run(checker, at, place);
-        if (status < 0)
-            return status;
-        checker->run_count++;
-        at += hf_heap_pages(place->code) * HF_REGION_PAGE;
-    }
-    return at == top ? 0 : wrong(checker, "the last run ends beyond the top", at);
+    if (checker->large_count > 0)
+        qsort(checker->large, checker->large_count, sizeof *checker->large, compare_places);
+    while (status == 0 && at < checker->state->version.top)
+        status = check_next(checker, &at, &next_large);
+    if (status == 0 && next_large < checker->large_count)
+        return wrong(checker, "a large block that waits is free, too", checker->large[next_large].at);
+    return status;
 }
 
 /* The run that this is a block of, or NULL. */
@@ -249,13 +306,29 @@ static int check_trees(struct checker *checker, const struct hf_tree *trees)
 
 /* -- queues -- */
 
+/* A large block that waits: what it lies over is seen to by check_runs. */
+static int collect(struct checker *checker, uint64_t at, unsigned code)
+{
+    struct place place = {.at = at - sizeof(struct hf_run), .used = 1, .code = code};
+
+    if (!hf_is_large_code(code))
+        return 0;
+    if (at % HF_REGION_PAGE != sizeof(struct hf_run) || at < HF_REGION_HEAP_AT)
+        return wrong(checker, "a queue has what is no block of its class", at);
+    return add_place(&checker->large, &checker->large_count, &checker->large_room, &place);
+}
+
 static int check_cell(struct checker *checker, const struct hf_cell *cell, unsigned code)
 {
     uint64_t at = cell->block & HF_CELL_OFFSET;
     unsigned its_code = (unsigned)(cell->block >> HF_CELL_CODE_SHIFT);
-    const struct place *place = at < checker->state->version.top ? place_of(checker, at) : NULL;
 
-    if (place == NULL || place->code != its_code || (code != UINT32_MAX && code != its_code))
+    if (checker->collecting)
+        return collect(checker, at, its_code);
+    const struct place *place = at < checker->state->version.top ? place_of(checker, at) : NULL;
+    if (code == LARGE && hf_is_large_code(its_code))
+        code = its_code;
+    if (place == NULL || place->code != its_code || (code != ANY && code != its_code))
         return wrong(checker, "a queue has what is no block of its class", at);
     if (checker->keeping) {
         if (!(cell->birth <= checker->kept_txid && checker->kept_txid < cell->unlink))
@@ -269,7 +342,7 @@ static int check_cell(struct checker *checker, const struct hf_cell *cell, unsig
     return 0;
 }
 
-/* A queue, of blocks of this class (UINT32_MAX: of any). */
+/* A queue, of blocks of this class (ANY; LARGE: of any large one). */
 static int check_queue(struct checker *checker, const struct hf_queue *queue, unsigned code, uint64_t *count)
 {
     uint64_t at = queue->head;
@@ -281,7 +354,9 @@ static int check_queue(struct checker *checker, const struct hf_queue *queue, un
         uint64_t end = block == last ? queue->tail - last : HF_CELLS;
         if (!readable(checker, block, HF_CELLS_SIZE) || at - block > end || end > HF_CELLS)
             return wrong(checker, "a queue leads nowhere", at);
-        int status = checker->keeping ? 0 : reach(checker, block, HF_CELLS_SIZE, HF_KIND_FREE);
+        int status = checker->keeping || checker->collecting ? 0 : reach(checker, block, HF_CELLS_SIZE, HF_KIND_FREE);
+        if (checker->collecting && checker->steps++ > checker->state->version.top / HF_CELLS_SIZE)
+            status = wrong(checker, "a queue leads nowhere", at);
         const struct hf_cells *cells = hf_region_at(checker->region, block);
         for (uint64_t i = at - block; status == 0 && i < end; i++, ++*count)
             status = check_cell(checker, &cells->cells[i], code);
@@ -297,17 +372,75 @@ static int check_queues(struct checker *checker)
 {
     const struct hf_heap_state *heap = &checker->state->heap;
     uint64_t count = 0, parked = 0;
-    int status = check_queue(checker, &heap->parked, UINT32_MAX, &parked);
+    int status = check_queue(checker, &heap->parked, ANY, &parked);
 
     if (status == 0 && parked != checker->state->version.parked)
         status = wrong(checker, "more or fewer blocks are parked than the record says", heap->parked.head);
     for (unsigned i = 0; status == 0 && i < HF_REGION_CLASSES; i++)
         status = check_queue(checker, &heap->classes[i].ready, i, &count);
-    if (status < 0 || heap->large == 0)
-        return status;
-    const struct hf_large_table *table = hf_region_at(checker->region, heap->large);
-    for (unsigned i = 0; status == 0 && i < HF_REGION_LARGE; i++)
-        status = check_queue(checker, &table->ready[i], HF_LARGE_CODE + i, &count);
+    return status < 0 ? status : check_queue(checker, &heap->large, LARGE, &count);
+}
+
+/* -- free pages -- */
+
+/* No part behind the top: so there is an end to them. */
+static int see_node(void *arg, unsigned level, uint64_t index, uint64_t link)
+{
+    struct checker *checker = arg;
+    uint64_t pages = checker->state->version.top / HF_REGION_PAGE;
+
+    if (index > pages >> HF_RUNS_FAN_BITS * level || !readable(checker, link, sizeof(struct hf_runs_block)))
+        return wrong(checker, "the free pages lead nowhere", link);
+    return 0;
+}
+
+static int see_pages(void *arg, uint64_t at, uint64_t count)
+{
+    struct checker *checker = arg;
+    uint64_t pages = checker->state->version.top / HF_REGION_PAGE;
+
+    if (at < HF_REGION_HEAP_AT / HF_REGION_PAGE || at > pages || count > pages - at)
+        return wrong(checker, "a free page outside the heap", at * HF_REGION_PAGE);
+    for (uint64_t page = at; page < at + count; page++)
+        checker->free_pages[page / 8] |= (unsigned char)(1u << page % 8);
+    return 0;
+}
+
+static int reach_node(void *arg, unsigned level, uint64_t index, uint64_t link)
+{
+    return reach(arg, link, sizeof(struct hf_runs_block), HF_KIND_TABLE);
+}
+
+static int no_pages(void *arg, uint64_t at, uint64_t count)
+{
+    return 0;
+}
+
+static int visit_free(struct checker *checker, int (*node)(void *, unsigned, uint64_t, uint64_t),
+                      int (*pages)(void *, uint64_t, uint64_t))
+{
+    const struct hf_runs_visitor visitor = {node, pages, checker};
+    int status = hf_heap_runs_visit(&checker->region->txn, &visitor);
+
+    if (status == HF_CORRUPT && checker->fault.what == NULL)
+        return wrong(checker, "the sums of free pages are wrong", 0);
+    return status;
+}
+
+/* What has no header. */
+static int collect_free(struct checker *checker)
+{
+    size_t size = (size_t)(checker->state->version.top / HF_REGION_PAGE / 8 + 1);
+
+    checker->free_pages = hf_alloc(size);
+    if (checker->free_pages == NULL)
+        return HF_NOMEM;
+    memset(checker->free_pages, 0, size);
+    int status = visit_free(checker, see_node, see_pages);
+    checker->collecting = true;
+    if (status == 0)
+        status = check_queues(checker);
+    checker->collecting = false;
     return status;
 }
 
@@ -323,10 +456,8 @@ static int check_tables(struct checker *checker)
         status = readable(checker, heap->spares[i], HF_CELLS_SIZE)
                      ? reach(checker, heap->spares[i], HF_CELLS_SIZE, HF_KIND_FREE)
                      : wrong(checker, "a spare block leads nowhere", heap->spares[i]);
-    if (status == 0 && heap->large != 0)
-        status = readable(checker, heap->large, sizeof(struct hf_large_table))
-                     ? reach(checker, heap->large, sizeof(struct hf_large_table), HF_KIND_TABLE)
-                     : wrong(checker, "the table of large blocks leads nowhere", heap->large);
+    if (status == 0)
+        status = visit_free(checker, reach_node, no_pages);
     if (status < 0)
         return status;
     if (hf_kept_table_at(checker->region, &checker->state->version, &kept) < 0)
@@ -405,6 +536,8 @@ static int check_all(struct checker *checker)
     if (status == 0)
         status = check_super_and_record(checker);
     if (status == 0)
+        status = collect_free(checker);
+    if (status == 0)
         status = check_runs(checker);
     if (status == 0)
         status = check_tables(checker);
@@ -429,6 +562,8 @@ int hf_heap_check(hf_txn *txn, hf_region_fault *fault)
     int status = check_all(&checker);
 
     hf_free(checker.runs);
+    hf_free(checker.free_pages);
+    hf_free(checker.large);
     hf_free(checker.live.bits);
     hf_free(checker.waiting.bits);
     hf_free(checker.kept_live.bits);
@@ -439,15 +574,22 @@ int hf_heap_check(hf_txn *txn, hf_region_fault *fault)
 
 int hf_region_check(hf_region *region, int64_t timeout, hf_region_fault *fault)
 {
+    hf_region_fault found = {NULL, 0};
     hf_txn *txn;
-    int status = hf_txn_begin(region, timeout, &txn);
+    int status;
 
+    if (region->file != NULL && hf_file_admit(region) == HF_DENIED) {
+        status = hf_file_check_reading(region, timeout, &found);
+        if (fault != NULL)
+            *fault = found;
+        return status;
+    }
+    status = hf_txn_begin(region, timeout, &txn);
     if (status < 0) {
         if (fault != NULL)
             *fault = (hf_region_fault){status == HF_CORRUPT ? "the newest record is damaged" : NULL, 0};
         return status;
     }
-    hf_region_fault found = {NULL, 0};
     status = region->home->check(txn, &found);
     hf_txn_abort(txn);
     if (fault != NULL)

@@ -723,6 +723,19 @@ int hf_control_writers(int fd)
     return is_locked(fd, HF_CONTROL_LOCK_WRITERS, 1);
 }
 
+int hf_control_hold(int fd, int64_t timeout)
+{
+    int status = lock_openers(fd, F_RDLCK, timeout);
+
+    if (status < 0)
+        return status;
+    int writers = hf_control_writers(fd);
+    if (writers == 0)
+        return 1;
+    status = unlock_openers(fd);
+    return writers < 0 ? writers : status;
+}
+
 int hf_control_current(const struct hf_control *control)
 {
     struct stat own;

@@ -133,6 +133,10 @@ int hf_control_readers(int fd);
 /* 1 where somebody has FILE open who may write, else 0. */
 int hf_control_writers(int fd);
 
+/* A second description of FILE keeps writers out, as long as it is open: 1; 0: somebody has FILE open for writing, and
+ * it keeps out nobody. HF_TIMEOUT: somebody is opening it. */
+int hf_control_hold(int fd, int64_t timeout);
+
 /* For a reader that looks at FILE-lock without using it: 1; 0: that is no longer FILE's lock file, look again. */
 int hf_control_current(const struct hf_control *control);
 

@@ -4,7 +4,9 @@
  *      file_stage.c    the staging area: what a transaction makes, before it has a place
  *      file_trie.c     the trie over both, staged blocks and those of the file (compiled once for each CPU level)
  *      file_verify.c   is a block of the file what it should be?
+ *      file_nursery.c  where those of a commit that is not durable wait
  *      file_place.c    where blocks go: pages with room, fresh pages, extents
+ *      file_runs.c     extents, and the runs of free space that they are made of
  *      file_space.c    what is free: queues, the page map, offers, in a tree of the region itself
  *      file_commit.c   a commit: settle, place, seal, write, flush, publish
  *      file_manifest.c what a durable commit has written, and recovery's look at it
@@ -18,11 +20,13 @@
  *      file_home.c     the table of what is a file's own; kept snapshots
  *      file_check.c    is all this true?
  *
- *      hf_region.base ---> [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
- *                            units from 0                             units from file->stage_at
+ *      [ nursery, shared ] [ FILE, read-only ........... | reserved ] [ staging area, this process's own ]
+ *       the last of the     ^units from 0                             units from file->stage.at
+ *       2^40 units          hf_region.base
  *
- * A link to a staged block is its place in units, as if the area were behind the file; so one address computation does
- * for both. No such link is left when a block is sealed.
+ * A link to a staged block is its place in units, as if the area were behind the file, and one to the nursery as if
+ * that were before it; so one address computation does for all. No link to a staged block is left when a block is
+ * sealed, none to the nursery in a block of FILE.
  */
 #ifndef HF_REGION_FILE_H
 #define HF_REGION_FILE_H
@@ -34,10 +38,12 @@
 
 enum {
     HF_STAGE_SMALL = HF_PAGE_UNITS, /* units of the largest block that is no extent */
-    HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_FILE_EXTENTS,
-    HF_OFFER_LEAST = 96,    /* free units that make a page worth writing: docs/adr/0004 */
-    HF_CELLS_AN_ENTRY = 20, /* of a queue of cells */
-    HF_CELLS_LARGE = 210,   /* of an entry that is an extent */
+    HF_STAGE_LARGE = 96,            /* sizes of larger ones */
+    HF_STAGE_BINS = HF_STAGE_SMALL + 1 + HF_STAGE_LARGE,
+    HF_OFFER_LEAST = 96,         /* free units that make a page worth writing: docs/adr/0004, */
+    HF_OFFER_LEAST_OF_MANY = 64, /* and where commits are mostly not durable, and placed in batches */
+    HF_CELLS_AN_ENTRY = 20,      /* of a queue of cells */
+    HF_CELLS_LARGE = 210,        /* of an entry that is an extent */
     HF_OFFERS_LARGE = 126,
     HF_ZONE_PAGES = 1024,
     HF_ZONE_UNITS = HF_ZONE_PAGES * HF_PAGE_UNITS,
@@ -71,35 +77,51 @@ struct hf_file_home {
     uint64_t *log;
     enum hf_region_level level;
     bool read_only;
+    uint64_t nursery_most; /* units of a segment of the nursery that are filled; 0: it is not used */
     int64_t interval;
     uint64_t writable; /* up to here this process may write to FILE: RLIMIT_FSIZE, as last seen */
     bool starved; /* the last commit found no space: the next one first looks at all that waits to be used again */
     uint64_t large_freed; /* units of extents that this process freed since it last looked at what waits */
+    uint64_t looked_at;   /* the version for which extents in the record were looked at, before the file grew */
     bool flush_wanted;    /* by the transaction under way, whatever the level */
     struct hf_stage stage;
     _Atomic uint64_t *verified; /* blocks that were found to be right: file_verify.c */
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
-    struct hf_placer *placer; /* of the last commit: its memory, and the pages that are being filled */
-    char *path;               /* of FILE, as it was opened */
-    void *alone;              /* what stands for a lock file where there is none, or none to write to */
+    struct hf_placer *placer;    /* of the last commit: its memory, and the pages that are being filled */
+    _Atomic uint64_t nursery;    /* units of it that are there, as far as is known */
+    uint64_t seen_from, seen_to; /* versions that a reader which follows has found there */
+    bool nursery_lost;           /* that of the lock file that is followed is not mapped */
+    uint64_t nursery_later;      /* the version from which on it is worth asking for it again */
+    char *path;                  /* of FILE, as it was opened */
+    void *alone;                 /* what stands for a lock file where there is none, or none to write to */
 };
 
 /* -- file_stage.c -- */
 
-/* The bin of a block, and what it takes up in units: more than its size where it is an extent. HF_LIMIT. */
+/* The bin of a block, in the staging area. HF_LIMIT. */
 int hf_stage_bin(uint64_t size);
-uint64_t hf_extent_units(unsigned class);
 
 static inline bool hf_is_staged(const struct hf_file_home *file, uint64_t link)
 {
-    return hf_link_units(link) >= file->stage.at;
+    return hf_link_units(link) - file->stage.at < file->stage.limit;
+}
+
+static inline bool hf_is_in_nursery(uint64_t link)
+{
+    return hf_link_units(link) >= HF_NURSERY_FIRST;
+}
+
+/* The address of a place (or of what a link leads to): the nursery's, which are the last ones, are before `base`. */
+static inline void *hf_place_at(char *base, uint64_t units)
+{
+    return base + ((int64_t)(units << 24) >> 24) * HF_UNIT;
 }
 
 static inline void *hf_unit_at(const hf_region *region, uint64_t units)
 {
-    return region->base + units * HF_UNIT;
+    return hf_place_at(region->base, units);
 }
 
 int hf_stage_alloc(hf_txn *txn, uint64_t size, uint64_t *link);
@@ -135,7 +157,9 @@ bool hf_block_is_linked(const hf_region *region, uint64_t link);
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size);
 
 /* Does all that a record has lie within its version's `top`? What it has may then be looked at; it can still be wrong. */
-bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state);
+/* `nursery`: NULL, of a root, which has nothing there. */
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state,
+                        const struct hf_nursery *nursery);
 
 static inline uint64_t hf_verified_key(uint64_t units, uint64_t head)
 {
@@ -200,7 +224,7 @@ int hf_placer_begin(struct hf_placer *placer, hf_txn *txn);
 void hf_placer_end(struct hf_placer *placer);
 void hf_placer_free(struct hf_placer *placer);
 
-/* Adds a trie's (or a table's) staged blocks. HF_NOMEM, HF_CORRUPT. */
+/* Adds a trie's (or a table's) staged blocks. HF_NOMEM. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link);
 int hf_placer_add(struct hf_placer *placer, uint64_t link, uint64_t size);
 
@@ -226,9 +250,80 @@ unsigned hf_offer_room(const struct hf_file_offer *offer);
 int hf_file_fresh(hf_txn *txn, uint64_t units, uint64_t *out);
 int hf_file_grow(hf_region *region, uint64_t top);
 
+/* -- file_runs.c -- */
+
+/* What a block of this size takes up in the file, in units: a multiple of 1 KiB where it is an extent. */
+uint64_t hf_block_units(uint64_t size);
+
+/* Of an extent: what stands in a cell for its units; and back. */
+uint64_t hf_extent_count(uint64_t units);
+uint64_t hf_extent_units(uint64_t count);
+
+/* A place for an extent of so many units. And one that nobody can see any more is free; so may be other whole KiB. */
+int hf_space_extent(hf_txn *txn, uint64_t count, uint64_t *units);
+int hf_file_runs_free(hf_txn *txn, uint64_t units, uint64_t count);
+
+/* Whole pages in a row, for small blocks. `last`: the space tree is not to change any more. HF_NOSPACE, HF_LIMIT. */
+int hf_file_pages(hf_txn *txn, uint64_t units, bool last, uint64_t *out);
+
+/* So many units of them are ready, as long as the space tree may change: 1, that has done it; 0, nothing has changed. */
+int hf_file_pages_ready(hf_txn *txn, uint64_t units);
+
+/* For hf_region_check: hf_runs_visit of a version, which is pinned or the writer's. */
+struct hf_runs_visitor;
+int hf_file_runs_visit(hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                       const struct hf_runs_visitor *visitor);
+
+/* As hf_space_get, in a version whose space tree is in place of its first. */
+int hf_space_look_up(const hf_view *view, uint64_t number, hf_span *value);
+
+/* -- file_nursery.c -- */
+
+/* Maps it where links to it lead. HF_LIMIT. */
+int hf_nursery_map(hf_region *region);
+
+/* Are these units of the nursery there? */
+bool hf_nursery_has_slowly(const hf_region *region, uint64_t units, uint64_t count);
+
+static inline bool hf_nursery_has(const hf_region *region, uint64_t units, uint64_t count)
+{
+    uint64_t there = atomic_load_explicit(&region->file->nursery, memory_order_relaxed);
+
+    return __builtin_expect(units - HF_NURSERY_FIRST < there && count <= there - (units - HF_NURSERY_FIRST), 1) ||
+           hf_nursery_has_slowly(region, units, count);
+}
+
+/* Puts what the transaction has made there. 1; 0: that cannot be; HF_NOMEM. */
+int hf_nursery_commit(struct hf_placer *placer);
+
+/* Takes back from it, to be placed in FILE, all that the transaction's version has there. */
+int hf_nursery_leave(hf_txn *txn);
+
+/* The cells that it has. */
+const struct hf_file_cell *hf_nursery_cells(const hf_region *region, const struct hf_nursery *nursery);
+
+bool hf_nursery_is_sound(const struct hf_nursery *nursery);
+
+/* Of a reader that follows a lock file: can a version that is there be read? And: it follows another one from now on. */
+bool hf_nursery_follow(hf_region *region, uint64_t txid);
+void hf_nursery_changed(hf_region *region);
+
+/* Has it the cells that were noted? */
+bool hf_nursery_has_cells(const hf_region *region, const struct hf_nursery *nursery);
+
+/* Has there been a commit to it since it was last left? */
+bool hf_nursery_is_used(const struct hf_nursery *nursery);
+
 /* -- file_space.c -- */
 
-int hf_space_extent(hf_txn *txn, unsigned class, uint64_t *units);
+/* The space tree: look-ups and changes by a commit. HF_CORRUPT where there is nothing to remove. */
+int hf_space_get(hf_txn *txn, uint64_t number, hf_span *value);
+int hf_space_put(hf_txn *txn, uint64_t number, const void *value, size_t size);
+int hf_space_remove(hf_txn *txn, uint64_t number);
+
+/* Frees those extents that the record itself has and nobody can see. */
+int hf_space_look_at_recent(hf_txn *txn);
+
 /* A page of one queue: 1, or 0: there is none. */
 int hf_space_take_offer(hf_txn *txn, enum hf_file_queue_name name, struct hf_file_offer *out);
 int hf_space_settle(struct hf_placer *placer);
@@ -247,7 +342,7 @@ enum hf_space_kind {
     HF_SPACE_ROOMY = HF_QUEUE_ROOMY,
     HF_SPACE_ZONE,
     HF_SPACE_CELLS,
-    HF_SPACE_EXTENT,
+    HF_SPACE_RUNS,
 };
 
 /* An entry of a queue, or of a zone. */
@@ -258,6 +353,9 @@ union hf_space_entry {
 };
 
 _Static_assert(sizeof(union hf_space_entry) == 5040, "with head and key, the smallest extent");
+
+/* The record of such an entry where it is filled up. */
+#define HF_SPACE_LARGE (sizeof(struct hf_file_record) + sizeof(uint64_t) + sizeof(union hf_space_entry))
 
 struct hf_zone {
     uint64_t head, tail; /* its entries of cells */
@@ -287,7 +385,8 @@ uint64_t hf_piece_checksum(const hf_region *region, uint64_t piece);
 uint64_t hf_root_checksum(const struct hf_root *root);
 
 /* Is all of this version in the file that was written since the last durable one? 0, HF_CORRUPT, HF_NOMEM. */
-int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                      const struct hf_nursery *nursery);
 
 /* Is this a root of this file, and all that it says was written there? 0, HF_CORRUPT, HF_NOMEM, HF_IO. */
 int hf_root_verify(const hf_region *region, const struct hf_root *root);
@@ -297,7 +396,12 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root);
 int hf_file_commit(hf_txn *txn);
 int hf_file_load(hf_txn *txn, uint64_t txid);
 int hf_file_flush(hf_region *region, int64_t timeout);
-void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state);
+void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                     const struct hf_nursery *nursery);
+
+/* What a link to a staged block becomes, when that is sealed. */
+void hf_seal_links(const hf_region *region, struct hf_file_table *staged);
+void hf_seal_root(const hf_region *region, uint64_t *root);
 
 /* How long RLIMIT_FSIZE lets a file be. What is behind that must not be tried, since the system sends a signal that kills.
  * And is that at least `end` for FILE? HF_NOSPACE. (A limit that is lowered while FILE is open is not seen.) */

@@ -8,9 +8,16 @@
  *      5  the tries, once more, by the template: canonical, and every entry where its hash says
  *      6  the kept versions: what they reach is live, or in a cell that says that they have it
  *
- * Concurrency: under the writer's lock. Failure: HF_NOMEM for the marks; nothing is ever changed.
+ * A reader who may not write checks all of that too where nobody has FILE open for writing, and keeps writers from opening
+ * it meanwhile (OPENERS). Beside writers it checks what pins protect: 2 and 5 but the space tree, and the kept versions,
+ * each with a pin of its own. What is free is the writers' affair: they use it again before its version is unpinned.
+ *
+ * Concurrency: under the writer's lock, or as said. Failure: HF_NOMEM for the marks; nothing is ever changed.
  */
 #include "region/file.h"
+#include "region/runs.h"
+
+#include <stdio.h>
 
 /* A bit for every unit of the file. */
 struct bits {
@@ -20,12 +27,15 @@ struct bits {
 
 struct checker {
     hf_region *region;
-    hf_txn *txn;
     const struct hf_version *version;
     const struct hf_file_state *state;
+    const struct hf_nursery *nursery;
     uint64_t txid, top; /* in units */
     struct bits live, free;
+    struct bits nursed; /* live, too */
     uint64_t used;
+    uint64_t run_nodes; /* of the free runs */
+    bool beside;        /* writers, who may change all but what is pinned */
     /* of a kept version */
     struct bits *reached, had;
     uint64_t kept;
@@ -70,23 +80,54 @@ static bool bits_set(struct bits *bits, uint64_t at, uint64_t count)
 
 static uint64_t units_of(uint64_t size)
 {
-    int bin = hf_stage_bin(size);
-
-    return bin < 0                 ? UINT32_MAX
-           : bin <= HF_STAGE_SMALL ? (uint64_t)bin
-                                   : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+    return hf_stage_bin(size) < 0 ? UINT32_MAX : hf_block_units(size);
 }
 
-/* The first words of what a link leads to; NULL where it leads nowhere. */
+/* The first words of what a link leads to; NULL where it leads nowhere. What is kept is in FILE. */
 static const void *look(const struct checker *checker, uint64_t link)
 {
     uint64_t units = hf_link_units(link);
 
+    if (hf_is_in_nursery(link))
+        return checker->reached == NULL && hf_nursery_has(checker->region, units, 2)
+                   ? hf_unit_at(checker->region, units)
+                   : NULL;
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < checker->top ? hf_unit_at(checker->region, units) : NULL;
+}
+
+/* Is it where the newest version has begun the nursery? Beside writers, of whose record nothing is known: is it in it? */
+static bool is_in_its_nursery(const struct checker *checker, uint64_t at, uint64_t count)
+{
+    const struct hf_nursery *nursery = checker->nursery;
+
+    if (nursery == NULL)
+        return checker->beside && hf_nursery_has(checker->region, HF_NURSERY_FIRST + at, count);
+    return at / HF_NURSERY_SEGMENT == nursery->at / HF_NURSERY_SEGMENT && at < nursery->at &&
+           count <= nursery->at - at;
+}
+
+static int reach_nursery(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
+{
+    const struct hf_nursery *nursery = checker->nursery;
+    uint64_t at = hf_link_units(link) - HF_NURSERY_FIRST, count = hf_units(size);
+    const struct hf_file_table *block = hf_unit_at(checker->region, HF_NURSERY_FIRST + at);
+
+    if (!is_in_its_nursery(checker, at, count))
+        return wrong(checker, "a block of the nursery that is not of this version", at);
+    if (hf_head_kind(block->head) != kind || hf_block_verify(checker->region, link, size) < 0)
+        return wrong(checker, "a block of the nursery that is not what was written", at);
+    if (hf_head_txid(block->head) > checker->txid ||
+        (nursery != NULL && hf_head_txid(block->head) < nursery->first[at / HF_NURSERY_SEGMENT]))
+        return wrong(checker, "a block of the nursery that is too young, or too old", at);
+    return bits_set(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + at, count)
+               ? 0
+               : wrong(checker, "a block of the nursery is reached twice", at);
 }
 
 static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_block_kind kind)
 {
+    if (hf_is_in_nursery(link))
+        return reach_nursery(checker, link, size, kind);
     uint64_t units = hf_link_units(link), count = units_of(size);
     const struct hf_file_table *block = hf_unit_at(checker->region, units);
 
@@ -104,7 +145,7 @@ static int reach(struct checker *checker, uint64_t link, uint64_t size, enum hf_
     }
     if (!bits_set(checker->reached, units, count))
         return wrong(checker, "a kept version reaches a block twice", units);
-    for (uint64_t i = units; i < units + count; i++)
+    for (uint64_t i = units; checker->had.word != NULL && i < units + count; i++)
         if (!bits_has(&checker->live, i) && !bits_has(&checker->had, i))
             return wrong(checker, "a block of a kept version is free, or waits for others only", units);
     return 0;
@@ -159,20 +200,27 @@ static int mark_live(struct checker *checker, uint64_t units, uint64_t count, co
     return count == 0 || bits_set(&checker->live, units, count) ? 0 : wrong(checker, what, units);
 }
 
+/* What readers see of a version. */
 static int check_version(struct checker *checker)
 {
-    const struct hf_file_state *state = checker->state;
     const struct hf_kept_table *table;
     int status = 0;
 
     for (unsigned i = 0; status == 0 && i < HF_REGION_TREES; i++)
         status = check_tree(checker, &checker->version->trees[i]);
-    if (status == 0)
-        status = check_tree(checker, &state->space);
     if (status == 0 && hf_kept_table_at(checker->region, checker->version, &table) < 0)
         return wrong(checker, "the table of kept snapshots is damaged", hf_link_units(checker->version->kept));
     if (status == 0 && table != NULL)
         status = reach(checker, checker->version->kept, hf_kept_table_size(table->count), HF_KIND_TABLE);
+    return status;
+}
+
+/* And what writers see beyond that. */
+static int check_internal(struct checker *checker)
+{
+    const struct hf_file_state *state = checker->state;
+    int status = check_tree(checker, &state->space);
+
     if (status == 0)
         status = mark_live(checker, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)),
                            "the cells that were left over lie in something else");
@@ -210,11 +258,8 @@ static int check_cell(struct checker *checker, const struct hf_file_cell *cell)
         page.free[units / 64 % 4 + 1] = cell->unlink;
         return checker->reached != NULL ? 0 : check_offer(checker, &page);
     }
-    if ((count & HF_PIECE_EXTENT) != 0) {
-        if ((count & ~HF_PIECE_EXTENT) >= HF_FILE_EXTENTS)
-            return wrong(checker, "a free extent of no class", units);
-        count = hf_extent_units((unsigned)(count & ~HF_PIECE_EXTENT));
-    }
+    if ((count & HF_PIECE_EXTENT) != 0)
+        count = hf_extent_units(count);
     if (checker->reached != NULL) {
         if ((cell->birth & HF_CELL_INTERNAL) == 0 && birth <= checker->kept && checker->kept < cell->unlink)
             bits_set(&checker->had, units, count);
@@ -258,13 +303,9 @@ static int check_entry(struct checker *checker, uint64_t key, const void *bytes,
              status == 0 && checker->reached == NULL && i < size / sizeof(struct hf_file_offer); i++)
             status = check_offer(checker, (const struct hf_file_offer *)bytes + i);
         return status;
-    case HF_SPACE_EXTENT:
-        if (checker->reached != NULL)
-            return 0;
-        if (size != sizeof(uint64_t) || number >> 40 >= HF_FILE_EXTENTS ||
-            (uint32_t)number >= state->extents[number >> 40])
-            return wrong(checker, "a free extent that nobody counts", number);
-        return mark_free(checker, *(const uint64_t *)bytes, hf_extent_units((unsigned)(number >> 40)));
+    case HF_SPACE_RUNS:
+        checker->run_nodes++;
+        return 0;
     default:
         return wrong(checker, "an entry of the space tree of no kind", number);
     }
@@ -292,12 +333,41 @@ static int check_space(struct checker *checker)
     return status;
 }
 
+static int see_node(void *arg, unsigned level, uint64_t index, uint64_t link)
+{
+    struct checker *checker = arg;
+
+    if (checker->run_nodes-- == 0)
+        return wrong(checker, "more nodes of the free runs than there are", index);
+    return 0;
+}
+
+static int see_run(void *arg, uint64_t at, uint64_t count)
+{
+    return mark_free(arg, at * (1024 / HF_UNIT), count * (1024 / HF_UNIT));
+}
+
+/* Those that the sums say there are, and no others: check_entry has counted them. */
+static int check_free_runs(struct checker *checker)
+{
+    const struct hf_runs_visitor visitor = {see_node, see_run, checker};
+    int status = hf_file_runs_visit(checker->region, checker->version, checker->state, &visitor);
+
+    if (status == HF_CORRUPT && checker->fault.what == NULL)
+        return wrong(checker, "the sums of free runs are wrong", 0);
+    if (status == 0 && checker->run_nodes != 0)
+        return wrong(checker, "a node of the free runs that nothing leads to", 0);
+    return status;
+}
+
 static int check_free(struct checker *checker)
 {
     const struct hf_file_state *state = checker->state;
     const struct hf_file_cell *spill = hf_unit_at(checker->region, state->spill);
     int status = check_cells(checker, state->recent, state->recent_count);
 
+    if (status == 0 && checker->nursery != NULL && checker->nursery->cells > 0)
+        status = check_cells(checker, hf_nursery_cells(checker->region, checker->nursery), checker->nursery->cells);
     if (status == 0 && state->spill_count > 0)
         status = check_cells(checker, spill, state->spill_count);
     if (status == 0)
@@ -306,9 +376,9 @@ static int check_free(struct checker *checker)
         return status;
     for (uint32_t i = 0; status == 0 && i < state->open_count; i++)
         status = check_offer(checker, &state->open[i]);
-    if (status == 0 && state->extent_end > state->extent_at)
-        status = mark_free(checker, state->extent_at, state->extent_end - state->extent_at);
-    return status;
+    if (status == 0 && state->pages_end > state->pages_at)
+        status = mark_free(checker, state->pages_at, state->pages_end - state->pages_at);
+    return status == 0 ? check_free_runs(checker) : status;
 }
 
 static int check_accounts(struct checker *checker)
@@ -352,14 +422,20 @@ static int check_kept(struct checker *checker)
     return status;
 }
 
-static int check_roots(struct checker *checker)
+static int check_super(struct checker *checker)
 {
     const struct hf_superblock *super = hf_region_super(checker->region);
-    uint64_t slot = (checker->state->flushes - 1) % HF_FILE_SLOTS;
-    const struct hf_root *root = hf_region_at(checker->region, HF_FILE_ROOT_AT + slot * HF_REGION_PAGE);
 
     if (super->magic != HF_FILE_MAGIC || super->checksum != hf_super_checksum(super))
         return wrong(checker, "the superblock is damaged", 0);
+    return 0;
+}
+
+static int check_roots(struct checker *checker)
+{
+    uint64_t slot = (checker->state->flushes - 1) % HF_FILE_SLOTS;
+    const struct hf_root *root = hf_region_at(checker->region, HF_FILE_ROOT_AT + slot * HF_REGION_PAGE);
+
     if (root->state.flushes != checker->state->flushes)
         return wrong(checker, "the last durable root is not in its place", (HF_FILE_ROOT_AT / HF_UNIT) + slot);
     if (hf_root_verify(checker->region, root) < 0)
@@ -368,33 +444,148 @@ static int check_roots(struct checker *checker)
     return 0;
 }
 
+/* What nobody changes meanwhile: all of it. */
+static int check_all(struct checker *checker)
+{
+    int status = bits_init(&checker->live, checker->top);
+
+    if (status == 0)
+        status = bits_init(&checker->free, checker->top);
+    if (status == 0)
+        status = bits_init(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
+    if (status == 0)
+        status = check_super(checker);
+    if (status == 0)
+        status = check_roots(checker);
+    if (status == 0)
+        status = check_version(checker);
+    if (status == 0)
+        status = check_internal(checker);
+    if (status == 0)
+        status = check_free(checker);
+    if (status == 0)
+        status = check_accounts(checker);
+    if (status == 0)
+        status = check_kept(checker);
+    return status;
+}
+
 int hf_file_check(hf_txn *txn, hf_region_fault *fault)
 {
     struct checker checker = {
         .region = txn->region,
-        .txn = txn,
         .version = &txn->state.version,
         .state = &txn->state.file,
+        .nursery = &txn->state.nursery,
         .txid = txn->state.version.txid - 1,
         .top = txn->state.version.top / HF_UNIT,
     };
-    int status = bits_init(&checker.live, checker.top);
+    int status = check_all(&checker);
 
-    if (status == 0)
-        status = bits_init(&checker.free, checker.top);
-    if (status == 0)
-        status = check_roots(&checker);
-    if (status == 0)
-        status = check_version(&checker);
-    if (status == 0)
-        status = check_free(&checker);
-    if (status == 0)
-        status = check_accounts(&checker);
-    if (status == 0)
-        status = check_kept(&checker);
     hf_free(checker.live.word);
     hf_free(checker.free.word);
+    hf_free(checker.nursed.word);
     *fault = checker.fault;
+    return status;
+}
+
+/* -- by a reader -- */
+
+/* A kept version, if it is still there: with a pin of its own. */
+static int check_kept_pinned(struct checker *checker, const struct hf_kept *kept)
+{
+    struct bits reached = {0};
+    hf_snapshot *snapshot;
+
+    if (kept->txid > checker->txid || memchr(kept->name, '\0', HF_REGION_NAME_SIZE) == NULL)
+        return wrong(checker, "a kept snapshot of no version, or without a name",
+                     hf_link_units(checker->version->kept));
+    int status = hf_snapshot_begin_kept(checker->region, kept->name, &snapshot);
+    if (status < 0)
+        return status == HF_ABSENT ? 0 : status;
+    if (hf_view_txid(hf_snapshot_view(snapshot)) == kept->txid)
+        status = bits_init(&reached, checker->top);
+    if (reached.word != NULL) {
+        checker->kept = kept->txid;
+        checker->reached = &reached;
+        for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
+            status = check_tree(checker, &kept->trees[tree]);
+        checker->reached = NULL;
+        hf_free(reached.word);
+    }
+    hf_snapshot_end(snapshot);
+    return status;
+}
+
+/* Beside writers: what the pins protect. */
+static int check_pinned(struct checker *checker)
+{
+    const struct hf_kept_table *table = NULL;
+    int status = bits_init(&checker->live, checker->top);
+
+    if (status == 0)
+        status = bits_init(&checker->nursed, HF_FILE_HEAP_AT / HF_UNIT + HF_NURSERY_UNITS);
+    if (status == 0)
+        status = check_super(checker);
+    if (status == 0)
+        status = check_version(checker);
+    if (status == 0)
+        status = hf_kept_table_at(checker->region, checker->version, &table);
+    for (uint64_t i = 0; status == 0 && table != NULL && i < table->count; i++)
+        status = check_kept_pinned(checker, &table->kept[i]);
+    return status;
+}
+
+/* Another description of FILE, as long as which is open nobody opens FILE for writing: negative where somebody has it open
+ * for writing, or is opening it for longer than this, or there is none to be had. */
+static int keep_writers_out(const hf_region *region, int64_t timeout)
+{
+    char path[32];
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", region->fd);
+    HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY, 0));
+    if (fd < 0 || hf_control_hold(fd, timeout) == 1)
+        return fd;
+    hf_os_close(fd);
+    return -1;
+}
+
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault)
+{
+    int fd = keep_writers_out(region, timeout);
+    hf_snapshot *snapshot;
+    int status = hf_snapshot_begin(region, &snapshot);
+
+    *fault = (hf_region_fault){status == HF_CORRUPT ? "the newest record is damaged" : NULL, 0};
+    if (status < 0)
+        goto done;
+    struct hf_version version = hf_snapshot_view(snapshot)->version;
+    struct checker checker = {
+        .region = region,
+        .version = &version,
+        .txid = version.txid,
+        .top = version.top / HF_UNIT,
+    };
+    if (fd >= 0) {
+        const struct hf_file_commit *record = (const void *)hf_region_seen(region, version.txid);
+        hf_record_read(&record->seen, &version);
+        checker.state = &record->state;
+        checker.nursery = &record->nursery;
+        status = check_all(&checker);
+    } else {
+        checker.beside = true;
+        status = check_pinned(&checker);
+    }
+    hf_snapshot_end(snapshot);
+    hf_free(checker.live.word);
+    hf_free(checker.free.word);
+    hf_free(checker.nursed.word);
+    *fault = checker.fault;
+
+done:
+    if (fd >= 0)
+        hf_os_close(fd);
     return status;
 }
 

@@ -1,6 +1,8 @@
 /*
  * file_commit.c: a commit to a file.
  *
+ *      nursery    not durable: blocks are copied there, and that is all; publish               file_nursery.c
+ *   -- if it is to be durable, or the nursery will not do: all that the version has, what is in the nursery too --
  *      settle     what was freed goes to the space tree; perhaps a fold                        file_space.c
  *      place      every staged block gets a place that is free                                 file_place.c
  *      seal       links become places, bottom-up; checksums
@@ -31,7 +33,14 @@
 
 #include <stdlib.h>
 
-enum { BUFFER = 256 << 10, FIRST_STEP = 256 << 10, LARGEST_STEP = 16 << 20 };
+enum {
+    BUFFER = 256 << 10,
+    FIRST_STEP = 256 << 10,
+    LARGEST_STEP = 4 << 20,
+    USED_A_CELL = 1024,        /* bytes, for each piece that waits: then a flush is due, */
+    WAITING_LEAST = 2048,      /* and that many at least, */
+    UNFLUSHED_LEAST = 2 << 20, /* if so many were written */
+};
 
 static const char zeros[64 << 10];
 
@@ -134,8 +143,12 @@ static uint64_t sealed_link(const hf_region *region, uint64_t link)
     return hf_link((block->head & 0xff) << 32 | (uint32_t)block->mark, block->mark);
 }
 
-static void seal_node(const hf_region *region, struct hf_file_node *node)
+void hf_seal_links(const hf_region *region, struct hf_file_table *staged)
 {
+    struct hf_file_node *node = (struct hf_file_node *)(void *)staged;
+
+    if (hf_head_kind(staged->head) != HF_KIND_NODE)
+        return;
     uint64_t slots = (uint64_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps);
 
     for (uint64_t i = 0; i < slots; i++)
@@ -151,13 +164,12 @@ static void seal(struct hf_placer *placer, size_t from, size_t to)
         const struct hf_block *block = &placer->blocks.block[i];
         struct hf_file_table *bytes = hf_unit_at(region, block->staged);
         HF_ASSERT(block->place != 0);
-        if (hf_head_kind(bytes->head) == HF_KIND_NODE)
-            seal_node(region, (struct hf_file_node *)(void *)bytes);
+        hf_seal_links(region, bytes);
         hf_block_seal(bytes, block->size, block->place);
     }
 }
 
-static void seal_root(const hf_region *region, uint64_t *root)
+void hf_seal_root(const hf_region *region, uint64_t *root)
 {
     if (*root != 0 && hf_is_staged(region->file, *root))
         *root = sealed_link(region, *root);
@@ -326,14 +338,10 @@ static void keep_for_later(struct hf_file_state *state, uint64_t piece)
     state->recent[state->recent_count++] = (struct hf_file_cell){.piece = piece};
 }
 
-/* What a manifest's place is as a cell: of an extent, if it has the size of one. */
+/* What a manifest's place is as a cell. It is an extent, or whole pages behind what was the top. */
 static uint64_t manifest_piece(const struct hf_file_state *state)
 {
-    int bin = hf_stage_bin(state->manifest_units * HF_UNIT);
-    uint64_t class = bin > HF_STAGE_SMALL ? (uint64_t)(bin - HF_STAGE_SMALL - 1) : 0;
-    bool extent = bin > HF_STAGE_SMALL && hf_extent_units((unsigned)class) == state->manifest_units;
-
-    return hf_piece(state->manifest, extent ? HF_PIECE_EXTENT | class : state->manifest_units);
+    return hf_piece(state->manifest, hf_extent_count(state->manifest_units));
 }
 
 /*
@@ -352,10 +360,11 @@ static int reserve_manifest(struct hf_placer *placer)
 
     if (pieces <= HF_ROOT_PIECES)
         return 0;
-    int bin = hf_stage_bin((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
-    int status = bin < 0 ? bin : hf_space_extent(placer->txn, (unsigned)(bin - HF_STAGE_SMALL - 1), &state->manifest);
+    uint64_t units =
+        hf_block_units((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
+    int status = hf_space_extent(placer->txn, units, &state->manifest);
     if (status == 0)
-        state->manifest_units = hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+        state->manifest_units = units;
     return status;
 }
 
@@ -497,13 +506,23 @@ static bool is_due_for_its_number(const hf_txn *txn)
            txn->state.version.txid % (UINT64_C(1) << HF_FILE_STEP_BITS) == 0;
 }
 
+/* What the last durable version has is not used again before there is a later one. So that what waits for that is a part
+ * of the file, and no multiple, there is one when much waits. (What is large, and replaced, is few pieces.) */
+static bool is_much_unflushed(const hf_txn *txn)
+{
+    const struct hf_file_state *state = &txn->state.file;
+    uint64_t written = state->written_size + txn->region->file->stage.units * HF_UNIT;
+
+    return state->written >= HF_FILE_LOG / 2 || written >= HF_FILE_UNFLUSHED ||
+           (written >= UNFLUSHED_LEAST && state->waiting >= WAITING_LEAST &&
+            state->waiting >= txn->state.version.used / USED_A_CELL);
+}
+
 static bool is_due(const hf_txn *txn)
 {
     const struct hf_file_home *file = txn->region->file;
-    const struct hf_file_state *state = &txn->state.file;
 
-    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) ||
-        state->written >= HF_FILE_LOG / 2 || state->written_size + file->stage.units * HF_UNIT >= HF_FILE_UNFLUSHED)
+    if (file->level == HF_REGION_FULL || file->flush_wanted || is_due_for_its_number(txn) || is_much_unflushed(txn))
         return true;
     if (file->level == HF_REGION_OFF)
         return false;
@@ -574,12 +593,12 @@ static void seal_all(struct hf_placer *placer, size_t kept)
 
     seal(placer, 0, kept);
     for (unsigned tree = 0; tree < HF_REGION_TREES; tree++)
-        seal_root(txn->region, &version->trees[tree].root);
+        hf_seal_root(txn->region, &version->trees[tree].root);
     if (version->kept != 0 && hf_is_staged(txn->region->file, version->kept))
         hf_kept_fill(txn, hf_unit_at(txn->region, hf_link_units(version->kept)));
     seal(placer, kept, placer->blocks.count);
-    seal_root(txn->region, &version->kept);
-    seal_root(txn->region, &txn->state.file.space.root);
+    hf_seal_root(txn->region, &version->kept);
+    hf_seal_root(txn->region, &txn->state.file.space.root);
 }
 
 /* Word by word what stats look at without the lock; the rest is for writers alone. */
@@ -601,24 +620,29 @@ static void fill_state(struct hf_file_state *out, const struct hf_file_state *st
     memcpy((char *)out + BEHIND, (const char *)state + BEHIND, sizeof *state - BEHIND);
 }
 
-void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state)
+void hf_file_publish(hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                     const struct hf_nursery *nursery)
 {
     struct hf_file_commit *record = (struct hf_file_commit *)(void *)hf_region_seen(region, version->txid);
 
     hf_record_fill(&record->seen, version);
     fill_state(&record->state, state);
+    record->nursery = *nursery;
     record->txid_again = version->txid;
     atomic_exchange(&region->lock->published, version->txid);
 }
 
-static int commit(struct hf_placer *placer)
+/* The version goes to FILE, all of it. */
+static int to_file(struct hf_placer *placer, hf_txn *txn, bool durable)
 {
-    hf_txn *txn = placer->txn;
     struct hf_file_state *state = &txn->state.file;
-    bool durable = is_due(txn);
     size_t kept = 0;
-    int status = hf_space_begin(txn);
+    int status = hf_placer_begin(placer, txn);
 
+    if (status == 0)
+        status = hf_nursery_leave(txn);
+    if (status == 0)
+        status = hf_space_begin(txn);
     if (status == 0 && txn->region->file->starved)
         status = hf_space_look(txn);
     if (status == 0 && durable && state->manifest != 0) {
@@ -637,6 +661,19 @@ static int commit(struct hf_placer *placer)
         status = make_durable(placer);
     else if (status == 0)
         log_blocks(placer);
+    if (status == 0)
+        placer->known = placer->spill_count == 0 ? txn->state.version.txid : 0;
+    return status;
+}
+
+/* 1; 0: it has to go to FILE. What is known of FILE stays as it is. */
+static int to_nursery(struct hf_placer *placer, hf_txn *txn)
+{
+    placer->txn = txn;
+    placer->blocks.count = placer->placed = 0;
+    int status = hf_nursery_commit(placer);
+    if (status > 0 && placer->known + 1 == txn->state.version.txid)
+        placer->known = txn->state.version.txid;
     return status;
 }
 
@@ -649,19 +686,20 @@ int hf_file_commit(hf_txn *txn)
 
     if (status == 0)
         status = clear_mark(region);
-    if (status == 0)
-        status = hf_placer_begin(placer, txn);
-    if (status == 0)
-        status = commit(placer);
+    if (status == 0) {
+        bool durable = is_due(txn);
+        status = durable ? 0 : to_nursery(placer, txn);
+        if (status == 0)
+            status = to_file(placer, txn, durable);
+    }
     hf_placer_end(placer);
-    txn->doomed = status;
+    txn->doomed = status < 0 ? status : 0;
     region->file->starved = status == HF_NOSPACE || status == HF_LIMIT;
     if (status < 0)
         return status;
     hf_verify_room(region->file, txn->state.version.top);
-    hf_file_publish(region, &txn->state.version, &txn->state.file);
+    hf_file_publish(region, &txn->state.version, &txn->state.file, &txn->state.nursery);
     atomic_store(&region->file->shared->handed, 0);
-    placer->known = placer->spill_count == 0 ? txn->state.version.txid : 0;
     return 0;
 }
 
@@ -700,7 +738,8 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.file = record->state;
-    if (!hf_record_is_sound(version, &txn->state.file))
+    txn->state.nursery = record->nursery;
+    if (!hf_record_is_sound(version, &txn->state.file, &txn->state.nursery))
         return HF_CORRUPT;
     /* A writer died with a root on its way to the disk, and did not publish it. */
     int status = 0;

@@ -80,19 +80,26 @@ static void follow(hf_region *region)
     uint64_t ours = atomic_load(&region->lock->published);
     if (atomic_load(&theirs->published) <= ours || !read_newest(base, &record) || record.seen.txid <= ours)
         return;
+    /* Where that is of another lock file than the one that is mapped, it waits for a version that is in FILE alone. */
+    if (hf_nursery_is_used(&record.nursery) && !hf_nursery_follow(region, record.seen.txid))
+        return;
     hf_record_read(&record.seen, &version);
-    hf_file_publish(region, &version, &record.state);
+    hf_file_publish(region, &version, &record.state, &record.nursery);
 }
 
 /* Another lock file where there is one by now. It is only asked for where somebody has FILE open who may have made it. */
 static void look_again(hf_region *region)
 {
     struct hf_control *control = &region->file->control;
+    const char *base = control->base;
+    uint64_t mark = control->mark;
 
     if (control->base != NULL && hf_control_current(control) != 0)
         return;
     if (hf_control_writers(region->fd) == 1)
         hf_control_look_again(region->fd, region->file->path, HF_FILE_CONTROL_SIZE, control);
+    if (control->mark != mark || control->base != base)
+        hf_nursery_changed(region);
 }
 
 void hf_file_follow(hf_region *region)
@@ -100,6 +107,8 @@ void hf_file_follow(hf_region *region)
     if (region->file == NULL || region->file->alone == NULL)
         return;
     pthread_mutex_lock(&region->mutex);
+    /* First all that there was where it looked before: if that was retired, its last version is in FILE alone. */
+    follow(region);
     look_again(region);
     follow(region);
     pthread_mutex_unlock(&region->mutex);

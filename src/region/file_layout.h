@@ -21,15 +21,15 @@
  * So a block that is read is the one that was linked to, as it was written, for this place: what is stale, misdirected or
  * rotten does not match. Integers have the order of bytes that the superblock names.
  *
- * A block of up to 4 KiB lies anywhere; a larger one has an extent of its own: a multiple of 1 KiB, of a class
- * (file_space.c). The lock file has lock area, ring and slots at the same places as a segment of shared memory has
- * (layout.h); behind them the log of what was written since the last durable commit.
+ * A block of up to 4 KiB lies anywhere; a larger one has an extent of its own: a multiple of 1 KiB (file_runs.c). The lock
+ * file has lock area, ring and slots at the same places as a segment of shared memory has (layout.h); behind them the log
+ * of what was written since the last durable commit, and the nursery.
  *
  * Invariants
  *  L5  What the published version, the last durable one, a pinned or a kept one reaches is not written over.
  *  L6  Every unit between header and `top` is exactly one of: part of a block that the published version or its space
- *      tree reaches, of the manifest or of the spill; in a cell, wherever that is; free in an offer or an open page; a
- *      free extent; room for extents.
+ *      tree reaches, of the manifest or of the spill; in a cell, wherever that is; free in an offer or an open page; part
+ *      of a free run; kept for pages of small blocks.
  */
 #ifndef HF_REGION_FILE_LAYOUT_H
 #define HF_REGION_FILE_LAYOUT_H
@@ -39,7 +39,7 @@
 #define HF_FILE_MAGIC UINT64_C(0x0a656c6946724648) /* "HFrFile\n" where bytes are little-endian */
 #define HF_FILE_ROOT_MAGIC UINT64_C(0x746f6f5272464800)
 #define HF_FILE_CLEAN_MAGIC UINT64_C(0x6e61656c43724648)
-#define HF_FILE_FORMAT 1u
+#define HF_FILE_FORMAT 2u
 
 /* Features, by their bits: an older program may use a file with such of the first kind, and not of the second. */
 #define HF_FILE_COMPATIBLE UINT64_C(0)
@@ -49,9 +49,8 @@ enum {
     HF_UNIT = 16,
     HF_PAGE_UNITS = HF_REGION_PAGE / HF_UNIT,
     HF_FILE_SLOTS = 2,
-    HF_FILE_OPEN = 16,    /* pages being filled */
-    HF_FILE_RECENT = 48,  /* cells that the record holds itself */
-    HF_FILE_EXTENTS = 96, /* classes of extents */
+    HF_FILE_OPEN = 16,   /* pages being filled */
+    HF_FILE_RECENT = 48, /* cells that the record holds itself */
     HF_FILE_QUEUES = 4,
     HF_FILE_STEP_BITS = 24, /* recovery begins at the next multiple of 2^24 */
 };
@@ -69,6 +68,14 @@ enum {
 #define HF_FILE_CONTROL_SIZE 0x1b0000
 
 enum { HF_FILE_LOG = (HF_FILE_CONTROL_SIZE - HF_FILE_CONTROL_LOG_AT) / 8 };
+
+/* Behind them, once there has been a commit that was not durable: the nursery (file_nursery.c). */
+enum { HF_NURSERY_SEGMENTS = 2 };
+
+#define HF_NURSERY_SEGMENT ((UINT64_C(2) << 20) / HF_UNIT) /* units */
+#define HF_NURSERY_UNITS (HF_NURSERY_SEGMENTS * HF_NURSERY_SEGMENT)
+#define HF_NURSERY_BYTES (HF_NURSERY_UNITS * HF_UNIT)
+#define HF_NURSERY_FIRST (HF_FILE_UNITS + 1 - HF_NURSERY_UNITS) /* as the place of a block: the last there are */
 
 /* Behind the lock area. */
 struct hf_file_control {
@@ -144,7 +151,7 @@ struct hf_file_cell {
     uint64_t unlink; /* 0: free for all */
 };
 
-#define HF_PIECE_EXTENT UINT64_C(0x800000) /* and a class */
+#define HF_PIECE_EXTENT UINT64_C(0x800000) /* and its length in KiB, less 1 */
 #define HF_PIECE_BITS \
     UINT64_C(0x400000) /* of 128 units from there on those are free for all whose bits are set: the
                                               lower ones in `birth`, the upper ones in `unlink` */
@@ -182,13 +189,13 @@ struct hf_file_state {
     uint64_t flushes;                  /* durable commits so far: which root slot */
     uint64_t written;                  /* pieces in the log since then */
     uint64_t written_size;             /* and bytes */
-    uint64_t extent_at, extent_end;    /* room for extents, in units */
+    struct hf_runs runs;               /* of free granules: of 1 KiB */
+    uint64_t pages_at, pages_end;      /* of one that was: pages for small blocks, in units */
     uint64_t manifest, manifest_units; /* what of the last durable one's manifest did not go into its page */
     uint64_t spill, spill_count;       /* a table of cells, to be looked at by the next commit */
     uint64_t spill_checksum;
     uint32_t open_count;
     uint32_t recent_count;
-    uint32_t extents[HF_FILE_EXTENTS]; /* free ones, of each class */
     struct hf_file_offer open[HF_FILE_OPEN];
     struct hf_file_cell recent[HF_FILE_RECENT];
 };
@@ -196,20 +203,31 @@ struct hf_file_state {
 _Static_assert(sizeof(struct hf_file_cell) == 24 && sizeof(struct hf_file_offer) == 40, "layout");
 _Static_assert(offsetof(struct hf_file_state, queues) == 16, "layout");
 _Static_assert(offsetof(struct hf_file_state, offer_index) == 80, "layout");
-_Static_assert(offsetof(struct hf_file_state, open_count) == 224, "layout");
-_Static_assert(offsetof(struct hf_file_state, extents) == 232, "layout");
-_Static_assert(offsetof(struct hf_file_state, open) == 616, "layout");
-_Static_assert(offsetof(struct hf_file_state, recent) == 1256, "layout");
-_Static_assert(sizeof(struct hf_file_state) == 2408, "layout");
+_Static_assert(offsetof(struct hf_file_state, open_count) == 264, "layout");
+_Static_assert(offsetof(struct hf_file_state, open) == 272, "layout");
+_Static_assert(offsetof(struct hf_file_state, recent) == 912, "layout");
+_Static_assert(sizeof(struct hf_file_state) == 2064, "layout");
 
-/* A commit record: in the ring of the lock file, and without atomics in a root slot. */
+/* How far the nursery is filled. */
+struct hf_nursery {
+    uint64_t at;    /* the next free unit of it, never the last one of a segment */
+    uint64_t cells; /* at the end of that segment: pieces of FILE that nobody needs who has what is in the nursery */
+    /* Of each segment: versions [first, end) have blocks in it; an end of 0: those from first on. */
+    uint64_t first[HF_NURSERY_SEGMENTS];
+    uint64_t end[HF_NURSERY_SEGMENTS];
+    uint64_t checksum; /* of the cells: of each, added up */
+};
+
+/* A commit record: in the ring of the lock file, and without atomics, and the nursery, in a root slot. */
 struct hf_file_commit {
     struct hf_record_seen seen;
     struct hf_file_state state;
+    struct hf_nursery nursery;
     uint64_t txid_again;
 };
 
-#define HF_FILE_RECORD_SIZE 2560 /* whole cache lines */
+#define HF_FILE_RECORD_SIZE 2304 /* whole cache lines */
+_Static_assert(sizeof(struct hf_nursery) == 56 && offsetof(struct hf_file_commit, nursery) == 2168, "layout");
 _Static_assert(HF_FILE_CONTROL_SLOTS_AT + HF_REGION_SLOTS_MAX * sizeof(struct hf_slot) <= HF_FILE_CONTROL_LOG_AT,
                "layout");
 _Static_assert(sizeof(struct hf_lock_area) <= 512, "layout");
@@ -241,9 +259,9 @@ enum { HF_ROOT_PIECES = (HF_REGION_PAGE - sizeof(struct hf_root)) / sizeof(struc
 
 _Static_assert(offsetof(struct hf_root, version) == 56, "layout");
 _Static_assert(offsetof(struct hf_root, state) == 160, "layout");
-_Static_assert(offsetof(struct hf_root, checksum) == 2568, "layout");
-_Static_assert(offsetof(struct hf_root, manifest) == 2576, "layout");
-_Static_assert(HF_ROOT_PIECES == 95, "layout");
+_Static_assert(offsetof(struct hf_root, checksum) == 2224, "layout");
+_Static_assert(offsetof(struct hf_root, manifest) == 2232, "layout");
+_Static_assert(HF_ROOT_PIECES == 116, "layout");
 
 struct hf_clean {
     uint64_t magic;

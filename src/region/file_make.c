@@ -209,7 +209,7 @@ void hf_making_end(struct hf_making *making, bool named)
 
 int hf_file_make(const char *path, const uint64_t *seed)
 {
-    struct hf_making making;
+    struct hf_making making = {.fd = -1};
     int status = hf_making_begin(path, seed, &making);
 
     if (status != 0)

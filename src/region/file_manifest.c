@@ -156,7 +156,8 @@ static int walk_block(struct walk *walk, uint64_t link, uint64_t size)
 
     if (fresh <= 0)
         return fresh;
-    if (hf_units(size) > walk->top - units)
+    if (hf_is_in_nursery(units) ? !hf_nursery_has(walk->region, units, hf_units(size))
+                                : hf_units(size) > walk->top - units)
         return HF_CORRUPT;
     int status =
         walk->verify ? hf_block_verify(walk->region, link, size) : hf_pieces_add(walk->out, units, hf_units(size));
@@ -167,11 +168,13 @@ static int walk_block(struct walk *walk, uint64_t link, uint64_t size)
 static int worth_it(const struct walk *walk, uint64_t link)
 {
     uint64_t units = hf_link_units(link);
-    bool within = units >= HF_FILE_HEAP_AT / HF_UNIT && units < walk->top;
+    bool nursed = walk->verify && hf_is_in_nursery(link),
+         within = nursed ? hf_nursery_has(walk->region, units, 2)
+                         : units >= HF_FILE_HEAP_AT / HF_UNIT && units < walk->top;
 
     if (walk->verify && !(within && hf_block_is_linked(walk->region, link)))
         return HF_CORRUPT;
-    return within && was_written(walk, units);
+    return within && (nursed || was_written(walk, units));
 }
 
 static int walk_record(struct walk *walk, uint64_t link)
@@ -287,13 +290,14 @@ int hf_manifest_live(struct hf_placer *placer, struct hf_pieces *out)
 
 /* -- what a lock file says -- */
 
-int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state)
+int hf_version_verify(const hf_region *region, const struct hf_version *version, const struct hf_file_state *state,
+                      const struct hf_nursery *nursery)
 {
     struct walk walk = {.region = region, .verify = true, .durable = state->durable, .top = version->top / HF_UNIT};
 
     if (state->durable == version->txid)
         return 0;
-    if (!hf_record_is_sound(version, state))
+    if (!hf_record_is_sound(version, state, nursery) || !hf_nursery_has_cells(region, nursery))
         return HF_CORRUPT;
     if (state->spill_count > 0 &&
         hf_checksum64(hf_unit_at(region, state->spill), state->spill_count * sizeof(struct hf_file_cell),
@@ -334,7 +338,7 @@ int hf_root_verify(const hf_region *region, const struct hf_root *root)
         root->id[0] != super->id[0] || root->id[1] != super->id[1])
         return HF_CORRUPT;
     if (root->version.txid == 0 || root->version.txid > HF_TXID_MAX || root->version.top > size - HF_REGION_PAGE ||
-        !hf_record_is_sound(&root->version, &root->state))
+        !hf_record_is_sound(&root->version, &root->state, NULL))
         return HF_CORRUPT;
     uint64_t here = root->pieces < HF_ROOT_PIECES ? root->pieces : HF_ROOT_PIECES, more = root->pieces - here;
     int status = verify_entries(region, root->manifest, here, top, &end);

@@ -22,10 +22,11 @@
 #define DEFAULT_RESERVE (UINT64_C(64) << 30)
 #define DEFAULT_STAGE (UINT64_C(16) << 30)
 #define LEAST_STAGE (UINT64_C(16) << 20)
+#define MOST_RESERVE (UINT64_C(4) << 40)
 
 /* -- mapping -- */
 
-/* FILE for reading, the staging area behind it. */
+/* FILE for reading, the staging area behind it, and before it a place for the nursery. */
 static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
 {
     struct hf_stage *stage = &region->file->stage;
@@ -34,13 +35,17 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     void *base, *part;
     int result;
 
+    /* What lies further up has the places of the nursery. */
+    if (least > MOST_RESERVE)
+        return HF_LIMIT;
+    reserve = reserve < MOST_RESERVE ? reserve : MOST_RESERVE;
     room = region->file->read_only ? HF_REGION_PAGE : room < LEAST_STAGE ? LEAST_STAGE : room;
     least = (least + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     reserve = reserve < least ? least : (reserve + HF_REGION_PAGE - 1) / HF_REGION_PAGE * HF_REGION_PAGE;
     /* RLIMIT_AS, or a small machine: take what there is. */
     for (;;) {
-        result =
-            hf_os_mmap(NULL, reserve + room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
+        result = hf_os_mmap(NULL, HF_NURSERY_BYTES + reserve + room, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &base);
         if (result != -ENOMEM || (reserve == least && room <= LEAST_STAGE))
             break;
         reserve = reserve / 2 > least ? reserve / 2 / HF_REGION_PAGE * HF_REGION_PAGE : least;
@@ -49,9 +54,10 @@ static int map_file(hf_region *region, int fd, uint64_t wanted, uint64_t size)
     }
     if (result < 0)
         return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
-    region->base = region->mapping = base;
-    region->mapped = reserve + room;
-    result = hf_os_mmap(base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
+    region->mapping = base;
+    region->base = region->mapping + HF_NURSERY_BYTES;
+    region->mapped = HF_NURSERY_BYTES + reserve + room;
+    result = hf_os_mmap(region->base, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0, &part);
     if (result == 0)
         result = hf_os_mmap(region->base + reserve, room, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0, &part);
@@ -98,8 +104,10 @@ void hf_file_place_control(hf_region *region, char *base)
 static int attach(hf_region *region, const char *path)
 {
     struct hf_control *control = &region->file->control;
-    int credible = 0, status;
+    int credible = 0, status = hf_nursery_map(region);
 
+    if (status < 0)
+        return status;
     if (control->exclusive)
         hf_file_sweep(path);
     if (control->base != NULL)
@@ -110,6 +118,8 @@ static int attach(hf_region *region, const char *path)
         return credible;
     if (control->state == HF_CONTROL_TRUSTED && credible == 0) {
         status = hf_control_afresh(region->fd, path, HF_FILE_CONTROL_SIZE, control);
+        if (status == 0)
+            status = hf_nursery_map(region);
         if (status < 0)
             return status;
     }
@@ -172,6 +182,9 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     file->level = options->level;
     file->interval = options->interval > 0 ? options->interval : INT64_C(1000000000);
     file->read_only = options->read_only;
+    file->nursery_most = options->nursery == HF_REGION_STRAIGHT ? 0
+                         : options->nursery == 0                ? HF_NURSERY_SEGMENT
+                                                                : options->nursery / HF_UNIT;
     file->path = hf_alloc(size);
     file->placer = hf_alloc(sizeof *file->placer);
     if (file->path == NULL || file->placer == NULL) {

@@ -6,7 +6,7 @@
  *
  * What a commit costs is the number of pages that it touches. So blocks are not put where they fit best, but all of a
  * transaction's into as few pages as will do: one that is being filled, if it takes them all; pages in which three eighths or more
- * is free; then fresh pages behind the top, one after the other, where a block may lie across two. A file whose pages are
+ * is free; then pages that have nothing (file_runs.c), one after the other, where a block may lie across two. A file whose pages are
  * all more than half full does not look at holes at all, and grows: that bounds it to about twice what is live.
  * (docs/adr/0004 has the figures.)
  *
@@ -213,7 +213,8 @@ static int add_record(struct hf_placer *placer, uint64_t link)
     return add(placer, hf_link_units(link), sizeof *record + (uint64_t)record->key_size + record->value_size);
 }
 
-/* What is staged is this process's own, and no deeper than a trie. */
+/* What is staged is this process's own, and no deeper than a trie. What lies below a block of the file, or of the
+ * nursery, is there as well. */
 int hf_placer_collect(struct hf_placer *placer, uint64_t link)
 {
     const struct hf_file_home *file = placer->txn->region->file;
@@ -239,8 +240,7 @@ int hf_placer_collect(struct hf_placer *placer, uint64_t link)
 static void settle_in(struct hf_placer *placer, struct hf_block *block, uint64_t units)
 {
     struct hf_file_table *staged = hf_unit_at(placer->txn->region, block->staged);
-    uint64_t taken = block->bin <= HF_STAGE_SMALL ? (uint64_t)block->bin
-                                                  : hf_extent_units((unsigned)(block->bin - HF_STAGE_SMALL - 1));
+    uint64_t taken = hf_block_units(block->size);
 
     HF_ASSERT(units * HF_UNIT >= HF_FILE_HEAP_AT && units + taken <= placer->txn->state.version.top / HF_UNIT);
     block->place = units;
@@ -262,7 +262,7 @@ static int place_extents(struct hf_placer *placer, bool last)
         if (last)
             units = placer->extents[--placer->extent_count];
         else
-            status = hf_space_extent(placer->txn, (unsigned)(block->bin - HF_STAGE_SMALL - 1), &units);
+            status = hf_space_extent(placer->txn, hf_block_units(block->size), &units);
         if (status < 0)
             return status;
         settle_in(placer, block, units);
@@ -374,11 +374,11 @@ static size_t roomiest(const struct hf_placer *placer)
     return best;
 }
 
-/* All that is left, behind the top. What is over of the last page is the next one to be filled. */
-static int place_fresh(struct hf_placer *placer, uint64_t units)
+/* All that is left, in pages that have nothing. What is over of the last page is the next one to be filled. */
+static int place_fresh(struct hf_placer *placer, uint64_t units, bool last)
 {
     uint64_t at;
-    int status = hf_file_fresh(placer->txn, units, &at);
+    int status = hf_file_pages(placer->txn, units, last, &at);
 
     if (status < 0)
         return status;
@@ -446,7 +446,7 @@ int hf_placer_place(struct hf_placer *placer, bool last)
     else if (status == 0 && units > 0)
         status = place_in_pages(placer);
     if (status == 0 && left(placer, &units) > 0)
-        status = place_fresh(placer, units);
+        status = place_fresh(placer, units, last);
     placer->placed = placer->blocks.count;
     return status;
 }
@@ -507,7 +507,8 @@ int hf_placer_finish(struct hf_placer *placer)
     int status = 0;
 
     while (status == 0 && placer->extent_count > 0) {
-        struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], HF_PIECE_EXTENT)};
+        uint64_t count = hf_extent_count(hf_block_units(HF_SPACE_LARGE));
+        struct hf_file_cell cell = {.piece = hf_piece(placer->extents[--placer->extent_count], count)};
         status = leave(placer, &cell);
     }
     sort_pages(placer);

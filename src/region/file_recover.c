@@ -184,7 +184,7 @@ static int publish_found(hf_region *region, const struct found *found)
     atomic_store(&region->file->shared->renumbered, !found->clean);
     atomic_store(&region->file->shared->recovered, !found->clean);
     atomic_store(&region->file->shared->stepped_back, !found->clean && found->passed_over);
-    hf_file_publish(region, &version, &state);
+    hf_file_publish(region, &version, &state, &(struct hf_nursery){0});
     return 0;
 }
 
@@ -276,6 +276,6 @@ int hf_file_is_credible(hf_region *region)
     if (hf_root_is_ours(region, other) && other->version.txid > published)
         return 0;
     hf_record_read(&record->seen, &version);
-    int status = hf_version_verify(region, &version, &record->state);
+    int status = hf_version_verify(region, &version, &record->state, &record->nursery);
     return status == HF_CORRUPT ? 0 : status < 0 ? status : 1;
 }

@@ -24,8 +24,9 @@ enum {
     KEPT_BYTES = 1 << 20, /* of the area that is not given back to the system */
 };
 
-/* Extents have 5, 6, 7, 8, 10, 12, 14, 16, 20, ... KiB. */
-static int extent_class(uint64_t size)
+/* Large blocks have 5, 6, 7, 8, 10, 12, 14, 16, 20, ... KiB here, so that they can be used again. In the file they have
+ * what they need (file_runs.c). */
+static int large_class(uint64_t size)
 {
     uint64_t kib = (size + 1023) / 1024, doubling = 0;
 
@@ -33,10 +34,10 @@ static int extent_class(uint64_t size)
         doubling++;
     uint64_t units = (kib + (UINT64_C(1) << doubling) - 1) >> doubling;
     uint64_t class = 4 * doubling + (units < 5 ? 0 : units - 5);
-    return class < HF_FILE_EXTENTS ? (int)class : HF_LIMIT;
+    return class < HF_STAGE_LARGE ? (int)class : HF_LIMIT;
 }
 
-uint64_t hf_extent_units(unsigned class)
+static uint64_t large_units(unsigned class)
 {
     return (uint64_t)(5 + class % 4) * KIB_UNITS << class / 4;
 }
@@ -48,13 +49,13 @@ int hf_stage_bin(uint64_t size)
     /* struct hf_block has 32 bits for it. */
     if (size > UINT32_MAX)
         return HF_LIMIT;
-    int class = extent_class(size);
+    int class = large_class(size);
     return class < 0 ? class : HF_STAGE_SMALL + 1 + class;
 }
 
 static uint64_t bin_units(int bin)
 {
-    return bin <= HF_STAGE_SMALL ? (uint64_t)bin : hf_extent_units((unsigned)(bin - HF_STAGE_SMALL - 1));
+    return bin <= HF_STAGE_SMALL ? (uint64_t)bin : large_units((unsigned)(bin - HF_STAGE_SMALL - 1));
 }
 
 /* The next one in its bin. It is where a block of the file has its mark: the rest stays readable, since an operation may
@@ -134,12 +135,14 @@ void hf_stage_free(hf_txn *txn, uint64_t link, uint64_t size, uint64_t head)
             account(&file->stage, bin, UINT64_MAX);
         return;
     }
-    uint64_t count = bin <= HF_STAGE_SMALL ? hf_units(size) : HF_PIECE_EXTENT | (uint64_t)(bin - HF_STAGE_SMALL - 1);
+    if (hf_is_in_nursery(link))
+        return; /* that is used again as a whole */
+    uint64_t taken = hf_block_units(size), count = bin <= HF_STAGE_SMALL ? taken : hf_extent_count(taken);
     uint64_t birth = hf_head_txid(head) | (file->stage.internal ? HF_CELL_INTERNAL : 0);
     int status = hf_stage_freed(txn, hf_piece(units, count), birth, txn->state.version.txid);
     HF_ASSERT(status == 0); /* G2 */
     (void)status;
-    txn->state.version.used -= bin_units(bin) * HF_UNIT;
+    txn->state.version.used -= taken * HF_UNIT;
 }
 
 int hf_stage_prepare(hf_txn *txn)

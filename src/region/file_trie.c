@@ -39,7 +39,7 @@ static trie_ctx writing(struct hf_txn *txn)
 /* A span is in units here, and a node has at least one slot. */
 static uint64_t most_nodes(const trie_ctx *ctx)
 {
-    return ctx->span / hf_units(sizeof(trie_node) + sizeof(uint64_t));
+    return (ctx->span + HF_NURSERY_UNITS) / hf_units(sizeof(trie_node) + sizeof(uint64_t));
 }
 
 /* The staging area grows where nothing looks at spans. */
@@ -62,6 +62,26 @@ static bool is_staged(const trie_ctx *ctx, uint64_t units)
     return ctx->txn != NULL && units - stage->at < stage->top;
 }
 
+static bool is_one_node(const trie_node *node)
+{
+    return (node->maps.entry_map & node->maps.child_map) == 0 || node->maps.entry_map == node->maps.child_map;
+}
+
+/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others may
+ * have damaged: what is there has no checksum. */
+__attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
+{
+    uint64_t units = hf_link_units(link);
+    trie_node *node = hf_place_at(ctx->base, units);
+
+    if (is_staged(ctx, units))
+        return hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
+    if (!hf_nursery_has(ctx->region, units, 1) || hf_head_kind(node->head) != HF_KIND_NODE || !is_one_node(node) ||
+        (node->mark ^ link) >> 40 != 0 || --ctx->budget == 0)
+        return trie_at_fault(ctx);
+    return node;
+}
+
 /* Looks at a block of the file for the first time. */
 __attribute__((noinline)) static int verify_node(trie_ctx *ctx, trie_link link)
 {
@@ -69,9 +89,8 @@ __attribute__((noinline)) static int verify_node(trie_ctx *ctx, trie_link link)
     const trie_node *node = (const trie_node *)(const void *)(ctx->base + units * HF_UNIT);
     uint64_t count = (uint64_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps);
     uint64_t size = sizeof *node + count * sizeof(uint64_t);
-    bool collision = (node->maps.entry_map & node->maps.child_map) != 0;
 
-    if (collision && node->maps.entry_map != node->maps.child_map)
+    if (!is_one_node(node))
         return HF_CORRUPT;
     if (hf_units(size) > ctx->span - (units - HEAP_UNIT))
         return HF_CORRUPT;
@@ -83,7 +102,7 @@ static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
     uint64_t units = hf_link_units(link);
     trie_node *node = (trie_node *)(void *)(ctx->base + units * HF_UNIT);
     if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
-        return is_staged(ctx, units) && hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
+        return node_elsewhere(ctx, link);
     if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE || --ctx->budget == 0, 0))
         return trie_at_fault(ctx);
     if (__builtin_expect(!hf_is_verified(ctx->region->file, units, node->head), 0) && verify_node(ctx, link) < 0)
@@ -108,13 +127,27 @@ __attribute__((noinline, cold)) static trie_record *record_at_fault(trie_ctx *ct
     return NULL;
 }
 
+__attribute__((noinline)) static trie_record *record_elsewhere(trie_ctx *ctx, uint64_t word)
+{
+    uint64_t units = hf_link_units(word);
+    trie_record *record = hf_place_at(ctx->base, units);
+
+    if (is_staged(ctx, units))
+        return hf_head_kind(record->head) == HF_KIND_RECORD ? record : record_at_fault(ctx);
+    if (!hf_nursery_has(ctx->region, units, hf_units(sizeof *record)) ||
+        hf_head_kind(record->head) != HF_KIND_RECORD || (record->mark ^ word) >> 40 != 0)
+        return record_at_fault(ctx);
+    uint64_t size = sizeof *record + (uint64_t)record->key_size + record->value_size;
+    return hf_nursery_has(ctx->region, units, hf_units(size)) ? record : record_at_fault(ctx);
+}
+
 /* The record of an entry, or NULL. */
 static inline trie_record *record_at(trie_ctx *ctx, uint64_t word)
 {
     uint64_t units = hf_link_units(word);
     trie_record *record = (trie_record *)(void *)(ctx->base + units * HF_UNIT);
     if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
-        return is_staged(ctx, units) && hf_head_kind(record->head) == HF_KIND_RECORD ? record : record_at_fault(ctx);
+        return record_elsewhere(ctx, word);
     if (__builtin_expect(hf_head_kind(record->head) != HF_KIND_RECORD, 0))
         return record_at_fault(ctx);
     if (__builtin_expect(!hf_is_verified(ctx->region->file, units, record->head), 0) && verify_record(ctx, word) < 0)
@@ -125,7 +158,7 @@ static inline trie_record *record_at(trie_ctx *ctx, uint64_t word)
 /* Addresses that may be nonsense: only to be asked for. */
 static inline void prefetch(trie_ctx *ctx, uint64_t link)
 {
-    uintptr_t at = (uintptr_t)ctx->base + hf_link_units(link) * HF_UNIT;
+    uintptr_t at = (uintptr_t)hf_place_at(ctx->base, link);
     __builtin_prefetch((const void *)at);
     __builtin_prefetch((const void *)(at + 64));
 }
@@ -217,7 +250,7 @@ static int block_new(trie_ctx *ctx, size_t size, trie_link *out)
 
 static inline void *block_at(const trie_ctx *ctx, trie_link link)
 {
-    return ctx->base + hf_link_units(link) * HF_UNIT;
+    return hf_place_at(ctx->base, link);
 }
 
 static void block_free(trie_ctx *ctx, trie_link link, uint64_t size, uint64_t head)

@@ -16,6 +16,7 @@
  * Concurrency: the table's entries are atomics; what two threads note at once is true either way. Failure: HF_CORRUPT.
  */
 #include "region/file.h"
+#include "region/runs.h"
 
 #include <sys/mman.h>
 
@@ -80,13 +81,15 @@ void hf_block_seal(void *staged, uint64_t size, uint64_t units)
     block->mark |= (uint64_t)checksum_of(block, size) << 32;
 }
 
-/* A node of the file has no link that would lead to what a transaction has staged: that is trusted. */
-static bool has_staged_link(const struct hf_file_home *file, const struct hf_file_node *node, uint64_t size)
+/* A node of the file has no link that would lead to what a transaction has staged, which is trusted, or to the nursery. */
+static bool has_link_out(const struct hf_file_home *file, uint64_t units, const struct hf_file_node *node,
+                         uint64_t size)
 {
     if (hf_head_kind(node->head) != HF_KIND_NODE)
         return false;
     for (uint64_t i = 0; i < (size - sizeof *node) / sizeof *node->slots; i++)
-        if (hf_is_staged(file, node->slots[i]))
+        if (hf_link_units(node->slots[i]) >= file->stage.at &&
+            !(hf_is_in_nursery(units) && hf_is_in_nursery(node->slots[i])))
             return true;
     return false;
 }
@@ -106,7 +109,7 @@ int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
     const struct hf_file_table *block = hf_unit_at(region, units);
 
     if (!hf_block_is_linked(region, link) || block->mark >> 32 != checksum_of(block, size) ||
-        has_staged_link(region->file, (const struct hf_file_node *)(const void *)block, size))
+        has_link_out(region->file, units, (const struct hf_file_node *)(const void *)block, size))
         return HF_CORRUPT;
     hf_set_verified(region->file, units, block->head);
     return 0;
@@ -119,17 +122,21 @@ static bool is_within(uint64_t units, uint64_t count, uint64_t top)
     return units >= HF_FILE_HEAP_AT / HF_UNIT && units < top && count <= top - units;
 }
 
-bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state)
+bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_state *state,
+                        const struct hf_nursery *nursery)
 {
     uint64_t top = version->top / HF_UNIT, spilled = state->spill_count;
 
     if (version->top % HF_REGION_PAGE != 0 || version->top < HF_FILE_HEAP_AT || top >= HF_FILE_UNITS)
         return false;
+    if (nursery != NULL && !hf_nursery_is_sound(nursery))
+        return false;
     for (unsigned i = 0; i <= HF_REGION_TREES + 1; i++) {
         uint64_t link = i < HF_REGION_TREES    ? version->trees[i].root
                         : i == HF_REGION_TREES ? state->space.root
                                                : version->kept;
-        if (link != 0 && !is_within(hf_link_units(link), 1, top))
+        bool nursed = nursery != NULL && i < HF_REGION_TREES && hf_is_in_nursery(link) && hf_nursery_is_used(nursery);
+        if (link != 0 && !nursed && !is_within(hf_link_units(link), 1, top))
             return false;
     }
     if (state->open_count > HF_FILE_OPEN || state->recent_count > HF_FILE_RECENT)
@@ -137,9 +144,9 @@ bool hf_record_is_sound(const struct hf_version *version, const struct hf_file_s
     for (uint32_t i = 0; i < state->open_count; i++)
         if (state->open[i].page >= top / HF_PAGE_UNITS || state->open[i].page < HF_FILE_HEAP_AT / HF_REGION_PAGE)
             return false;
-    if (state->extent_at != state->extent_end &&
-        (state->extent_at > state->extent_end ||
-         !is_within(state->extent_at, state->extent_end - state->extent_at, top)))
+    if (!hf_runs_are_sound(&state->runs) || state->pages_at % HF_PAGE_UNITS != 0 ||
+        state->pages_at > state->pages_end ||
+        (state->pages_at != state->pages_end && !is_within(state->pages_at, state->pages_end - state->pages_at, top)))
         return false;
     if (state->manifest_units > 0 && !is_within(state->manifest, state->manifest_units, top))
         return false;

@@ -3,23 +3,22 @@
  *
  *      size      <= 104 bytes      a class for every 8 bytes            one block of 24 ... 16,376 bytes
  *                <= 16,376         about a fifth apart                  in a run of 64 KiB
- *                above             4 classes for each doubling          a run of whole pages each
+ *                above             whole pages                          a run each (heap_runs.c)
  *
  *      where a block comes from, in this order
  *          cache       made by this transaction since the innermost savepoint, and no longer needed: nobody saw it
  *          ready queue what earlier transactions unlinked, if no pin holds it (recycle.c)
  *          bump        the next one of the class's run
- *          a new run   behind `top`
+ *          a new run   of free pages, or behind `top`
  *
  * Invariants
  *  H1  All state is in hf_txn.state, a copy of the published record, or in cells and tables that L1 (layout.h)
  *      protects. To roll back is to forget the copy.
- *  H2  hf_heap_free cannot fail: hf_heap_prepare has put enough blocks of cells in reserve, and has made the table of
- *      the large queues, if there is one, this transaction's own.
+ *  H2  hf_heap_free cannot fail: hf_heap_prepare has put enough blocks of cells in reserve.
  *  H3  A block in the cache was made since the innermost savepoint, so no state that can come back has it.
  *
- * A run never changes its class, and what large blocks free is used for large ones of that class only: a region whose
- * use changes for good keeps what it once needed. Compaction is for that.
+ * A run of small blocks never changes its class: a region whose use changes for good, from one size of small blocks to
+ * another one, keeps what it once needed. Compaction is for that.
  *
  * Concurrency: by the holder of the writer's lock only.
  * Failure: HF_NOSPACE, HF_LIMIT; the state is then as it was, but for blocks that moved between cache and spares.
@@ -36,32 +35,14 @@ enum {
     EVERY_8_UP_TO = 104,
     FIRST_COARSE = 11, /* the class after that of 104 bytes */
     LARGEST_SMALL = 16376,
-    LARGE_DOUBLINGS = HF_REGION_LARGE / 4,
 };
-
-/* Large classes have 5, 6, 7, 8, 10, 12, 14, 16, 20, ... pages. */
-static int large_code(uint64_t size)
-{
-    if (size > HF_CELL_OFFSET)
-        return HF_LIMIT;
-    uint64_t pages = (size + sizeof(struct hf_run) + HF_REGION_PAGE - 1) / HF_REGION_PAGE;
-    unsigned doubling = 0;
-    while (doubling < LARGE_DOUBLINGS && (UINT64_C(8) << doubling) < pages)
-        doubling++;
-    if (doubling == LARGE_DOUBLINGS)
-        return HF_LIMIT;
-    uint64_t units = (pages + (UINT64_C(1) << doubling) - 1) >> doubling;
-    if (units < 5)
-        units = 5;
-    return (int)(HF_LARGE_CODE + 4 * doubling + (unsigned)(units - 5));
-}
 
 int hf_heap_code(uint64_t size)
 {
     if (size <= EVERY_8_UP_TO)
         return size <= 24 ? 0 : (int)((size + 7) / 8 - 3);
     if (size > LARGEST_SMALL)
-        return large_code(size);
+        return hf_large_code(size);
     int code = FIRST_COARSE;
     while (sizes[code] < size)
         code++;
@@ -72,8 +53,7 @@ uint64_t hf_heap_pages(unsigned code)
 {
     if (code < HF_REGION_CLASSES)
         return HF_REGION_CHUNK / HF_REGION_PAGE;
-    unsigned large = code - HF_LARGE_CODE;
-    return (uint64_t)(5 + large % 4) << large / 4;
+    return hf_large_pages(code);
 }
 
 uint64_t hf_heap_size(unsigned code)
@@ -83,29 +63,51 @@ uint64_t hf_heap_size(unsigned code)
     return hf_heap_pages(code) * HF_REGION_PAGE - sizeof(struct hf_run);
 }
 
-/* Appends a run to the region: the offset of its header. */
-static int new_run(struct hf_txn *txn, unsigned code, uint64_t *out)
+/* Whether a put may let the region grow so far. Where that is limited, there stays what it takes to remove everything again:
+ * a cell for each block, and other blocks for what is left of nodes, since those of one class are not used for another. */
+static bool leaves_room(const struct hf_txn *txn, uint64_t end)
 {
-    struct hf_version *version = &txn->state.version;
-    uint64_t at = version->top, pages = hf_heap_pages(code);
-    int status = hf_pages_grow(txn->region, at + pages * HF_REGION_PAGE + txn->reserve);
+    const uint64_t limit = txn->region->limit;
+    uint64_t entries = 0;
 
-    if (status < 0)
-        return status;
-    struct hf_run *run = hf_region_at(txn->region, at);
-    *run = (struct hf_run){.mark = HF_RUN_MAGIC << 32 | code, .pages = pages, .at = at};
-    version->top = at + pages * HF_REGION_PAGE;
-    *out = at;
-    return 0;
+    if (txn->reserve == 0 || limit == UINT64_MAX)
+        return true;
+    for (unsigned i = 0; i < HF_REGION_TREES; i++)
+        entries += txn->state.version.trees[i].count;
+    return end + txn->reserve < limit && entries < (limit - end - txn->reserve) / HF_RESERVE_ENTRY;
 }
 
+int hf_heap_grow(struct hf_txn *txn, uint64_t end)
+{
+    return leaves_room(txn, end) ? hf_pages_grow(txn->region, end + txn->reserve) : HF_NOSPACE;
+}
+
+static void write_header(struct hf_txn *txn, uint64_t at, unsigned code, uint64_t pages)
+{
+    struct hf_run *run = hf_region_at(txn->region, at);
+
+    *run = (struct hf_run){.mark = HF_RUN_MAGIC << 32 | code, .pages = pages, .at = at};
+}
+
+/* A run of 64 KiB: of free pages, or behind the top. */
 static int new_small_run(struct hf_txn *txn, unsigned code)
 {
+    struct hf_version *version = &txn->state.version;
     uint64_t at;
-    int status = new_run(txn, code, &at);
+    /* What free pages are kept in needs blocks itself. Were those of this class, it would have got a run meanwhile, which
+     * this one would take the place of. */
+    bool of_runs = code == (unsigned)hf_heap_code(sizeof(struct hf_runs_block));
+    int status = of_runs ? 0 : hf_runs_alloc(txn, HF_REGION_CHUNK / HF_REGION_PAGE, false, &at);
 
+    if (status == 0) {
+        at = version->top;
+        status = hf_heap_grow(txn, at + HF_REGION_CHUNK);
+        if (status == 0)
+            version->top = at + HF_REGION_CHUNK;
+    }
     if (status < 0)
         return status;
+    write_header(txn, at, code, HF_REGION_CHUNK / HF_REGION_PAGE);
     /* Blocks of cells are aligned, since positions in a queue count on it. */
     uint64_t first = code == HF_REGION_CELLS_CLASS ? HF_CELLS_SIZE : sizeof(struct hf_run);
     uint64_t blocks = (HF_REGION_CHUNK - first) / sizes[code];
@@ -151,95 +153,71 @@ static int alloc_small(struct hf_txn *txn, unsigned code, uint64_t *out)
     return *out == 0 ? HF_CORRUPT : 0;
 }
 
-static struct hf_large_table *large_table(struct hf_txn *txn)
+/* A put may use half of what it leaves to removals for this: what was removed is in queues, which are what takes cells. */
+__attribute__((noinline)) static int make_spares(struct hf_txn *txn)
 {
-    uint64_t at = txn->state.heap.large;
+    struct hf_heap_state *heap = &txn->state.heap;
+    uint32_t reserve = txn->reserve;
+    int status = 0;
 
-    if (at < HF_REGION_HEAP_AT || at % 8 != 0 || at + sizeof(struct hf_large_table) > txn->state.version.top)
-        return NULL;
-    struct hf_large_table *table = hf_region_at(txn->region, at);
-    return hf_head_kind(table->head) == HF_KIND_TABLE ? table : NULL;
+    txn->reserve /= 2;
+    while (status == 0 && heap->spare_count < HF_SPARES_LOW) {
+        uint64_t at;
+        status = alloc_small(txn, HF_REGION_CELLS_CLASS, &at);
+        if (status == 0) {
+            txn->state.version.used += HF_CELLS_SIZE;
+            heap->spares[heap->spare_count++] = at;
+        }
+    }
+    txn->reserve = reserve;
+    return status;
 }
 
-/* Makes the table of large queues this transaction's own; a new one where there is none. */
-static int own_large_table(struct hf_txn *txn)
+/* Blocks of cells are kept in reserve, so that queues can be pushed to. */
+static int refill_spares(struct hf_txn *txn)
 {
-    struct hf_large_table *old = NULL, *table;
-    uint64_t was = txn->state.heap.large, at;
+    const struct hf_heap_state *heap = &txn->state.heap;
 
-    if (was != 0) {
-        old = large_table(txn);
-        if (old == NULL)
-            return HF_CORRUPT;
-        if (hf_txn_owns(txn, old->head))
-            return 0;
-    }
-    int code = hf_heap_code(sizeof *table);
-    int status = alloc_small(txn, (unsigned)code, &at);
-    if (status < 0)
-        return status;
-    txn->state.version.used += sizes[code];
-    table = hf_region_at(txn->region, at);
-    if (old != NULL)
-        *table = *old;
-    else
-        memset(table, 0, sizeof *table);
-    uint64_t old_head = old != NULL ? old->head : 0;
-    table->head = hf_txn_head(txn, HF_KIND_TABLE);
-    txn->state.heap.large = at;
-    if (old != NULL)
-        hf_heap_free(txn, was, sizeof *old, old_head);
-    return 0;
+    if (__builtin_expect(heap->spare_count > HF_REGION_SPARES, 0))
+        return HF_CORRUPT;
+    return __builtin_expect(heap->spare_count < HF_SPARES_LOW, 0) ? make_spares(txn) : 0;
 }
 
 static int alloc_large(struct hf_txn *txn, unsigned code, uint64_t *out)
 {
-    uint64_t run = 0;
-    int status = own_large_table(txn);
+    uint64_t pages = hf_heap_pages(code), run;
+    int status = refill_spares(txn);
 
-    if (status < 0)
-        return status;
-    *out = hf_recycle(txn, code, hf_heap_queue(txn, code));
-    if (*out != 0)
-        return 0;
-    hf_recycle_harvest(txn);
-    *out = hf_recycle(txn, code, hf_heap_queue(txn, code));
-    if (*out != 0)
-        return 0;
-    status = new_run(txn, code, &run);
+    if (status == 0)
+        status = hf_runs_alloc(txn, pages, true, &run);
+    if (status <= 0)
+        return status < 0 ? status : HF_CORRUPT;
+    write_header(txn, run, code, pages);
     *out = run + sizeof(struct hf_run);
-    return status;
+    return 0;
 }
 
 struct hf_queue *hf_heap_queue(struct hf_txn *txn, unsigned code)
 {
     if (code < HF_REGION_CLASSES)
         return &txn->state.heap.classes[code].ready;
-    if (code < HF_LARGE_CODE || code >= HF_LARGE_CODE + HF_REGION_LARGE)
-        return NULL;
-    struct hf_large_table *table = large_table(txn);
-    if (table == NULL || !hf_txn_owns(txn, table->head))
-        return NULL;
-    return &table->ready[code - HF_LARGE_CODE];
+    return hf_is_large_code(code) ? &txn->state.heap.large : NULL;
 }
 
 int hf_heap_prepare(struct hf_txn *txn)
 {
-    struct hf_heap_state *heap = &txn->state.heap;
-
     txn->made_count = 0;
-    if (__builtin_expect(heap->spare_count > HF_REGION_SPARES, 0))
-        return HF_CORRUPT;
-    while (__builtin_expect(heap->spare_count < HF_SPARES_LOW, 0)) {
-        uint64_t at;
-        int status = alloc_small(txn, HF_REGION_CELLS_CLASS, &at);
+    return refill_spares(txn);
+}
 
-        if (status < 0)
-            return status;
-        txn->state.version.used += HF_CELLS_SIZE;
-        heap->spares[heap->spare_count++] = at;
-    }
-    return heap->large == 0 ? 0 : own_large_table(txn);
+int hf_heap_block(struct hf_txn *txn, uint64_t size, uint64_t *out)
+{
+    int code = hf_heap_code(size);
+    int status = alloc_small(txn, (unsigned)code, out);
+
+    if (status == 0)
+        txn->state.version.used += sizes[code];
+    return status;
 }
 
 int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out)
@@ -264,8 +242,13 @@ int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out)
 static void give_back(struct hf_txn *txn, uint64_t at, unsigned code, uint64_t birth, bool unseen)
 {
     txn->state.version.used -= hf_heap_size(code);
+    unseen = unseen && !txn->flushing;
     if (unseen && code < HF_REGION_CLASSES && txn->cached[code] < HF_CACHE) {
         txn->cache[code][txn->cached[code]++] = at;
+        return;
+    }
+    if (unseen && hf_is_large_code(code) && txn->large_count < HF_CACHE) {
+        txn->large[txn->large_count++] = at | (uint64_t)code << HF_CELL_CODE_SHIFT;
         return;
     }
     struct hf_queue *queue = hf_heap_queue(txn, code);
@@ -287,6 +270,11 @@ void hf_heap_free(struct hf_txn *txn, uint64_t offset, uint64_t size, uint64_t h
         give_back(txn, offset, (unsigned)code, hf_head_txid(head), hf_txn_owns(txn, head));
 }
 
+void hf_heap_unused(struct hf_txn *txn, uint64_t offset, uint64_t size)
+{
+    give_back(txn, offset, (unsigned)hf_heap_code(size), txn->state.version.txid, true);
+}
+
 void hf_heap_undo(struct hf_txn *txn)
 {
     while (txn->made_count > 0) {
@@ -296,27 +284,48 @@ void hf_heap_undo(struct hf_txn *txn)
     }
 }
 
-int hf_heap_flush(struct hf_txn *txn)
+/* One block of the cache goes to its queue. */
+static int flush_one(struct hf_txn *txn, uint64_t block)
 {
+    struct hf_cell cell = {
+        .block = block,
+        .birth = txn->state.version.txid,
+        .unlink = txn->state.version.txid,
+    };
+
+    return hf_queue_push(txn, hf_heap_queue(txn, (unsigned)(block >> HF_CELL_CODE_SHIFT)), &cell) ? 0 : HF_CORRUPT;
+}
+
+static int flush_all(struct hf_txn *txn)
+{
+    int status = 0;
+
+    if (txn->large_count > 0)
+        status = hf_heap_prepare(txn);
+    for (; status == 0 && txn->large_count > 0; txn->large_count -= status == 0)
+        status = flush_one(txn, txn->large[txn->large_count - 1]);
     /* Cells last: the others may need blocks of them, and may take them from the cache. */
-    for (unsigned code = 0; code < HF_REGION_CLASSES; code++) {
-        while (txn->cached[code] > 0) {
+    for (uint64_t code = 0; status == 0 && code < HF_REGION_CLASSES; code++) {
+        while (status == 0 && txn->cached[code] > 0) {
             if (txn->state.heap.spare_count <= HF_PUSHES) {
-                int status = hf_heap_prepare(txn);
+                status = hf_heap_prepare(txn);
                 if (status < 0)
                     return status;
                 if (txn->cached[code] == 0)
                     break;
             }
-            struct hf_cell cell = {
-                .block = txn->cache[code][txn->cached[code] - 1] | (uint64_t)code << HF_CELL_CODE_SHIFT,
-                .birth = txn->state.version.txid,
-                .unlink = txn->state.version.txid,
-            };
-            if (!hf_queue_push(txn, &txn->state.heap.classes[code].ready, &cell))
-                return HF_CORRUPT;
-            txn->cached[code]--;
+            status = flush_one(txn, txn->cache[code][txn->cached[code] - 1] | code << HF_CELL_CODE_SHIFT);
+            txn->cached[code] -= status == 0;
         }
     }
-    return 0;
+    return status;
+}
+
+/* What the queues need may come from free pages, and what a change of those did not need would go to the cache. */
+int hf_heap_flush(struct hf_txn *txn)
+{
+    txn->flushing = true;
+    int status = flush_all(txn);
+    txn->flushing = false;
+    return status;
 }

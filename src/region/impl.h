@@ -12,9 +12,11 @@
  *      txn.c       transactions, savepoints, publication
  *      trie_body.h the trie in a region, over trie_ctx.h; trie.c and file_trie.c are the two (each once for a CPU level)
  *      copy.c      all versions, written anew: backup, compaction
+ *      runs.c      runs of free pages, as a tree (runs.h)
  *   shared memory
  *      shared.c    the home itself
- *      heap.c      blocks: size classes, large extents, free queues
+ *      heap.c      blocks: size classes, free queues
+ *      heap_runs.c large blocks, runs of free pages
  *      recycle.c   which blocks of the free queues may be used again; the scan of the pins, which both homes use
  *      trie.c
  *      check.c     is all this true?; stats, and what of both is the same in a file
@@ -80,6 +82,7 @@ struct hf_state {
         struct hf_heap_state heap; /* of shared memory */
         struct hf_file_state file;
     };
+    struct hf_nursery nursery; /* in a file */
 };
 
 struct hf_savepoint {
@@ -105,11 +108,12 @@ enum {
     HF_SCAN_PINS = HF_REGION_SLOTS_MAX + 2 * HF_REGION_KEPT_MAX,
     HF_CACHE = 16,      /* blocks of each class that a transaction made and no longer needs */
     HF_MADE = 40,       /* most blocks that one operation makes: a record, a path, a chain of single children */
-    HF_PUSHES = 18,     /* most blocks of cells that the queues need during one operation */
-    HF_SPARES_LOW = 20, /* so many are ready before it begins */
+    HF_PUSHES = 19,     /* most blocks of cells that the queues need during one operation */
+    HF_SPARES_LOW = 21, /* so many are ready before it begins */
     /* Bytes that a put leaves free behind `top`, for removals and commits: else nothing could be removed from a region
      * that is full, since a removal makes new nodes. */
     HF_RESERVE = 512 << 10,
+    HF_RESERVE_ENTRY = 48, /* and for each entry, of what the limit of a segment allows */
 };
 
 struct hf_txn {
@@ -117,6 +121,7 @@ struct hf_txn {
     _Atomic bool active;
     _Atomic uint64_t owner; /* hf_thread_self */
     int doomed;             /* the status of a commit that failed: it can only be aborted */
+    int spoiled;            /* as hf_txn_spoil says: it can be rolled back too */
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
@@ -127,6 +132,10 @@ struct hf_txn {
     struct hf_savepoint *savepoint;
     unsigned made_count;
     uint64_t made[HF_MADE]; /* by the operation under way: offset, and code of the class in the top 16 bits */
+    bool runs_busy;         /* the free runs are being changed: heap_runs.c */
+    bool flushing;          /* the cache is being emptied: nothing more goes to it */
+    unsigned large_count;
+    uint64_t large[HF_CACHE]; /* as `cache`, of large blocks: with their codes */
     unsigned char cached[HF_REGION_CLASSES];
     uint64_t cache[HF_REGION_CLASSES][HF_CACHE];
     uint64_t allocations; /* ever, in this process */
@@ -289,6 +298,9 @@ uint64_t hf_heap_pages(unsigned code); /* of a run of this class */
 /* Sees to what an operation may need in the free queues. Before each operation. HF_NOSPACE etc. */
 int hf_heap_prepare(struct hf_txn *txn);
 
+/* Makes the file long enough for the top to be here, with what the change under way has to leave. HF_NOSPACE, HF_LIMIT. */
+int hf_heap_grow(struct hf_txn *txn, uint64_t end);
+
 /* A block of this many bytes, contents undefined. It is noted, and given back if the operation is undone. */
 int hf_heap_alloc(struct hf_txn *txn, uint64_t size, uint64_t *out);
 void hf_heap_undo(struct hf_txn *txn);
@@ -298,6 +310,24 @@ void hf_heap_free(struct hf_txn *txn, uint64_t offset, uint64_t size, uint64_t h
 
 /* Empties the cache into the queues: before a savepoint or a commit. */
 int hf_heap_flush(struct hf_txn *txn);
+
+/* A small block that is no part of an operation, and is not noted; and one of them that was not needed after all. */
+int hf_heap_block(struct hf_txn *txn, uint64_t size, uint64_t *out);
+void hf_heap_unused(struct hf_txn *txn, uint64_t offset, uint64_t size);
+
+/* -- heap_runs.c -- */
+
+/* The code of a large block, and its pages. */
+int hf_large_code(uint64_t size);
+uint64_t hf_large_pages(unsigned code);
+bool hf_is_large_code(uint64_t code);
+
+/* Pages in a row: 1 and their offset. Without `may_grow`: of what is free already; 0: there is none. */
+int hf_runs_alloc(struct hf_txn *txn, uint64_t pages, bool may_grow, uint64_t *at);
+
+/* For hf_region_check: hf_runs_visit of the transaction's state. */
+struct hf_runs_visitor;
+int hf_heap_runs_visit(struct hf_txn *txn, const struct hf_runs_visitor *visitor);
 
 /* The first head that belongs to the transaction since the innermost savepoint. */
 static inline uint64_t hf_txn_ours_from(const struct hf_txn *txn)
@@ -346,7 +376,10 @@ uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue);
 /* Tries harder: before the region grows. */
 void hf_recycle_harvest(struct hf_txn *txn);
 
-/* The queue of a class, for a change; NULL where there is no memory for the table of large ones. */
+/* A large block that nobody can see any more, with its code, or 0. */
+uint64_t hf_recycle_large(struct hf_txn *txn);
+
+/* The queue of a class; NULL: there is no such class. */
 struct hf_queue *hf_heap_queue(struct hf_txn *txn, unsigned code);
 
 /* -- slots.c -- */
@@ -448,6 +481,11 @@ uint64_t hf_super_checksum(const struct hf_superblock *super);
  * lock: has somebody left something that the next writer has to see to, whether or not it knows the newest record? */
 int hf_file_admit(const hf_region *region);
 bool hf_file_is_disturbed(const hf_region *region, uint64_t published);
+
+/* -- file_check.c -- */
+
+/* hf_region_check of a file that was opened for reading only. */
+int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *fault);
 
 /* -- file_close.c -- */
 

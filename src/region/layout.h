@@ -10,12 +10,13 @@
  *
  *      a run     +-----------------+-------+-------+-------+--     --+
  *                | hf_run, 32 B    | block | block | block |   ...   |    blocks of one size class, 64 KiB in all,
- *                +-----------------+-------+-------+-------+--     --+    or one large block and as many pages
+ *                +-----------------+-------+-------+-------+--     --+    or one large block and as many pages; or free
+ *                                                                         pages, of which nothing is said here
  *
  *      a block   +------------------------------+--------------------------------------------------+
  *                | head: kind, birth, savepoint | node: maps, entries, links   (hf_node)           |
  *                |                              | record: hash, sizes, key, value    (hf_record)   |
- *                |                              | table of large queues, table of kept snapshots   |
+ *                |                              | node of free runs, table of kept snapshots       |
  *                +------------------------------+--------------------------------------------------+
  *                or, without a head and aligned to 1 KiB, cells of a free queue  (hf_cells)
  *
@@ -25,8 +26,9 @@
  * Invariants
  *  L1  What the published record reaches or counts (trees, tables, cells between head and tail of a queue) is not
  *      written until a later record is published. So a writer that dies has changed nothing that counts.
- *  L2  A run, once `top` of a published record is behind it, keeps its place, its length and its class for ever.
- *  L3  Between the header and `top` every block below its class's bump pointer is exactly one of: reachable from the
+ *  L2  A run of small blocks keeps its place and its class for ever. One with a large block is there until nobody can see
+ *      that any more; then its pages are free, and part of the runs of free pages.
+ *  L3  Between the header and `top` every page is free or part of a run with a header, and every block below its class's bump pointer is exactly one of: reachable from the
  *      published record, in a free queue (ready or parked), spare. (A kept or pinned version's blocks that the
  *      published one does not reach are in a queue, waiting.)
  *  L4  The file is at least HF_REGION_PAGE longer than `top`: reading a node header and 64 slots from any offset below
@@ -50,18 +52,21 @@ enum {
     HF_REGION_SMALL = 41,        /* size classes within runs of 64 KiB */
     HF_REGION_CELLS_CLASS = 41,  /* the class of blocks of cells */
     HF_REGION_CLASSES = 42,      /* both of the above */
-    HF_REGION_LARGE = 88,        /* classes of large blocks, of whole pages */
     HF_REGION_CHUNK = 64 << 10,  /* bytes of a run of small blocks */
     HF_REGION_SPARES = 24,       /* blocks of cells kept ready */
     HF_REGION_SLOTS_MAX = 16384, /* reader slots */
     HF_REGION_SLOTS_STEP = 64,   /* slots of a page */
     HF_REGION_KEPT_MAX = 64,     /* kept snapshots */
     HF_REGION_NAME_SIZE = 40,    /* of a kept snapshot, with the final NUL */
+    HF_RUNS_LEAF = 2048,         /* granules of a leaf of the tree of free runs (runs.h), */
+    HF_RUNS_FAN_BITS = 4,
+    HF_RUNS_FAN = 1 << HF_RUNS_FAN_BITS, /* children of its other nodes, */
+    HF_RUNS_LEVELS = 8,                  /* and most levels */
 };
 
 #define HF_REGION_MAGIC UINT64_C(0x0a6e6f6967655248) /* "HRegion\n" where bytes are little-endian */
 #define HF_REGION_ENDIAN UINT64_C(0x0102030405060708)
-#define HF_REGION_FORMAT 1u
+#define HF_REGION_FORMAT 2u
 
 /* Features whose numbers an older program does not know: it may use the region, or it may not. */
 #define HF_REGION_COMPATIBLE UINT64_C(0)
@@ -101,7 +106,7 @@ struct hf_superblock {
     uint64_t ring_at;
     uint64_t slots_at;
     uint64_t heap_at;
-    uint64_t limit; /* the file never has more bytes; 0: as many as the system allows */
+    uint64_t limit;  /* the file never has more bytes; 0: as many as the system allows */
     int64_t created; /* seconds since 1970 */
     uint64_t reserved;
     uint64_t checksum; /* of all the above */
@@ -168,9 +173,47 @@ struct hf_version {
     uint64_t parked; /* entries of the queue of parked ones */
 };
 
+/* -- runs of free pages -- */
+
+/* Of a part of the region, in granules: free at its beginning, at its end, and the most in a row. */
+struct hf_runs_sum {
+    uint64_t first;
+    uint64_t last;
+    uint64_t most;
+};
+
+struct hf_runs_inner {
+    struct hf_runs_sum child[HF_RUNS_FAN];
+    uint64_t link[HF_RUNS_FAN]; /* 0: all of it is free, or all is taken. In a file there are none */
+};
+
+union hf_runs_node {
+    uint64_t free[HF_RUNS_LEAF / 64]; /* of a leaf: a bit for each granule */
+    struct hf_runs_inner inner;
+};
+
+/* A node in shared memory. */
+struct hf_runs_block {
+    uint64_t head;
+    union hf_runs_node node;
+};
+
+/* The tree of them, as a record has it. */
+struct hf_runs {
+    uint64_t root;  /* in a file 0 */
+    uint64_t level; /* of the root; 0: that is a leaf */
+    struct hf_runs_sum sum;
+};
+
+_Static_assert(sizeof(struct hf_runs_inner) == 512 && offsetof(struct hf_runs_inner, link) == 384, "layout");
+_Static_assert(sizeof(struct hf_runs_block) == 520 && sizeof(struct hf_runs) == 40, "layout");
+
 /* What only writers look at: the state of every allocator. */
 struct hf_heap_state {
-    uint64_t large;         /* the table of the large classes' queues, or 0 */
+    struct hf_runs runs; /* of free pages, and */
+    struct hf_queue
+        large;      /* large blocks that are no longer needed: when nobody can see one any more, it is such a run */
+    uint64_t holes; /* free pages below this offset may have been given back to the system (heap_runs.c) */
     struct hf_queue parked; /* entries that a pin was seen to hold, of all classes */
     uint64_t spare_count;
     uint64_t spares[HF_REGION_SPARES];
@@ -200,12 +243,13 @@ struct hf_commit {
 
 _Static_assert(sizeof(struct hf_version) == sizeof(struct hf_record_seen), "one is a copy of the other");
 _Static_assert(offsetof(struct hf_commit, heap) == 104, "layout");
-_Static_assert(offsetof(struct hf_heap_state, parked) == 8, "layout");
-_Static_assert(offsetof(struct hf_heap_state, spares) == 32, "layout");
-_Static_assert(offsetof(struct hf_heap_state, classes) == 224, "layout");
+_Static_assert(offsetof(struct hf_heap_state, large) == 40, "layout");
+_Static_assert(offsetof(struct hf_heap_state, parked) == 64, "layout");
+_Static_assert(offsetof(struct hf_heap_state, spares) == 88, "layout");
+_Static_assert(offsetof(struct hf_heap_state, classes) == 280, "layout");
 _Static_assert(sizeof(struct hf_class) == 24, "layout");
-_Static_assert(offsetof(struct hf_commit, txid_again) == 1336, "layout");
-_Static_assert(sizeof(struct hf_commit) == 1352, "layout");
+_Static_assert(offsetof(struct hf_commit, txid_again) == 1392, "layout");
+_Static_assert(sizeof(struct hf_commit) == 1408, "layout");
 
 #define HF_REGION_RECORD_SIZE 1408 /* whole cache lines */
 _Static_assert(sizeof(struct hf_commit) <= HF_REGION_RECORD_SIZE, "layout");
@@ -245,7 +289,8 @@ struct hf_run {
 
 _Static_assert(sizeof(struct hf_run) == 32, "layout");
 
-/* Codes of classes: 0 .. HF_REGION_CLASSES - 1, and from here on the large ones. */
+/* Codes of classes: 0 .. HF_REGION_CLASSES - 1. From here on, large blocks by their pages: fewer than 2,048 as they are,
+ * more in steps of a thousandth (heap_runs.c). */
 #define HF_LARGE_CODE 64u
 
 /* The first word of a block: what it is, the transaction it was made in, and how many savepoints that had had. */
@@ -360,13 +405,6 @@ struct hf_cells {
 
 #define HF_CELLS_SIZE 1024
 _Static_assert(sizeof(struct hf_cells) == HF_CELLS_SIZE, "layout");
-
-struct hf_large_table {
-    uint64_t head;
-    struct hf_queue ready[HF_REGION_LARGE];
-};
-
-_Static_assert(sizeof(struct hf_large_table) == 1416, "layout");
 
 struct hf_kept {
     char name[HF_REGION_NAME_SIZE];

@@ -238,6 +238,34 @@ static int read_super(int fd, struct hf_superblock *super, bool *blank)
     return 0;
 }
 
+/*
+ * Whether a segment without magic is what a creator left who died: another program's bytes may begin with zeros too, and are
+ * not to be written over. Until the magic is there nothing is but the superblock, the lock area and the first record.
+ */
+static int look_at_blank(int fd, const struct hf_superblock *super, bool *ours)
+{
+    const uint64_t enough = HF_REGION_HEAP_AT + (UINT64_C(1) << 20);
+    unsigned char page[HF_REGION_PAGE];
+
+    *ours = false;
+    for (uint64_t at = 0; at < enough; at += sizeof page) {
+        bool super_too = at == 0 && super->endian == HF_REGION_ENDIAN && super->heap_at == HF_REGION_HEAP_AT;
+        int64_t got = hf_os_pread_all(fd, page, sizeof page, (off_t)at);
+
+        if (got < 0)
+            return hf_region_status((int)got);
+        if (got == 0)
+            break;
+        if (at == HF_REGION_LOCK_AT || at == HF_REGION_RING_AT)
+            continue;
+        for (int64_t i = super_too ? (int64_t)sizeof *super : 0; i < got; i++)
+            if (page[i] != 0)
+                return 0;
+    }
+    *ours = true;
+    return 0;
+}
+
 /* Says, through this description, that the segment is open. */
 static int be_present(int fd)
 {
@@ -336,11 +364,13 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     struct hf_superblock super;
     struct stat found;
     hf_region *region = NULL;
-    bool blank = true;
+    bool blank = true, ours = true;
     int status = read_super(fd, &super, &blank);
 
-    if (status == 0 && blank && options->mode == HF_REGION_ATTACH)
-        status = HF_NOT_REGION;
+    if (status == 0 && blank)
+        status = look_at_blank(fd, &super, &ours);
+    if (status == 0 && blank && (options->mode == HF_REGION_ATTACH || !ours))
+        status = options->mode == HF_REGION_CREATE ? HF_EXISTS : HF_NOT_REGION;
     else if (status == 0 && !blank && options->mode == HF_REGION_CREATE)
         status = HF_EXISTS;
     else if (status == 0)
@@ -443,6 +473,23 @@ static int grant(int fd, const char *name, unsigned permissions)
     return hf_region_status(result);
 }
 
+/* Why what has the name could not be opened: a folder, a link, a socket and the like are no regions. */
+static int named_status(int error)
+{
+    if (error == -ELOOP || error == -ENXIO || error == -ENODEV || error == -EISDIR || error == -EINVAL)
+        return HF_NOT_REGION;
+    return hf_region_status(error);
+}
+
+/* For a look: a FIFO without a writer would let it wait for ever. */
+static int open_to_look(const char *name)
+{
+    int fd;
+
+    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY | O_NONBLOCK, 0));
+    return fd;
+}
+
 int hf_region_open(const char *name, const hf_region_options *options, hf_region **out)
 {
     if (options == NULL)
@@ -467,7 +514,7 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
         if (fd == -ENOENT && options->mode != HF_REGION_ATTACH)
             continue; /* and now it is gone again */
         if (fd < 0)
-            return hf_region_status(fd);
+            return named_status(fd);
         status = open_description(fd, options, name, made, &gone, out);
         if (status < 0 || !gone)
             return status;
@@ -510,11 +557,10 @@ static int read_info(int fd, hf_region_info *out)
 int hf_region_look(const char *name, hf_region_info *out)
 {
     hf_region_info info;
-    int fd;
+    int fd = open_to_look(name);
 
-    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
     if (fd < 0)
-        return hf_region_status(fd);
+        return named_status(fd);
     int status = read_info(fd, &info);
     int open = status < 0 ? status : ask_present(fd);
     hf_os_close(fd);
@@ -534,11 +580,10 @@ void hf_region_inode(const hf_region *region, uint64_t out[2])
 int hf_region_unlink_inode(const char *name, const uint64_t inode[2])
 {
     struct stat found;
-    int fd;
+    int fd = open_to_look(name);
 
-    HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDONLY, 0));
     if (fd < 0)
-        return hf_region_status(fd);
+        return named_status(fd) == HF_NOT_REGION ? HF_ABSENT : hf_region_status(fd);
     int result = hf_os_fstat(fd, &found);
     hf_os_close(fd);
     if (result < 0)
@@ -597,6 +642,34 @@ int hf_region_close(hf_region *region)
         hf_os_close(region->fd);
     hf_region_free(region);
     return status;
+}
+
+/* 0 if this is a segment, of any version, or what a creator left of one. */
+static int check_kind(int fd)
+{
+    struct hf_superblock super;
+    struct stat found;
+    bool blank = false, ours = true;
+    int status = check_file(fd, true, &found);
+
+    if (status == 0)
+        status = read_super(fd, &super, &blank);
+    if (status == 0 && blank)
+        status = look_at_blank(fd, &super, &ours);
+    if (status < 0)
+        return status;
+    bool any = blank || super.magic == HF_REGION_MAGIC || super.magic == __builtin_bswap64(HF_REGION_MAGIC);
+    return any && ours ? 0 : HF_NOT_REGION;
+}
+
+int hf_region_unlink_segment(const char *name)
+{
+    int fd = open_to_look(name), status = fd < 0 ? named_status(fd) : check_kind(fd);
+
+    if (fd >= 0)
+        hf_os_close(fd);
+    /* One that we may not look at may still be ours to remove. */
+    return status < 0 && status != HF_DENIED ? status : hf_region_unlink(name);
 }
 
 int hf_region_unlink(const char *name)

@@ -45,8 +45,9 @@
 #endif
 
 enum {
-    FIRST_STEP = 128 << 10,
-    LARGEST_STEP = 256 << 10, /* some 2,000 small records: what is not needed of it is memory gone */
+    LEAST_STEP = 128 << 10,
+    LARGEST_STEP = 1 << 20,
+    STEPS = 128, /* in what there is: what is not needed of one is memory gone */
     HUGE_DOUBLINGS = 10,
 };
 
@@ -252,9 +253,9 @@ int hf_pages_grow(hf_region *region, uint64_t top)
     if (status < 0 || need <= size)
         return status;
 
-    /* As much again as there is, up to a limit: few calls, little waste. */
-    uint64_t step = size - HF_REGION_HEAP_AT;
-    step = step < FIRST_STEP ? FIRST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
+    /* In proportion, within limits: few calls, little waste. */
+    uint64_t step = size / STEPS;
+    step = step < LEAST_STEP ? LEAST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
     uint64_t size_wanted = round_up(size + step);
     if (size_wanted > region->reserved)
         size_wanted = region->reserved;

@@ -31,6 +31,9 @@
  *  R2  Each examination of a pinned entry is paid for: it is parked once, and looked at again only when a pin has gone,
  *      or before the region grows. (One reader that stays, and 20,000 updates: what it pins is passed once, not in each
  *      search.)
+ *      When a pin has gone all that is parked is due, whatever that pin held: UNPARKED cells for each block that is asked
+ *      for and not found, HARVESTED before the region grows. So beside a long pin, short ones cost a writer that much
+ *      all the time, and what only they held waits until its turn comes. (A file parks by the oldest pin: file_space.c, S2.)
  *
  * Concurrency: by the holder of the writer's lock. Failure: what is damaged is left alone, and lost.
  */
@@ -44,6 +47,7 @@ enum {
     ADOPT_EVERY = 4096, /* blocks from one search for dead readers to the next */
     OLD = 64,           /* versions after which an open pin is revoked */
     PASSES = 8,         /* over the slots, for one scan */
+    LARGE = 1 << 16,    /* for a code: of all large blocks */
 };
 
 /* -- queues -- */
@@ -324,23 +328,24 @@ static void unpark(struct hf_txn *txn, uint64_t count)
     }
 }
 
-/* Whether an entry of this class's queue is one that can be used. */
+/* Whether an entry of this class's queue is one that can be used. LARGE: of any large block. */
 static bool sound(const struct hf_txn *txn, const struct hf_cell *cell, unsigned code)
 {
-    uint64_t at = cell->block & HF_CELL_OFFSET;
+    uint64_t at = cell->block & HF_CELL_OFFSET, its_code = cell->block >> HF_CELL_CODE_SHIFT;
 
-    return cell->block >> HF_CELL_CODE_SHIFT == code && at > HF_REGION_HEAP_AT && at % 8 == 0 &&
+    if (code == LARGE && (!hf_is_large_code(its_code) || at % HF_REGION_PAGE != sizeof(struct hf_run)))
+        return false;
+    return (code == LARGE || its_code == code) && at > HF_REGION_HEAP_AT && at % 8 == 0 &&
            (code != HF_REGION_CELLS_CLASS || at % HF_CELLS_SIZE == 0) &&
-           at + hf_heap_size(code) <= txn->state.version.top;
+           at + hf_heap_size((unsigned)its_code) <= txn->state.version.top;
 }
 
-uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
+/* The first entry of a queue that nobody can see any more: the block and its code; 0: there is none. */
+static inline uint64_t recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
 {
     struct hf_heap_state *heap = &txn->state.heap;
 
     txn->allocations++;
-    if (queue == NULL)
-        return 0;
     /* A block of cells is only asked for by hf_heap_prepare, while nothing else is going on. */
     uint64_t least = code == HF_REGION_CELLS_CLASS ? 4 : HF_PUSHES;
     for (unsigned tries = 0; tries < TRIES && heap->spare_count > least; tries++) {
@@ -357,12 +362,22 @@ uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
         if (!sound(txn, &cell, code))
             continue;
         if (!hf_scan_pinned(&txn->scan, &cell) || HF_SABOTAGE(recycled_soon))
-            return cell.block & HF_CELL_OFFSET;
+            return cell.block;
         txn->state.version.parked++;
         hf_queue_push(txn, &heap->parked, &cell);
     }
     unpark(txn, UNPARKED);
     return 0;
+}
+
+uint64_t hf_recycle(struct hf_txn *txn, unsigned code, struct hf_queue *queue)
+{
+    return recycle(txn, code, queue) & HF_CELL_OFFSET;
+}
+
+uint64_t hf_recycle_large(struct hf_txn *txn)
+{
+    return recycle(txn, LARGE, &txn->state.heap.large);
 }
 
 void hf_recycle_harvest(struct hf_txn *txn)

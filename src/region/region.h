@@ -54,7 +54,7 @@ typedef enum hf_region_mode {
 enum hf_region_level {
     HF_REGION_FULL,     /* before it is visible to anybody */
     HF_REGION_INTERVAL, /* at the latest `interval` after it */
-    HF_REGION_OFF,      /* at a flush, at a close, and whenever 64 MiB have come together */
+    HF_REGION_OFF,      /* at a flush, at a close, and when much has come together (docs/recovery.md) */
 };
 
 typedef struct hf_region_options {
@@ -70,7 +70,12 @@ typedef struct hf_region_options {
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
     bool read_only;   /* nothing is written, not to the lock file either where that cannot be */
+    /* Bytes in shared memory, up to 2 MiB (0), that commits of this process which are not durable fill before what they
+     * have made goes to the file; HF_REGION_STRAIGHT: it goes there at once. For tests. */
+    uint64_t nursery;
 } hf_region_options;
+
+#define HF_REGION_STRAIGHT UINT64_MAX
 
 /* A segment of POSIX shared memory: "/name", mode 0600. HF_DENIED where it is somebody else's, HF_NOT_REGION,
  * HF_FORMAT, HF_TIMEOUT (it is being created right now), HF_LIMIT (no address space), HF_NOSPACE (no room, or the limit is
@@ -101,8 +106,10 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
  */
 int hf_region_close(hf_region *region);
 
-/* Removes the name. Who has it open goes on. HF_ABSENT. */
+/* Removes the name. Who has it open goes on. HF_ABSENT. And the same, but HF_NOT_REGION where it is that of something else
+ * (what a creator who died has left is none of that). */
 int hf_region_unlink(const char *name);
+int hf_region_unlink_segment(const char *name);
 
 /* What can be told of a segment by its name, without opening it as a region: HF_ABSENT, HF_DENIED, HF_NOT_REGION. */
 typedef struct hf_region_info {
@@ -206,6 +213,10 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level);
 int hf_txn_rollback(hf_txn *txn, unsigned level);
 int hf_txn_release(hf_txn *txn, unsigned level);
 
+/* For a layer above, of whose change one part was made and the next has failed, with `status`, and which cannot undo the
+ * first: from now on nothing can be done in the transaction, and its commit fails with this, until it is rolled back or aborted. */
+void hf_txn_spoil(hf_txn *txn, int status);
+
 /* The version that this transaction makes is kept under a name, beyond the life of every process, until it is forgotten.
  * HF_EXISTS; HF_ABSENT; HF_LIMIT: there are HF_REGION_KEPT_MAX; HF_INVALID: the name is empty or too long. */
 int hf_txn_keep(hf_txn *txn, const char *name);
@@ -250,14 +261,27 @@ int hf_region_backup(hf_region *region, const char *path);
  * Writes a file anew, without what is free in it, and puts that in its place: one or the other is there, whatever
  * happens. By way of a symbolic link it is the file itself that is replaced. HF_BUSY where somebody has it open;
  * HF_DENIED where it has several names; needs as much space again. (A segment of shared memory is compacted by
- * hf_region_copy to another one.)
+ * hf_region_copy to another one, or gives back memory where it is: hf_region_trim.)
  */
 int hf_region_compact(const char *path, int64_t timeout);
+
+/*
+ * Gives the memory of what is free in a segment, in runs of 64 KiB or more, back to the system: how many bytes. It is
+ * asked for again when it is needed; where there is none then, that is HF_NOSPACE as for a segment that grows. What is in
+ * no version any more is free, once no pin holds it. The segment stays as long as it is. HF_INVALID: a file
+ * (hf_region_compact); HF_BUSY: this thread has a transaction; HF_TIMEOUT, HF_NOSPACE, HF_CORRUPT.
+ */
+int hf_region_trim(hf_region *region, int64_t timeout, uint64_t *given_back);
 
 /*
  * Takes the writer's lock and walks everything: every trie of the newest version and of the kept ones, every run, every
  * queue; each block must be accounted for exactly once. 0, or HF_CORRUPT and what is wrong in `what` (a constant text)
  * and where (an offset); or HF_TIMEOUT, HF_NOMEM, HF_BUSY: this thread has a transaction.
+ *
+ * Of a file that was opened for reading only: the same, where nobody has it open for writing; nobody can open it for
+ * that until the check is done. Where somebody has, or has been opening it for `timeout`, the newest version and the
+ * kept ones are pinned, and their tries walked (each block in bounds, what was written, reached once) and the table of
+ * those that are kept; not what is free, nor whether all is accounted for.
  */
 typedef struct hf_region_fault {
     const char *what;

@@ -5,7 +5,8 @@
  *          ... leave the flush out ...
  *
  * The product has none of them. tests/crash/meson.build compiles the sources that a fault is in once more for each, with
- * -DHF_REGION_SABOTAGE=HF_SABOTAGE_<name>, and tests/c/test_crash_region_sabotage.c says which tool must find it.
+ * -DHF_REGION_SABOTAGE=HF_SABOTAGE_<name>, and tests/c/test_crash_region_sabotage.c and test_crash_shared_sabotage.c say
+ * which tool must find it.
  * Each is one place of the engine, or as few as can be.
  */
 #ifndef HF_REGION_SABOTAGE_H
@@ -27,12 +28,19 @@
     X(recycled_durable, "a block of the durable version is used again before a later one is durable") \
     X(no_invalidate, "a newer root record that recovery passed over stays in its slot")               \
     X(clean_late, "the clean mark is not cleared and flushed before the first write")                 \
+    X(nursery_soon, "a segment of the nursery is filled anew though a pin has what is in it")         \
     X(flush_again, "a flush that failed is made again, and believed")
+
+/* And those of the map that stands on it (src/shared). */
+#define HF_SABOTAGE_MAP_LIST(X)                                      \
+    X(blind_exchange, "a value is exchanged whatever it was before") \
+    X(lost_form, "a key that is removed leaves behind the form in which it was put")
 
 enum hf_sabotage {
     HF_SABOTAGE_none,
 #define HF_SABOTAGE_NUMBER(name, what) HF_SABOTAGE_##name,
     HF_SABOTAGE_SHARED_LIST(HF_SABOTAGE_NUMBER) HF_SABOTAGE_FILE_LIST(HF_SABOTAGE_NUMBER)
+        HF_SABOTAGE_MAP_LIST(HF_SABOTAGE_NUMBER)
 #undef HF_SABOTAGE_NUMBER
 };
 

@@ -5,6 +5,7 @@
  * the record.
  */
 #include "region/impl.h"
+#include "region/runs.h"
 
 static int shared_load(hf_txn *txn, uint64_t txid)
 {
@@ -15,7 +16,7 @@ static int shared_load(hf_txn *txn, uint64_t txid)
         return HF_CORRUPT;
     hf_record_read(&record->seen, version);
     txn->state.heap = record->heap;
-    return version->top % HF_REGION_PAGE == 0 ? 0 : HF_CORRUPT;
+    return version->top % HF_REGION_PAGE == 0 && hf_runs_are_sound(&record->heap.runs) ? 0 : HF_CORRUPT;
 }
 
 static void shared_mark(hf_txn *txn, struct hf_stage_mark *mark)
@@ -27,11 +28,13 @@ static void shared_mark(hf_txn *txn, struct hf_stage_mark *mark)
 static void shared_rollback(hf_txn *txn, const struct hf_stage_mark *mark)
 {
     memset(txn->cached, 0, sizeof txn->cached);
+    txn->large_count = 0;
 }
 
 static void shared_forget(hf_txn *txn)
 {
     memset(txn->cached, 0, sizeof txn->cached);
+    txn->large_count = 0;
 }
 
 static void publish(hf_txn *txn)

@@ -57,7 +57,13 @@ void hf_record_fill(struct hf_record_seen *record, const struct hf_version *vers
 /* After a commit that failed, all but to abort is over. */
 static bool may_go_on(const hf_txn *txn)
 {
-    return is_mine(txn) && txn->doomed == 0;
+    return is_mine(txn) && txn->doomed == 0 && txn->spoiled == 0;
+}
+
+void hf_txn_spoil(hf_txn *txn, int status)
+{
+    if (may_go_on(txn))
+        txn->spoiled = status;
 }
 
 hf_txn *hf_txn_mine(hf_region *region)
@@ -127,7 +133,7 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out)
     txn->changed = txn->puts = false;
     txn->reserve = 0;
     txn->epoch = 0;
-    txn->doomed = 0;
+    txn->doomed = txn->spoiled = 0;
     atomic_store_explicit(&txn->owner, hf_thread_self(), memory_order_relaxed);
     atomic_store(&txn->active, true);
     *out = txn;
@@ -155,6 +161,8 @@ int hf_txn_commit(hf_txn *txn)
 {
     if (!is_mine(txn))
         return HF_INVALID;
+    if (txn->spoiled < 0)
+        return txn->spoiled;
     if (!txn->changed) {
         end(txn);
         return 0;
@@ -231,8 +239,7 @@ int hf_txn_clear(hf_txn *txn, unsigned tree)
 {
     if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
-    /* The queues of large blocks are in a table that is changed in place: what a savepoint does not, a copy of the state
-     * would lose. */
+    /* The nodes of the free runs are changed in place: what a savepoint does not, a copy of the state would lose. */
     unsigned level;
     int status = hf_txn_savepoint(txn, &level);
     if (status < 0)
@@ -280,8 +287,10 @@ int hf_txn_savepoint(hf_txn *txn, unsigned *level)
 
 int hf_txn_rollback(hf_txn *txn, unsigned level)
 {
-    if (!may_go_on(txn) || level == 0 || level > txn->level)
+    /* What is spoiled is as it was again: since then there was no new savepoint. */
+    if (!is_mine(txn) || txn->doomed < 0 || level == 0 || level > txn->level)
         return HF_INVALID;
+    txn->spoiled = 0;
     drop_to(txn, level);
     txn->state = txn->savepoint->state;
     txn->region->home->rollback(txn, &txn->savepoint->mark);

@@ -54,7 +54,8 @@ int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsign
     if (tree >= HF_REGION_TREES)
         return HF_INVALID;
     uint64_t count = view->version.trees[tree].count;
-    if (count > view->version.top / HF_RECORD_BYTES)
+    uint64_t nursery = view->region->file != NULL ? HF_NURSERY_BYTES : 0;
+    if (count > (view->version.top + nursery) / HF_RECORD_BYTES)
         return HF_CORRUPT;
     *cursor = (hf_region_cursor){.view = view};
     return begin(cursor, tree, count);

@@ -64,6 +64,8 @@ static int encode(const hf_datum *datum, encoding *value)
     hf_buffer *out = &value->buffer;
     int status = 0;
 
+    if (datum->kind >= HF_DATUM_STR && datum->size > UINT32_MAX - HF_VALUE_HEAD_SIMPLE)
+        return HF_LIMIT;
     hf_buffer_init(out, value->room, sizeof value->room, UINT32_MAX);
     switch (datum->kind) {
     case HF_DATUM_NONE:

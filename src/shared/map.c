@@ -4,11 +4,11 @@
  * A thread that has a transaction sees and changes what that has made; every other goes by what is published. Which it
  * is costs two loads, and is asked at each call.
  *
- * Concurrency: as the region's. Failure: of a change in a transaction of the caller's, a savepoint brings back what was
- * there where more than one tree is touched; single changes of a region undo themselves.
+ * Concurrency: as the region's. Failure: a change of one tree undoes itself; of a change of both, see put_given.
  */
 #include "shared/shared.h"
 
+#include "region/sabotage.h"
 #include "value/format.h"
 
 int hf_shared_key_init(hf_shared_key *key, uint64_t seed, hf_span encoded, const char **reason)
@@ -99,42 +99,24 @@ int hf_shared_write_get(hf_shared_write *write, const hf_key *key, hf_span *valu
     return hf_txn_get(write->txn, HF_SHARED_ENTRIES, key, value);
 }
 
-/* A change of both trees, in a transaction of the caller's: what it has done is undone if it fails. A transaction of the
- * change alone is aborted then, and needs no savepoint. */
-typedef struct both {
-    hf_txn *txn;
-    unsigned level; /* 0: none */
-} both;
-
-static int both_begin(const hf_shared_write *write, both *out)
-{
-    *out = (both){.txn = write->txn};
-    return write->own ? 0 : hf_txn_savepoint(write->txn, &out->level);
-}
-
-static int both_end(const both *change, int status)
-{
-    if (change->level == 0)
-        return status;
-    if (status < 0)
-        hf_txn_rollback(change->txn, change->level);
-    int released = hf_txn_release(change->txn, change->level);
-    return status < 0 ? status : released < 0 ? released : status;
-}
+/*
+ * A change of both trees makes the one in tree 0 first. Where the other then fails, the first is undone, if the transaction
+ * is the caller's: by its opposite, for which a put leaves room. Where even that fails, the transaction is spoiled: it can
+ * only be rolled back or aborted. (Not a savepoint for each: a transaction has no more than 16,383 of them.)
+ */
 
 static int put_given(hf_shared_write *write, const hf_shared_key *key, hf_span value)
 {
-    both change;
-    int status = both_begin(write, &change);
+    int status = hf_txn_put(write->txn, HF_SHARED_ENTRIES, &key->key, value.bytes, value.size);
 
-    if (status < 0)
+    if (status != 1)
         return status;
-    status = hf_txn_put(write->txn, HF_SHARED_ENTRIES, &key->key, value.bytes, value.size);
-    if (status == 1) {
-        int put = hf_txn_put(write->txn, HF_SHARED_GIVEN, &key->key, key->given.bytes, key->given.size);
-        status = put < 0 ? put : status;
-    }
-    return both_end(&change, status);
+    int put = hf_txn_put(write->txn, HF_SHARED_GIVEN, &key->key, key->given.bytes, key->given.size);
+    if (put >= 0)
+        return status;
+    if (!write->own && hf_txn_remove(write->txn, HF_SHARED_ENTRIES, &key->key) < 0)
+        hf_txn_spoil(write->txn, put);
+    return put;
 }
 
 int hf_shared_write_put(hf_shared_write *write, const hf_shared_key *key, hf_span value)
@@ -146,36 +128,46 @@ int hf_shared_write_put(hf_shared_write *write, const hf_shared_key *key, hf_spa
 
 int hf_shared_write_remove(hf_shared_write *write, const hf_key *key)
 {
-    uint64_t given = 0;
-    both change;
-    int status = hf_txn_count(write->txn, HF_SHARED_GIVEN, &given);
+    uint64_t count = 0;
+    int given, status = hf_txn_count(write->txn, HF_SHARED_GIVEN, &count);
 
     if (status < 0)
         return status;
-    if (given == 0)
-        return hf_txn_remove(write->txn, HF_SHARED_ENTRIES, key);
-    status = both_begin(write, &change);
-    if (status < 0)
-        return status;
+    given = count == 0 ? 0 : hf_txn_get(write->txn, HF_SHARED_GIVEN, key, &(hf_span){0});
+    if (given < 0)
+        return given;
     status = hf_txn_remove(write->txn, HF_SHARED_ENTRIES, key);
-    if (status == 1) {
-        int removed = hf_txn_remove(write->txn, HF_SHARED_GIVEN, key);
-        status = removed < 0 ? removed : status;
-    }
-    return both_end(&change, status);
+    if (status != 1 || given == 0 || HF_SABOTAGE(lost_form))
+        return status;
+    int removed = hf_txn_remove(write->txn, HF_SHARED_GIVEN, key);
+    if (removed >= 0)
+        return status;
+    /* Its value is gone, and cannot be put back. */
+    if (!write->own)
+        hf_txn_spoil(write->txn, removed);
+    return removed;
 }
 
 int hf_shared_write_clear(hf_shared_write *write)
 {
-    both change;
-    int status = both_begin(write, &change);
+    uint64_t count = 0;
+    unsigned level;
+    int status = hf_txn_count(write->txn, HF_SHARED_GIVEN, &count);
 
+    if (status < 0)
+        return status;
+    if (count == 0)
+        return hf_txn_clear(write->txn, HF_SHARED_ENTRIES);
+    status = hf_txn_savepoint(write->txn, &level);
     if (status < 0)
         return status;
     status = hf_txn_clear(write->txn, HF_SHARED_ENTRIES);
     if (status == 0)
         status = hf_txn_clear(write->txn, HF_SHARED_GIVEN);
-    return both_end(&change, status);
+    if (status < 0)
+        hf_txn_rollback(write->txn, level);
+    hf_txn_release(write->txn, level);
+    return status;
 }
 
 /* The int that is encoded here. */
@@ -225,7 +217,7 @@ int hf_shared_write_exchange(hf_shared_write *write, const hf_shared_key *key, h
     if (status < 0)
         return status;
     bool same = status == 0 ? old.size == 0 : value.size == old.size && memcmp(value.bytes, old.bytes, old.size) == 0;
-    if (!same)
+    if (!same && !HF_SABOTAGE(blind_exchange))
         return 0;
     if (now.size > 0)
         status = hf_shared_write_put(write, key, now);

@@ -137,7 +137,7 @@ int hf_shared_unlink(const char *name)
     char path[HF_SHARED_NAME_MAX + 2];
     int status = path_of(name, path);
 
-    return status < 0 ? status : hf_region_unlink(path);
+    return status < 0 ? status : hf_region_unlink_segment(path);
 }
 
 int hf_shared_unlink_own(hf_shared *map)

@@ -16,7 +16,8 @@
  *
  * Invariants
  *  1. A key in tree 1 is in tree 0.
- *  2. A change is whole or is not: one that touches both trees does so in a transaction of its own or a savepoint.
+ *  2. A change is whole or is not: one that touches both trees and cannot be finished is undone, or its transaction is
+ *     spoiled (hf_txn_spoil).
  *
  * Concurrency, failure: as the public header says (holdfast/shared.h).
  */

@@ -26,6 +26,11 @@
         .client = (c), .kind = HF_LIN_CAS, .key = 1, .expected = (e), .value = (v), .result = (r), \
         .invoked = (from), .returned = (to)                                                        \
     }
+#define ADD(c, from, to, v, r)                                                                       \
+    {                                                                                                \
+        .client = (c), .kind = HF_LIN_ADD, .key = 1, .value = (v), .result = (r), .invoked = (from), \
+        .returned = (to)                                                                             \
+    }
 #define ABSENT HF_LIN_ABSENT
 #define KILLED HF_LIN_KILLED
 
@@ -74,6 +79,12 @@ static const struct known {
     {"a killed exchange that could not succeed",
      0,
      {PUT(1, 1, 2, 7), PUT(1, 3, 4, 9), CAS(2, 5, KILLED, 7, 8, 0), GET(1, 7, 8, 8)}},
+    {"an addition to nothing", 1, {ADD(1, 1, 2, 3, 3), ADD(1, 3, 4, 2, 5), GET(2, 5, 6, 5)}},
+    {"an addition that is lost", 0, {ADD(1, 1, 2, 3, 3), ADD(2, 3, 6, 2, 5), ADD(3, 4, 7, 2, 5)}},
+    {"a killed addition may have happened", 1, {ADD(1, 1, KILLED, 3, 0), ADD(2, 3, 4, 2, 5)}},
+    {"a killed addition may not have happened", 1, {ADD(1, 1, KILLED, 3, 0), ADD(2, 3, 4, 2, 2)}},
+    {"a killed addition happens once", 0, {ADD(1, 1, KILLED, 3, 0), ADD(2, 3, 4, 2, 5), ADD(2, 5, 6, 2, 10)}},
+    {"an addition to what a killed put has put", 1, {PUT(1, 1, KILLED, 7), ADD(2, 3, 4, 2, 9)}},
     {"a call before the last has returned", -1, {PUT(1, 1, 5, 7), GET(1, 3, 7, 7)}},
     {"a call of one who is dead", -1, {PUT(1, 1, KILLED, 7), GET(1, 3, 7, 7)}},
     {"a return before its call", -1, {PUT(1, 5, 3, 7)}},
@@ -152,6 +163,8 @@ static bool can_follow(const struct search *search, unsigned done, uint64_t valu
         } else if (op->kind == HF_LIN_REMOVE) {
             result = value != ABSENT;
             after = ABSENT;
+        } else if (op->kind == HF_LIN_ADD) {
+            result = after = (value == ABSENT ? 0 : value) + op->value;
         } else {
             result = value == op->expected;
             after = result != 0 ? op->value : value;
@@ -184,13 +197,15 @@ static size_t random_history(struct hf_random *random, struct hf_lin_op *ops)
         if (clock <= free_at[c])
             clock = free_at[c] + 1;
         *op = (struct hf_lin_op){.client = client[c],
-                                 .kind = (enum hf_lin_kind)hf_random_below(random, 4),
+                                 .kind = (enum hf_lin_kind)hf_random_below(random, 5),
                                  .key = 1,
                                  .value = 1 + hf_random_below(random, 3),
                                  .expected = any_value(random),
                                  .invoked = clock,
                                  .returned = clock + 1 + hf_random_below(random, 12)};
-        op->result = op->kind == HF_LIN_GET ? any_value(random) : hf_random_below(random, 2);
+        op->result = op->kind == HF_LIN_GET   ? any_value(random)
+                     : op->kind == HF_LIN_ADD ? 1 + hf_random_below(random, 5)
+                                              : hf_random_below(random, 2);
         free_at[c] = op->returned;
         if (hf_random_chance(random, 1, 5)) {
             op->returned = KILLED;
@@ -232,7 +247,7 @@ static void small_histories_agree_with_all_orders(void **state)
 enum { LONG = 20000, CLIENTS = 8, KEYS = 4 };
 
 /* A history that is right by the way it is made: each operation happens at one moment between its call and its return. */
-static size_t long_history(struct hf_random *random, struct hf_lin_op *ops)
+static size_t long_history(struct hf_random *random, unsigned kinds, struct hf_lin_op *ops)
 {
     uint64_t value[KEYS], clock = 0;
     struct hf_lin_op *going[CLIENTS] = {0};
@@ -250,13 +265,14 @@ static size_t long_history(struct hf_random *random, struct hf_lin_op *ops)
 
         if (op == NULL) {
             op = going[c] = &ops[count++];
-            *op = (struct hf_lin_op){
-                .client = client[c],
-                .kind = hf_random_chance(random, 1, 2) ? HF_LIN_GET : (enum hf_lin_kind)hf_random_below(random, 4),
-                .key = hf_random_below(random, KEYS),
-                .value = count,
-                .invoked = ++clock,
-                .returned = KILLED};
+            *op = (struct hf_lin_op){.client = client[c],
+                                     .kind = hf_random_chance(random, 1, 2)
+                                                 ? HF_LIN_GET
+                                                 : (enum hf_lin_kind)hf_random_below(random, kinds),
+                                     .key = hf_random_below(random, KEYS),
+                                     .value = count,
+                                     .invoked = ++clock,
+                                     .returned = KILLED};
             op->expected = hf_random_chance(random, 1, 2) ? value[op->key] : count / 2;
             happened[c] = false;
         } else if (hf_random_chance(random, 1, 400)) { /* killed, before or after it happened */
@@ -267,11 +283,14 @@ static size_t long_history(struct hf_random *random, struct hf_lin_op *ops)
 
             op->result = op->kind == HF_LIN_GET   ? *now
                          : op->kind == HF_LIN_CAS ? *now == op->expected
+                         : op->kind == HF_LIN_ADD ? (*now == ABSENT ? 0 : *now) + op->value
                                                   : *now != ABSENT;
             if (op->kind == HF_LIN_PUT || (op->kind == HF_LIN_CAS && op->result != 0))
                 *now = op->value;
             if (op->kind == HF_LIN_REMOVE)
                 *now = ABSENT;
+            if (op->kind == HF_LIN_ADD)
+                *now = op->result;
             happened[c] = true;
         } else {
             op->returned = ++clock;
@@ -286,8 +305,11 @@ static void long_histories_are_judged_in_time(void **state)
     struct hf_lin_op *ops = hf_lab_zeroed(LONG * sizeof(*ops));
     struct hf_lin_result why = {0};
     struct hf_random random = {6};
-    size_t count = long_history(&random, ops), broken = LONG / 2;
+    size_t count = long_history(&random, 5, ops), broken = LONG / 2;
 
+    assert_int_equal(hf_lin_check(ops, count, NULL), 1);
+    /* Of what was added up nothing can be left out, and so an explanation of it is long. */
+    count = long_history(&random, HF_LIN_ADD, ops);
     assert_int_equal(hf_lin_check(ops, count, NULL), 1);
     /* One read of what was long gone. */
     while (ops[broken].kind != HF_LIN_GET || ops[broken].returned == KILLED)

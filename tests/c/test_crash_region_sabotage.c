@@ -162,6 +162,9 @@ static void the_fault_is_found(void **state)
     case HF_SABOTAGE_flush_again:
         by_faults(&region_file);
         break;
+    case HF_SABOTAGE_nursery_soon:
+        by_kills(&region_file, 400);
+        break;
     default:
         fail_msg("no tool is named for this fault");
     }

@@ -591,27 +591,6 @@ static void a_reader_that_does_not_believe(void **state)
     close_opener(&b);
 }
 
-/* A child of this, with a mount namespace of its own, or without rights. 77: that cannot be had here. */
-static void in_a_child(void (*run)(void))
-{
-    pid_t child = fork();
-    if (child == 0) {
-        run();
-        _exit(0);
-    }
-    int status = exit_status_of(child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-static void own_mounts(void)
-{
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        _exit(77);
-}
-
 /* The folder, as it can be seen but not be changed. */
 static void read_only_media(void)
 {

@@ -12,7 +12,7 @@
 
 #include <holdfast/status.h>
 
-#include "cm.h"
+#include "test_child.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -28,15 +28,6 @@
 enum { SIZE = HF_REGION_SLOTS_AT + HF_REGION_PAGE, SECOND = 1000 * 1000 * 1000 };
 
 #define ok(status) assert_int_equal((status), 0)
-
-/* cmocka's failures cannot leave a child, but an exit status can. */
-#define must(condition)                                                     \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            _exit(1);                                                       \
-        }                                                                   \
-    } while (0)
 
 static char folder[64], file[128], lock_file[128];
 
@@ -146,24 +137,6 @@ static inline bool is_zero(const opener *o)
         if (o->control.base[i] != 0)
             return false;
     return true;
-}
-
-static inline int count_descriptors(void)
-{
-    int count = 0;
-    DIR *listing = opendir("/proc/self/fd");
-    assert_non_null(listing);
-    while (readdir(listing) != NULL)
-        count++;
-    closedir(listing);
-    return count;
-}
-
-static inline int exit_status_of(pid_t child)
-{
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
 }
 
 #endif

@@ -24,7 +24,9 @@ static const char *in_folder(const char *name)
 
 static hf_region *open_file(const char *name, hf_region_mode mode)
 {
-    hf_region_options options = {.mode = mode, .timeout = 1000000000, .level = HF_REGION_OFF};
+    /* Straight, so that there are holes. */
+    hf_region_options options = {
+        .mode = mode, .timeout = 1000000000, .level = HF_REGION_OFF, .nursery = HF_REGION_STRAIGHT};
     hf_region *region;
     ok(hf_region_open_file(in_folder(name), &options, &region));
     return region;
@@ -74,13 +76,6 @@ static void expect_all(hf_region *region)
         assert_true(view_is_model(hf_snapshot_view(snapshot), &kept[k]));
         hf_snapshot_end(snapshot);
     }
-}
-
-static uint64_t top_of(hf_region *region)
-{
-    hf_region_stats stats;
-    ok(hf_region_stats_get(region, &stats));
-    return stats.top;
 }
 
 static void expect_no_others(int names)

@@ -30,9 +30,12 @@ static int end(void **state)
     return 0;
 }
 
+static uint64_t nursery;
+
 static hf_region *open_at(enum hf_region_level level)
 {
-    hf_region_options options = {.mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level};
+    hf_region_options options = {
+        .mode = HF_REGION_EITHER, .timeout = -1, .reserve = 64 << 20, .level = level, .nursery = nursery};
     hf_region *region;
     ok(hf_region_open_file(path, &options, &region));
     return region;
@@ -119,6 +122,7 @@ static uint64_t count_missing(const hf_region *region, const struct hf_root *roo
 {
     const struct hf_file_node *node = hf_unit_at(region, hf_link_units(link));
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps), missing = 0;
+    assert_true(link != 0);
     if (hf_head_txid(node->head) <= durable)
         return 0;
     missing += !in_manifest(region, root, hf_link_units(link));
@@ -137,7 +141,9 @@ static void test_manifest_of_pieces_written_twice(void **state)
 {
     (void)state;
     random_source random = {5};
+    nursery = HF_REGION_STRAIGHT;
     hf_region *region = open_at(HF_REGION_OFF);
+    nursery = 0;
     for (int round = 0; round < 6; round++) {
         uint64_t durable = durable_root(region)->version.txid;
         for (int i = 0; i < 300; i++) {
@@ -451,18 +457,13 @@ static void test_a_reader_who_cannot_write_the_lock_file(void **state)
 {
     (void)state;
     hf_region *writer = open_at(HF_REGION_FULL), *reader;
-    hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
     hf_txn *txn;
     ok(put_one(writer, 1, 1));
-    struct hf_fault plan = {.first = 2, .times = 1, .error = EACCES}; /* the first opens the folder */
-    hf_fault_arm_plan(HF_OS_SITE_openat, &plan);
-    ok(hf_region_open_file(path, &options, &reader));
-    assert_int_equal(hf_fault_failed(HF_OS_SITE_openat), 1);
-    hf_fault_disarm();
+    ok(open_looking(path, &reader));
     assert_true(reader->file->control.base != NULL && !reader->file->control.writable);
     assert_true(has(reader, 1, 1));
     assert_int_equal(hf_txn_begin(reader, 0, &txn), HF_DENIED);
-    assert_int_equal(hf_region_check(reader, 0, NULL), HF_DENIED);
+    ok(hf_region_check(reader, 0, NULL));
     ok(hf_region_flush(reader, 0));
     ok(hf_region_close(reader));
     ok(hf_region_close(writer));
@@ -543,8 +544,7 @@ static void change_record(struct hf_root *root, int fd, int how)
             (struct hf_file_offer){UINT64_C(1) << 56, {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
         break;
     case 8:
-        root->state.extent_at = UINT64_C(1) << 39;
-        root->state.extent_end = UINT64_MAX;
+        root->state.runs = (struct hf_runs){.level = HF_RUNS_LEVELS};
         break;
     case 9:
         root->state.spill = HF_FILE_HEAP_AT / HF_UNIT;
@@ -555,7 +555,7 @@ static void change_record(struct hf_root *root, int fd, int how)
         root->state.manifest_units = UINT64_MAX;
         break;
     case 11:
-        root->state.extents[0] = UINT32_MAX;
+        root->state.runs = (struct hf_runs){0, HF_RUNS_LEVELS - 1, {UINT64_C(1) << 39, 0, UINT64_C(1) << 39}};
         root->state.queues[HF_QUEUE_OFFERS].tail = UINT64_MAX;
         root->state.queues[HF_QUEUE_WAITING].tail = UINT64_MAX;
         root->state.waiting = UINT64_MAX;
@@ -624,7 +624,9 @@ static void test_hostile_cells(void **state)
     const uint64_t lengths[] = {HF_PIECE_BITS, 2, HF_ZONE_UNITS};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         make_sound();
+        nursery = HF_REGION_STRAIGHT;
         hf_region *region = open_at(HF_REGION_OFF);
+        nursery = 0;
         uint64_t zone_key = hf_space_key(HF_SPACE_ZONE, 0), cells_key = hf_space_key(HF_SPACE_CELLS, 0);
         struct hf_zone zone = {.head = 0, .tail = 1, .fresh = 5000};
         struct hf_file_cell cell = {hf_piece(HF_ZONE_UNITS - 1, lengths[i]), UINT64_MAX, UINT64_MAX};
@@ -638,9 +640,11 @@ static void test_hostile_cells(void **state)
         assert_true(region->ops->put(txn, HF_REGION_SPACE_TREE, &key, &cell, sizeof cell) >= 0);
         ok(hf_txn_commit(txn));
         for (int j = 0; status == 0 && j < 3000; j++)
-            status = put_one(region, j % 100, j % 50);
+            status = put_one(region, j % 100, j % 49);
         assert_int_equal(status, HF_CORRUPT);
-        ok(hf_region_close(region));
+        /* What was committed before may need the same cells for its flush. */
+        status = hf_region_close(region);
+        assert_true(status == 0 || status == HF_CORRUPT);
     }
 }
 

@@ -18,6 +18,7 @@ static struct {
     model states[STATES];
     int last, durable;
     bool broken;
+    uint64_t nursery;
     model attempt; /* of the commit that broke it */
     uint64_t refused;
 } the;
@@ -106,6 +107,7 @@ static void open_both(void)
     for (int i = 0; i < 2; i++) {
         hf_region_options options = file_options(HF_REGION_EITHER, SPACE);
         options.timeout = 0;
+        options.nursery = the.nursery;
         if (the.regions[i] == NULL && noted(hf_region_open_file(the.path, &options, &the.regions[i])) < 0)
             the.regions[i] = NULL;
     }
@@ -180,6 +182,7 @@ static uint64_t run(uint64_t seed, unsigned site, const struct hf_fault *plan)
     file_name(the.path);
     the.last = the.durable = 0;
     the.broken = false;
+    the.nursery = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 4096 : HF_REGION_STRAIGHT;
     model_clear(&the.states[0]);
     model_clear(&the.attempt);
     hf_fault_arm_plan(site, plan);
@@ -209,7 +212,7 @@ static void every_call_fails(void **state)
     int before = count_descriptors();
     the.refused = 0;
     for (size_t i = 0; i < LENGTH(plans); i++) {
-        uint64_t step = all ? 1 : 5;
+        uint64_t step = all ? 1 : 3;
         for (uint64_t n = 1 + i % step; n < 3000; n += step) {
             struct hf_fault plan = plans[i];
             plan.first = n;

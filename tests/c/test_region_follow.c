@@ -27,36 +27,10 @@ static hf_region *writer_new(enum hf_region_level level)
 /* A reader that may not write to the lock file there is. */
 static hf_region *looker_new(void)
 {
-    const hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
-    struct hf_fault plan = {.first = 2, .times = 1, .error = EACCES}; /* the first opens the folder */
     hf_region *region;
-    hf_fault_arm_plan(HF_OS_SITE_openat, &plan);
-    ok(hf_region_open_file(path, &options, &region));
-    hf_fault_disarm();
+    ok(open_looking(path, &region));
     assert_non_null(region->file->alone);
     return region;
-}
-
-static void put_number(hf_region *region, int key, int value)
-{
-    char text[64];
-    hf_key k = key_of(key, text);
-    hf_txn *txn;
-    ok(hf_txn_begin(region, -1, &txn));
-    assert_true(hf_txn_put(txn, 0, &k, &value, sizeof value) >= 0);
-    ok(hf_txn_commit(txn));
-}
-
-static int number_in(const hf_view *view, int key)
-{
-    char text[64];
-    hf_key k = key_of(key, text);
-    hf_span value;
-    int number = ABSENT, found = hf_view_get(view, 0, &k, &value);
-    assert_true(found >= 0);
-    if (found == 1)
-        memcpy(&number, value.bytes, sizeof number);
-    return number;
 }
 
 /* By a view and by a snapshot. */
@@ -78,11 +52,11 @@ static void test_it_follows(void **state)
     (void)state;
     hf_region *writer = writer_new(HF_REGION_OFF), *reader;
     hf_region_stats stats;
-    put_number(writer, 1, 0);
+    ok(put_number(writer, 1, 0));
     reader = looker_new();
     assert_non_null(reader->file->control.base);
     for (int i = 1; i < 300; i++) {
-        put_number(writer, 1, i);
+        ok(put_number(writer, 1, i));
         assert_int_equal(number_of_newest(reader, 1), i);
     }
     ok(hf_region_flush(writer, -1));
@@ -98,21 +72,21 @@ static void test_the_lock_file_is_retired(void **state)
     (void)state;
     hf_region *writer = writer_new(HF_REGION_FULL), *reader;
     hf_snapshot *snapshot;
-    put_number(writer, 1, 1);
+    ok(put_number(writer, 1, 1));
     reader = looker_new();
     ok(hf_snapshot_begin(reader, &snapshot));
-    put_number(writer, 1, 2);
+    ok(put_number(writer, 1, 2));
     ok(hf_region_close(writer));
     assert_int_equal(hf_control_current(&reader->file->control), 0);
     assert_int_equal(number_of_newest(reader, 1), 2);
     for (int i = 3; i < 100; i++) {
         writer = writer_new(i % 2 ? HF_REGION_OFF : HF_REGION_FULL);
-        put_number(writer, 1, i);
+        ok(put_number(writer, 1, i));
         assert_int_equal(number_of_newest(reader, 1), i);
         assert_int_equal(hf_control_current(&reader->file->control), 1);
-        put_number(writer, 2, i);
+        ok(put_number(writer, 2, i));
         assert_int_equal(number_of_newest(reader, 2), i);
-        put_number(writer, 3, i);
+        ok(put_number(writer, 3, i));
         ok(hf_region_close(writer));
         assert_int_equal(number_of_newest(reader, 3), 3 + (i - 3));
         assert_int_equal(number_in(hf_snapshot_view(snapshot), 1), 1);
@@ -127,15 +101,15 @@ static void test_there_was_none(void **state)
     (void)state;
     hf_region *writer = writer_new(HF_REGION_FULL), *reader;
     const hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
-    put_number(writer, 1, 1);
+    ok(put_number(writer, 1, 1));
     ok(hf_region_close(writer));
     ok(hf_region_open_file(path, &options, &reader));
     assert_null(reader->file->control.base);
     assert_int_equal(number_of_newest(reader, 1), 1);
     writer = writer_new(HF_REGION_OFF);
-    put_number(writer, 1, 2);
+    ok(put_number(writer, 1, 2));
     assert_int_equal(number_of_newest(reader, 1), 2);
-    put_number(writer, 1, 3);
+    ok(put_number(writer, 1, 3));
     assert_int_equal(number_of_newest(reader, 1), 3);
     ok(hf_region_close(writer));
     assert_int_equal(number_of_newest(reader, 1), 3);
@@ -147,27 +121,27 @@ static void test_its_name_goes(void **state)
 {
     (void)state;
     hf_region *writer = writer_new(HF_REGION_FULL), *reader;
-    put_number(writer, 1, 1);
+    ok(put_number(writer, 1, 1));
     reader = looker_new();
     assert_int_equal(rename(lock_path, away), 0);
-    put_number(writer, 1, 2);
+    ok(put_number(writer, 1, 2));
     assert_int_equal(number_of_newest(reader, 1), 2);
     assert_int_equal(unlink(away), 0);
     assert_int_equal(hf_control_current(&reader->file->control), 0);
-    put_number(writer, 1, 3);
+    ok(put_number(writer, 1, 3));
     assert_int_equal(number_of_newest(reader, 1), 3);
     /* Something else of that name is not believed. */
     FILE *other = fopen(lock_path, "w");
     assert_non_null(other);
     assert_true(fputs("no lock file", other) >= 0);
     fclose(other);
-    put_number(writer, 1, 4);
+    ok(put_number(writer, 1, 4));
     assert_int_equal(number_of_newest(reader, 1), 4);
     ok(hf_region_close(writer));
     assert_int_equal(number_of_newest(reader, 1), 4);
     assert_int_equal(unlink(lock_path), 0);
     writer = writer_new(HF_REGION_FULL);
-    put_number(writer, 1, 5);
+    ok(put_number(writer, 1, 5));
     assert_int_equal(number_of_newest(reader, 1), 5);
     assert_int_equal(hf_control_current(&reader->file->control), 1);
     ok(hf_region_close(writer));
@@ -182,13 +156,13 @@ static void test_it_fails_to_look(void **state)
     int failed = 0;
     (void)state;
     hf_region *writer = writer_new(HF_REGION_FULL), *reader;
-    put_number(writer, 1, 0);
+    ok(put_number(writer, 1, 0));
     reader = looker_new();
     for (int i = 1, site = 0; site < (int)LENGTH(sites); site++) {
         for (unsigned nth = 1; nth < 6; nth++, i++) {
             ok(hf_region_close(writer));
             writer = writer_new(HF_REGION_FULL);
-            put_number(writer, 1, i);
+            ok(put_number(writer, 1, i));
             struct hf_fault plan = {.first = nth, .times = 1, .error = EIO};
             hf_fault_arm_plan((unsigned)sites[site], &plan);
             hf_view view;
@@ -233,16 +207,16 @@ static void test_threads(void **state)
     void *failed;
     (void)state;
     hf_region *writer = writer_new(HF_REGION_OFF), *reader;
-    put_number(writer, 1, 0);
-    put_number(writer, 2, 0);
+    ok(put_number(writer, 1, 0));
+    ok(put_number(writer, 2, 0));
     reader = looker_new();
     atomic_store(&done, false);
     for (int i = 0; i < THREADS; i++)
         ok(pthread_create(&threads[i], NULL, keep_pinning, reader));
     for (int i = 0, number = 0; i < ROUNDS; i++) {
         for (int j = 0; j < COMMITS; j++) {
-            put_number(writer, 1, ++number);
-            put_number(writer, 2, number);
+            ok(put_number(writer, 1, ++number));
+            ok(put_number(writer, 2, number));
         }
         ok(hf_region_close(writer));
         writer = writer_new(HF_REGION_OFF);

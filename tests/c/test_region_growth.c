@@ -2,88 +2,18 @@
  * What is no longer needed is used again, and no pin holds more than its own version: with readers that stay, that are
  * stopped, or that died.
  */
-#include "test_region_support.h"
+#include "test_region_plain.h"
 
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { MANY = 100000, UPDATES = 20000, VALUE = 64 };
+enum { MANY = 100000, UPDATES = 20000 };
 
-#define MEGABYTE (UINT64_C(1) << 20)
-
-static hf_key plain_key(uint64_t number, char text[16])
+/* A file looks at what is free only now and then; test_region_file_space.c has its figures. */
+static void expect_little_growth(hf_region *region, uint64_t before, uint64_t limit)
 {
-    random_source random = {number};
-    snprintf(text, 16, "k%011llu", (unsigned long long)number);
-    return (hf_key){random_next(&random), text, 12};
-}
-
-static void plain_put(hf_txn *txn, uint64_t number, uint64_t version)
-{
-    char text[16];
-    uint64_t value[VALUE / 8];
-    hf_key key = plain_key(number, text);
-    for (int i = 0; i < VALUE / 8; i++)
-        value[i] = number * 31 + version + (uint64_t)i;
-    assert_true(hf_txn_put(txn, 0, &key, value, sizeof value) >= 0);
-}
-
-static bool plain_is(const hf_view *view, uint64_t number, uint64_t version)
-{
-    char text[16];
-    uint64_t value[VALUE / 8];
-    hf_key key = plain_key(number, text);
-    hf_span found;
-    if (hf_view_get(view, 0, &key, &found) != 1 || found.size != sizeof value)
-        return false;
-    memcpy(value, found.bytes, sizeof value);
-    for (int i = 0; i < VALUE / 8; i++)
-        if (value[i] != number * 31 + version + (uint64_t)i)
-            return false;
-    return true;
-}
-
-static hf_region *filled(uint64_t count)
-{
-    hf_region *region = region_new(UINT64_C(1) << 30);
-    hf_txn *txn;
-    for (uint64_t i = 0; i < count;) {
-        ok(hf_txn_begin(region, 0, &txn));
-        for (uint64_t end = i + 1000; i < end && i < count; i++)
-            plain_put(txn, i, 0);
-        ok(hf_txn_commit(txn));
-    }
-    return region;
-}
-
-/* Updates of random keys, each in a transaction of its own. */
-static void update(hf_region *region, uint64_t count, int updates, uint64_t version)
-{
-    random_source random = {version};
-    hf_txn *txn;
-    for (int i = 0; i < updates; i++) {
-        ok(hf_txn_begin(region, 0, &txn));
-        plain_put(txn, random_next(&random) % count, version + (uint64_t)i);
-        ok(hf_txn_commit(txn));
-    }
-}
-
-static uint64_t top_of(hf_region *region)
-{
-    hf_region_stats stats;
-    ok(hf_region_stats_get(region, &stats));
-    return stats.top;
-}
-
-static void expect_growth(hf_region *region, uint64_t before, uint64_t limit)
-{
-    /* A file looks at what is free only now and then; test_region_file_space.c has its figures. */
-    if (the_home != HOME_SHARED)
-        limit += 2 * MEGABYTE;
-    uint64_t growth = top_of(region) - before;
-    if (growth > limit)
-        fail_msg("grew by %llu bytes", (unsigned long long)growth);
+    expect_growth(region, before, the_home != HOME_SHARED ? limit + 2 * MEGABYTE : limit);
 }
 
 static void updates_without_readers_do_not_grow(void **state)
@@ -92,7 +22,7 @@ static void updates_without_readers_do_not_grow(void **state)
     update(region, 10000, 2000, 1000000);
     uint64_t before = top_of(region);
     update(region, 10000, 100000, 2000000);
-    expect_growth(region, before, 256 << 10);
+    expect_little_growth(region, before, 256 << 10);
     region_check(region);
     ok(hf_region_close(region));
 }
@@ -113,7 +43,7 @@ static void large_values_are_used_again(void **state)
         if (i == 100)
             before = top_of(region);
     }
-    expect_growth(region, before, 0);
+    expect_little_growth(region, before, 0);
     region_check(region);
     ok(hf_region_close(region));
 }
@@ -125,14 +55,14 @@ static void a_reader_that_stays_holds_one_version(void **state)
     uint64_t before = top_of(region);
     ok(hf_snapshot_begin(region, &snapshot));
     update(region, MANY, UPDATES, 5000000);
-    expect_growth(region, before, 6 * MEGABYTE);
+    expect_little_growth(region, before, 6 * MEGABYTE);
     for (uint64_t i = 0; i < MANY; i++)
         assert_true(plain_is(hf_snapshot_view(snapshot), i, 0));
     region_check(region);
     hf_snapshot_end(snapshot);
     uint64_t after = top_of(region);
     update(region, MANY, UPDATES, 9000000);
-    expect_growth(region, after, 256 << 10);
+    expect_little_growth(region, after, 256 << 10);
     region_check(region);
     ok(hf_region_close(region));
 }
@@ -163,7 +93,7 @@ static void a_thousand_snapshots_hold_theirs(void **state)
         hf_snapshot_end(snapshots[(i * 617) % SNAPSHOTS]);
     uint64_t before = top_of(region);
     update(region, KEPT_KEYS, 20000, 100);
-    expect_growth(region, before, 256 << 10);
+    expect_little_growth(region, before, 256 << 10);
     region_check(region);
     ok(hf_region_close(region));
 }
@@ -209,7 +139,7 @@ static void a_kept_snapshot_holds_its_version(void **state)
     hf_snapshot_end(snapshot);
     uint64_t before = top_of(again);
     update(again, 10000, UPDATES, 3000);
-    expect_growth(again, before, 256 << 10);
+    expect_little_growth(again, before, 256 << 10);
     region_check(again);
     ok(hf_region_close(again));
 }
@@ -225,7 +155,7 @@ static void a_stopped_reader_is_passed_by(void **state)
     atomic_store(&other->slots[slot].pin, HF_PIN_OPEN | atomic_load(&other->lock->published));
     uint64_t before = top_of(region);
     update(region, 10000, 50000, 100);
-    expect_growth(region, before, 1 * MEGABYTE);
+    expect_little_growth(region, before, 1 * MEGABYTE);
     assert_int_equal(atomic_load(&other->slots[slot].pin), HF_PIN_REVOKED);
     hf_region_stats stats;
     ok(hf_region_stats_get(region, &stats));
@@ -311,7 +241,7 @@ static void a_dead_reader_is_passed_by(void **state)
     assert_int_equal(stats.slots_pinned, 1);
     uint64_t before = top_of(region);
     update(region, 10000, 30000, 100);
-    expect_growth(region, before, 256 << 10);
+    expect_little_growth(region, before, 256 << 10);
     region_check(region);
     ok(hf_region_close(region));
 }
@@ -519,6 +449,7 @@ static void a_shortened_segment_is_seen_by_who_opens_it(void **state)
 
 int main(void)
 {
+    the_nursery = 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_without_readers_do_not_grow),
         cmocka_unit_test(large_values_are_used_again),

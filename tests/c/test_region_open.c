@@ -266,6 +266,24 @@ static void what_is_no_region_is_left_alone(void **state)
     assert_int_equal(hf_region_open_fd(-1, &attach, &region), HF_ABSENT);
 }
 
+/* Though it begins with zeros. */
+static void what_begins_with_zeros_may_be_anothers(void **state)
+{
+    static const off_t places[] = {
+        8, 100, 4000, HF_REGION_RING_AT + 4096, HF_REGION_SLOTS_AT, HF_REGION_HEAP_AT + 5000};
+    for (size_t i = 0; i < LENGTH(places); i++) {
+        char left[5] = "";
+        int fd = segment_with(NULL, 0, 2 << 20);
+        assert_int_equal(pwrite(fd, "thei", 4, places[i]), 4);
+        assert_int_equal(hf_region_open(name, &attach, &region), HF_NOT_REGION);
+        assert_int_equal(hf_region_open(name, &either, &region), HF_NOT_REGION);
+        assert_int_equal(hf_region_open(name, &create, &region), HF_EXISTS);
+        assert_int_equal(pread(fd, left, 4, places[i]), 4);
+        assert_string_equal(left, "thei");
+        close(fd);
+    }
+}
+
 /* What a creator who died leaves: nothing, or a segment without magic. */
 static void a_region_half_made_is_made_afresh(void **state)
 {
@@ -529,6 +547,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_the_segment_that_is_meant_loses_its_name, a_name, no_name),
         cmocka_unit_test_setup_teardown(who_has_a_segment_open_can_be_told, a_name, no_name),
         cmocka_unit_test_setup_teardown(what_is_no_region_is_left_alone, a_name, no_name),
+        cmocka_unit_test_setup_teardown(what_begins_with_zeros_may_be_anothers, a_name, no_name),
         cmocka_unit_test_setup_teardown(a_region_half_made_is_made_afresh, a_name, no_name),
         cmocka_unit_test_setup_teardown(truncated_regions_are_damaged, a_name, no_name),
         cmocka_unit_test_setup_teardown(truncated_while_it_is_large, a_name, no_name),

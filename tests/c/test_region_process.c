@@ -31,7 +31,7 @@ static hf_key account_key(int account, uint64_t *bytes)
     return (hf_key){random_next(&random), bytes, sizeof *bytes};
 }
 
-static void put_number(hf_txn *txn, int account, uint64_t number, unsigned length)
+static void put_balance(hf_txn *txn, int account, uint64_t number, unsigned length)
 {
     uint64_t bytes, value[40] = {number};
     hf_key key = account_key(account, &bytes);
@@ -47,7 +47,7 @@ static uint64_t number_of_span(const hf_span *span)
     return number;
 }
 
-static uint64_t get_number(hf_txn *txn, int account)
+static uint64_t get_balance(hf_txn *txn, int account)
 {
     uint64_t bytes;
     hf_key key = account_key(account, &bytes);
@@ -55,7 +55,7 @@ static uint64_t get_number(hf_txn *txn, int account)
     return hf_txn_get(txn, 0, &key, &value) == 1 ? number_of_span(&value) : 0;
 }
 
-static bool view_get_number(const hf_view *view, int account, uint64_t *out)
+static bool view_get_balance(const hf_view *view, int account, uint64_t *out)
 {
     uint64_t bytes;
     hf_key key = account_key(account, &bytes);
@@ -69,7 +69,7 @@ static bool sum_is_right(const hf_view *view)
 {
     uint64_t sum = 0, number;
     for (int i = 0; i < ACCOUNTS; i++) {
-        if (!view_get_number(view, i, &number))
+        if (!view_get_balance(view, i, &number))
             return false;
         sum += number;
     }
@@ -84,7 +84,7 @@ static hf_region *accounts_new(void)
     assert_true(board != MAP_FAILED);
     ok(hf_txn_begin(region, 0, &txn));
     for (int i = 0; i < ACCOUNTS; i++)
-        put_number(txn, i, START, (unsigned)i);
+        put_balance(txn, i, START, (unsigned)i);
     ok(hf_txn_commit(txn));
     return region;
 }
@@ -103,23 +103,23 @@ static bool transfer(hf_region *region, int writer, random_source *random)
     if (hf_txn_begin(region, -1, &txn) < 0)
         return false;
     /* Whoever had this part before was perhaps killed between its commit and the acknowledgement. */
-    uint64_t count = get_number(txn, COUNTERS + writer), acknowledged = atomic_load(&board->acknowledged[writer]);
+    uint64_t count = get_balance(txn, COUNTERS + writer), acknowledged = atomic_load(&board->acknowledged[writer]);
     if (count != acknowledged && count != acknowledged + 1)
         return false;
     atomic_store(&board->acknowledged[writer], count);
     unsigned moves = 1 + random_below(random, 8);
     for (unsigned i = 0; i < moves; i++) {
         int from = (int)random_below(random, ACCOUNTS), to = (int)random_below(random, ACCOUNTS);
-        uint64_t has = get_number(txn, from), amount = has == 0 ? 0 : random_next(random) % has;
+        uint64_t has = get_balance(txn, from), amount = has == 0 ? 0 : random_next(random) % has;
         bool undo = random_below(random, 5) == 0;
         if (undo && hf_txn_savepoint(txn, &level) < 0)
             return false;
-        put_number(txn, from, has - amount, random_below(random, 256));
-        put_number(txn, to, get_number(txn, to) + amount, random_below(random, 256));
+        put_balance(txn, from, has - amount, random_below(random, 256));
+        put_balance(txn, to, get_balance(txn, to) + amount, random_below(random, 256));
         if (undo && hf_txn_rollback(txn, level) < 0)
             return false;
     }
-    put_number(txn, COUNTERS + writer, count + 1, 0);
+    put_balance(txn, COUNTERS + writer, count + 1, 0);
     if (random_below(random, 10) == 0)
         return hf_txn_abort(txn) == 0;
     if (hf_txn_commit(txn) < 0)
@@ -181,7 +181,7 @@ static void expect_all_is_well(hf_region *region)
     /* With the lock, so that what is being published by a writer is not missed. */
     ok(hf_txn_begin(region, INT64_C(10000000000), &txn));
     for (int i = 0; i < WRITERS; i++) {
-        uint64_t count = get_number(txn, COUNTERS + i), acknowledged = atomic_load(&board->acknowledged[i]);
+        uint64_t count = get_balance(txn, COUNTERS + i), acknowledged = atomic_load(&board->acknowledged[i]);
         if (count != acknowledged && count != acknowledged + 1)
             fail_msg("writer %d: %llu transactions, and %llu acknowledged", i, (unsigned long long)count,
                      (unsigned long long)acknowledged);
@@ -244,7 +244,7 @@ static void the_next_writer_takes_over(void **state)
         if (hf_txn_begin(region, 0, &txn) < 0)
             _exit(1);
         for (int i = 0; i < ACCOUNTS; i++)
-            put_number(txn, i, 5, 100);
+            put_balance(txn, i, 5, 100);
         _exit(write(pipes[1], &byte, 1) == 1 && pause() == 0);
     }
     assert_int_equal(read(pipes[0], &byte, 1), 1);
@@ -256,8 +256,8 @@ static void the_next_writer_takes_over(void **state)
     clock_gettime(CLOCK_MONOTONIC, &end);
     double ms = (double)(end.tv_sec - start.tv_sec) * 1e3 + (double)(end.tv_nsec - start.tv_nsec) / 1e6;
     print_message("took over after %.2f ms\n", ms);
-    assert_int_equal(get_number(txn, 3), START);
-    put_number(txn, COUNTERS, 1, 0);
+    assert_int_equal(get_balance(txn, 3), START);
+    put_balance(txn, COUNTERS, 1, 0);
     ok(hf_txn_commit(txn));
     assert_int_equal(waitpid(child, NULL, 0), child);
     hf_region_stats stats;
@@ -298,7 +298,7 @@ static int in_child(hf_region *region, hf_snapshot *snapshot, hf_view *view, hf_
         return 6;
     if (hf_txn_begin(region, INT64_C(5000000000), &own) < 0)
         return 7;
-    put_number(own, COUNTERS + 1, 1, 0);
+    put_balance(own, COUNTERS + 1, 1, 0);
     if (hf_txn_commit(own) < 0)
         return 8;
     hf_snapshot_end(snapshot);
@@ -319,7 +319,7 @@ static void a_child_keeps_its_parents_snapshots(void **state)
     ok(hf_snapshot_begin(region, &snapshot));
     ok(hf_view_pin(region, &view));
     ok(hf_txn_begin(region, 0, &txn));
-    put_number(txn, COUNTERS, 1, 0);
+    put_balance(txn, COUNTERS, 1, 0);
     pid_t child = fork();
     if (child == 0)
         _exit(in_child(region, snapshot, &view, txn));
@@ -443,7 +443,7 @@ static void a_fork_without_descriptors(void **state)
 
     ok(hf_txn_begin(region, -1, &txn));
     for (int i = 0; i < NUMBERS; i++)
-        put_number(txn, i, 7, 60);
+        put_balance(txn, i, 7, 60);
     ok(hf_txn_commit(txn));
     ok(hf_snapshot_begin(region, &snapshot));
     struct rlimit limit, none;
@@ -457,7 +457,7 @@ static void a_fork_without_descriptors(void **state)
         int status = hf_txn_begin(region, -1, &txn);
         for (int round = 0; status == 0 && round < ROUNDS; round++) {
             for (int i = 0; i < NUMBERS; i++)
-                put_number(txn, i, (uint64_t)round, 60);
+                put_balance(txn, i, (uint64_t)round, 60);
             status = hf_txn_commit(txn);
             if (status == 0)
                 status = hf_txn_begin(region, -1, &txn);
@@ -465,12 +465,12 @@ static void a_fork_without_descriptors(void **state)
         /* In a file nothing can be written without one. */
         bool right = status == (region->file != NULL ? HF_LOST : 0);
         right = right && hf_view_pin(region, &view) == HF_LOST;
-        _exit(right && view_get_number(hf_snapshot_view(snapshot), 1, &number) == false ? 0 : 1);
+        _exit(right && view_get_balance(hf_snapshot_view(snapshot), 1, &number) == false ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
     for (int i = 0; i < NUMBERS; i++)
-        assert_true(view_get_number(hf_snapshot_view(snapshot), i, &number) && number == 7);
+        assert_true(view_get_balance(hf_snapshot_view(snapshot), i, &number) && number == 7);
     hf_snapshot_end(snapshot);
     ok(hf_region_close(region));
 }

@@ -201,8 +201,11 @@ static void a_reader_is_stopped_before_it_reads_the_record(void **state)
     /* The record has been written over, and its pin is not old yet: it looks for a newer one. */
     stop_a_reader(HF_REGION_RING - 1, 0);
     stop_a_reader(HF_REGION_RING, 0);
-    /* A scan has taken its pin away: it begins again, and leaves nothing behind. */
+    /* A scan has taken its pin away: it begins again, and leaves nothing behind. (Commits that are not durable look at the
+     * pins when there is no room left where they wait for a place in the file.) */
+    the_nursery = 4 << 10;
     stop_a_reader(200, 1);
+    the_nursery = NURSERY_IN_TURN;
 }
 
 static void *begin_kept(void *status)

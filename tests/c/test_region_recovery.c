@@ -7,22 +7,17 @@
 #include "region/file.h"
 #include "region/region.h"
 
-#include "cm.h"
+#include "test_child.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[64], path[128], lock_path[140];
 static hf_region *region;
 
 #define ok(status) assert_int_equal((status), 0)
-#define must(condition)          \
-    do {                         \
-        if (!(condition))        \
-            _exit(EXIT_FAILURE); \
-    } while (0)
 
 /* -- a disk that fails -- */
 
@@ -128,6 +123,14 @@ static int open_region(enum hf_region_level level)
     return hf_region_open_file(path, &(hf_region_options){.mode = HF_REGION_EITHER, .level = level}, &region);
 }
 
+/* What is not durable is in FILE, too. */
+static int open_straight(void)
+{
+    const hf_region_options options = {
+        .mode = HF_REGION_EITHER, .level = HF_REGION_OFF, .nursery = HF_REGION_STRAIGHT};
+    return hf_region_open_file(path, &options, &region);
+}
+
 static hf_key key_of(const char *name)
 {
     return (hf_key){strlen(name), name, strlen(name)};
@@ -171,20 +174,6 @@ static hf_region_stats stats_now(void)
 }
 
 /* What a child does before it is killed. */
-static void in_a_child(void (*what)(void))
-{
-    int status;
-    pid_t child = fork();
-
-    assert_true(child >= 0);
-    if (child == 0) {
-        what();
-        _exit(EXIT_SUCCESS);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
-}
-
 /* -- numbers -- */
 
 static int numbers[2];
@@ -356,7 +345,7 @@ static void go_back(const char *name)
 
 static void commit_and_lose(void)
 {
-    must(open_region(HF_REGION_OFF) == 0);
+    must(open_straight() == 0);
     must(put("before") == 0 && hf_region_flush(region, 0) == 0);
     save(path);
     must(put("lost") == 0 && put("lost too") == 0);
@@ -378,6 +367,49 @@ static void test_a_file_that_is_older(void **state)
         assert_true(put("after") >= 0);
         ok(hf_region_close(region));
     }
+    ok(chdir("/"));
+}
+
+/* What FILE-lock says is in FILE-lock: nothing is lost. */
+static void commit_and_lose_nothing(void)
+{
+    must(open_region(HF_REGION_OFF) == 0);
+    must(put("before") == 0 && hf_region_flush(region, 0) == 0);
+    save(path);
+    must(put("after") == 0);
+}
+
+static void test_a_file_that_is_older_and_whole(void **state)
+{
+    hf_region_fault fault;
+
+    ok(chdir(folder));
+    in_a_child(commit_and_lose_nothing);
+    go_back(path);
+    for (int i = 0; i < 2; i++) {
+        ok(open_region(HF_REGION_FULL));
+        assert_true(has("before") && has("after"));
+        ok(hf_region_check(region, 0, &fault));
+        ok(hf_region_close(region));
+    }
+    ok(chdir("/"));
+}
+
+/* FILE-lock was written back, but not all of its nursery. */
+static void test_a_nursery_that_is_older(void **state)
+{
+    ok(chdir(folder));
+    in_a_child(commit_and_lose_nothing);
+    ok(unlink("saved"));
+    int fd = open(lock_path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    static const char zeros[HF_REGION_PAGE];
+    assert_int_equal(pwrite(fd, zeros, sizeof zeros, HF_FILE_CONTROL_SIZE), sizeof zeros);
+    ok(close(fd));
+    ok(open_region(HF_REGION_FULL));
+    assert_true(has("before") && !has("after"));
+    assert_int_equal(stats_now().recovered, 1);
+    ok(hf_region_close(region));
     ok(chdir("/"));
 }
 
@@ -411,6 +443,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_mark_that_stays_on_the_disk, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_root_that_stays_on_the_disk, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_older, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_a_file_that_is_older_and_whole, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_a_nursery_that_is_older, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_lock_file_that_is_older, a_disk, no_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,17 @@ static inline void region_name(char name[64])
     snprintf(name, 64, "/hf-test-%d-%u", (int)getpid(), count++);
 }
 
+/* How much of the nursery those who open a file use: one after the other has another opinion; or all this one. */
+#define NURSERY_IN_TURN UINT64_C(1)
+static uint64_t the_nursery = NURSERY_IN_TURN;
+
+static inline uint64_t next_nursery(void)
+{
+    static const uint64_t bytes[] = {0, 4 << 10, 16 << 10, HF_REGION_STRAIGHT};
+    static unsigned count;
+    return the_nursery == NURSERY_IN_TURN ? bytes[count++ % 4] : the_nursery;
+}
+
 static inline hf_region_options file_options(hf_region_mode mode, uint64_t reserve)
 {
     hf_region_options options = {
@@ -185,6 +196,7 @@ static inline hf_region_options file_options(hf_region_mode mode, uint64_t reser
                  : the_home == HOME_INTERVAL ? HF_REGION_INTERVAL
                                              : HF_REGION_OFF,
         .interval = 2000000,
+        .nursery = next_nursery(),
     };
     return options;
 }
@@ -265,6 +277,57 @@ static inline void region_check(hf_region *region)
         fail_msg("hf_region_check: %s: %s at %#llx", hf_status_name(status), fault.what,
                  (unsigned long long)fault.at);
 }
+
+static inline uint64_t top_of(hf_region *region)
+{
+    hf_region_stats stats;
+    ok(hf_region_stats_get(region, &stats));
+    return stats.top;
+}
+
+/* -- readers who may not write to the lock file there is -- */
+
+static inline int open_looking(const char *path, hf_region **out)
+{
+    const hf_region_options options = {.timeout = -1, .reserve = 64 << 20, .read_only = true};
+    struct hf_fault plan = {.first = 2, .times = 1, .error = EACCES}; /* the first opens the folder */
+    hf_fault_arm_plan(HF_OS_SITE_openat, &plan);
+    int status = hf_region_open_file(path, &options, out);
+    hf_fault_disarm();
+    return status;
+}
+
+/* -- numbers, each in a transaction of its own -- */
+
+static inline int put_number(hf_region *to, int key, int number)
+{
+    char text[64];
+    hf_key k = key_of(key, text);
+    hf_txn *txn;
+    int status = hf_txn_begin(to, INT64_C(5000000000), &txn);
+    if (status < 0)
+        return status;
+    status = hf_txn_put(txn, 0, &k, &number, sizeof number);
+    if (status >= 0)
+        status = hf_txn_commit(txn);
+    if (status < 0)
+        hf_txn_abort(txn);
+    return status;
+}
+
+/* ABSENT, or what is there. */
+static inline int number_in(const hf_view *view, int key)
+{
+    char text[64];
+    int number = ABSENT;
+    hf_span value;
+    hf_key k = key_of(key, text);
+    if (hf_view_get(view, 0, &k, &value) == 1 && value.size == sizeof number)
+        memcpy(&number, value.bytes, sizeof number);
+    return number;
+}
+
+/* -- the model -- */
 
 static inline void model_clear(model *m)
 {

@@ -237,10 +237,11 @@ struct crowd {
     uint32_t numbers;
 };
 
-static pid_t client_start(struct crowd *crowd)
+static pid_t client_start(struct crowd *crowd, unsigned slot)
 {
     struct hf_client client = {.folder = crowd->folder,
                                .number = ++crowd->numbers,
+                               .slot = slot,
                                .seed = hf_random_next(&crowd->random),
                                .history = crowd->history,
                                .stop = crowd->stop};
@@ -290,6 +291,17 @@ static void check_history(struct crowd *crowd)
     free(ops);
 }
 
+static void look_at_store(struct crowd *crowd)
+{
+    char text[256] = "";
+
+    if (crowd->subject->look == NULL)
+        return;
+    crowd->subject->look(crowd->folder, text, sizeof(text));
+    if (text[0] != '\0')
+        hf_report_violation(crowd->report, text);
+}
+
 static void crowd_round(struct crowd *crowd, uint64_t round)
 {
     const unsigned clients = crowd->options->clients;
@@ -301,7 +313,7 @@ static void crowd_round(struct crowd *crowd, uint64_t round)
     crowd->numbers = 0;
     atomic_store(crowd->stop, false);
     for (unsigned i = 0; i < clients; i++)
-        crowd->pid[i] = client_start(crowd);
+        crowd->pid[i] = client_start(crowd, i);
     for (unsigned k = 0; k < crowd->options->kills_a_round && hf_report_more(crowd->report); k++) {
         const size_t victim = (size_t)hf_random_below(&crowd->random, clients);
 
@@ -309,12 +321,14 @@ static void crowd_round(struct crowd *crowd, uint64_t round)
         kill(crowd->pid[victim], SIGKILL);
         client_collect(crowd, crowd->pid[victim]);
         crowd->report->count++;
-        crowd->pid[victim] = client_start(crowd);
+        look_at_store(crowd);
+        crowd->pid[victim] = client_start(crowd, (unsigned)victim);
     }
     sleep_us(crowd->options->longest);
     atomic_store(crowd->stop, true);
     for (unsigned i = 0; i < clients; i++)
         client_collect(crowd, crowd->pid[i]);
+    look_at_store(crowd);
     check_history(crowd);
     hf_history_free(crowd->history);
     hf_scratch_remove(crowd->folder);

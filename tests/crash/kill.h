@@ -52,6 +52,7 @@ void hf_steps_run(const struct hf_subject *subject, const struct hf_kill_options
 struct hf_client {
     const char *folder;
     uint32_t number; /* of its own, for the history */
+    unsigned slot;   /* which of those that are there at once: its successor has the same */
     uint64_t seed;
     struct hf_history *history;
     const _Atomic bool *stop;
@@ -61,6 +62,8 @@ struct hf_clients_subject {
     const char *name;
     void (*create)(const char *folder);
     void (*work)(struct hf_client *client);
+    /* Or NULL: looks at the store after each kill, while the others go on. What is wrong goes to `text`, else it is left. */
+    void (*look)(const char *folder, char *text, size_t size);
 };
 
 void hf_clients_run(const struct hf_clients_subject *subject, const struct hf_kill_options *options,

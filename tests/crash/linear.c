@@ -134,6 +134,10 @@ static bool apply(const struct hf_lin_op *op, uint64_t *value)
         result = before == op->expected;
         *value = result != 0 ? op->value : before;
         break;
+    case HF_LIN_ADD:
+        result = (before == HF_LIN_ABSENT ? 0 : before) + op->value;
+        *value = result;
+        break;
     }
     return !known || op->result == result;
 }
@@ -314,12 +318,13 @@ static int event_order(const void *left, const void *right)
 
 static bool is_pointless(const struct hf_lin_op *op, const struct hf_lin_op *ops, size_t count)
 {
-    if (op->returned != HF_LIN_KILLED || op->kind == HF_LIN_REMOVE)
+    if (op->returned != HF_LIN_KILLED || op->kind == HF_LIN_REMOVE || op->kind == HF_LIN_ADD)
         return false;
     if (op->kind == HF_LIN_GET)
         return true;
     for (size_t i = 0; i < count; i++) {
-        const bool by_presence = ops[i].kind == HF_LIN_REMOVE || ops[i].kind == HF_LIN_CAS;
+        const bool by_presence =
+            ops[i].kind == HF_LIN_REMOVE || ops[i].kind == HF_LIN_CAS || ops[i].kind == HF_LIN_ADD;
 
         if (by_presence ||
             (ops[i].kind == HF_LIN_GET && ops[i].returned != HF_LIN_KILLED && ops[i].result == op->value))
@@ -375,8 +380,11 @@ static bool is_whole(const struct hf_lin_op *ops, size_t count, const struct hf_
         const bool writes = out->kind == HF_LIN_PUT || out->kind == HF_LIN_CAS || out->kind == HF_LIN_REMOVE;
         const uint64_t value = out->kind == HF_LIN_REMOVE ? HF_LIN_ABSENT : out->value;
 
+        if (out->kind == HF_LIN_ADD)
+            return false; /* what comes after it has it in its sums */
         for (size_t i = 0; i < count && writes; i++) {
-            const bool saw_presence = ops[i].kind == HF_LIN_REMOVE || ops[i].kind == HF_LIN_CAS;
+            const bool saw_presence =
+                ops[i].kind == HF_LIN_REMOVE || ops[i].kind == HF_LIN_CAS || ops[i].kind == HF_LIN_ADD;
 
             if (saw_presence ||
                 (ops[i].kind == HF_LIN_GET && ops[i].returned != HF_LIN_KILLED && ops[i].result == value))
@@ -542,7 +550,7 @@ static void print_value(uint64_t value, FILE *file)
 
 void hf_lin_print(const struct hf_lin_result *result, FILE *file)
 {
-    static const char *const names[] = {"get", "put", "remove", "cas"};
+    static const char *const names[] = {"get", "put", "remove", "cas", "add"};
 
     fprintf(file, "key %llu is not linearizable:\n", (unsigned long long)result->key);
     for (size_t i = 0; i < result->count; i++) {
@@ -560,13 +568,13 @@ void hf_lin_print(const struct hf_lin_result *result, FILE *file)
             fprintf(file, "open] %s", names[op->kind]);
         else
             fprintf(file, "%llu] %s", (unsigned long long)op->returned, names[op->kind]);
-        if (op->kind == HF_LIN_CAS || op->kind == HF_LIN_PUT)
+        if (op->kind != HF_LIN_GET && op->kind != HF_LIN_REMOVE)
             fputc(' ', file);
         if (op->kind == HF_LIN_CAS) {
             print_value(op->expected, file);
             fputs(" to ", file);
         }
-        if (op->kind == HF_LIN_PUT || op->kind == HF_LIN_CAS)
+        if (op->kind != HF_LIN_GET && op->kind != HF_LIN_REMOVE)
             print_value(op->value, file);
         if (!open && op->kind != HF_LIN_PUT) {
             fputs(" = ", file);

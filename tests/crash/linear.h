@@ -41,6 +41,7 @@ enum hf_lin_kind {
     HF_LIN_PUT,    /* sets value; no result */
     HF_LIN_REMOVE, /* result: 1, or 0 if it was absent */
     HF_LIN_CAS,    /* from `expected` to value (either may be HF_LIN_ABSENT); result: 1, or 0 if it was another */
+    HF_LIN_ADD,    /* adds value, to 0 if it was absent; result: the sum */
 };
 
 #define HF_LIN_ABSENT UINT64_MAX

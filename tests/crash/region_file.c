@@ -1,7 +1,7 @@
 /*
  * region_file.c: a region in a file as a subject (region_lab.h): FILE and FILE-lock in the folder.
  *
- * Each open draws its level. At HF_REGION_FULL a commit that has returned is durable. At the others it survives the
+ * Each open draws its level, and how much of the nursery it uses. At HF_REGION_FULL a commit that has returned is durable. At the others it survives the
  * process, and is durable once a flush or a close has returned.
  *
  * The simulated disk does not see what is stored through a mapping, and FILE-lock is one: after a power cut it has
@@ -19,6 +19,14 @@ static enum hf_region_level level_of(uint64_t how)
     return levels[how % 4];
 }
 
+/* Segments that are soon full, so that they are left and begun again; or no nursery. */
+static uint64_t nursery_of(uint64_t how)
+{
+    static const uint64_t bytes[] = {0, 4 << 10, 16 << 10, HF_REGION_STRAIGHT};
+
+    return bytes[how / 4 % 4];
+}
+
 static int open_file(const char *folder, bool make, uint64_t how, hf_region **out)
 {
     const hf_region_options options = {
@@ -27,6 +35,7 @@ static int open_file(const char *folder, bool make, uint64_t how, hf_region **ou
         .timeout = -1,
         .level = level_of(how),
         .interval = INTERVAL,
+        .nursery = nursery_of(how),
     };
     char path[512];
 
@@ -96,6 +105,6 @@ static void writes_meanwhile(struct hf_lab_run *run, unsigned phase)
 
 const struct hf_subject region_file = {
     .name = "region_file", .session = session, .damaged = "region", .without = "region-lock"};
-const struct hf_clients_subject region_file_clients = {"region_file", create, work};
+const struct hf_clients_subject region_file_clients = {.name = "region_file", .create = create, .work = work};
 const struct hf_weave_subject region_file_reader = {"region_file_reader", weave_create, reads, writes_meanwhile};
 const struct hf_weave_subject region_file_writer = {"region_file_writer", weave_create, writes, reads_meanwhile};

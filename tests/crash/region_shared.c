@@ -68,6 +68,6 @@ static void writes_meanwhile(struct hf_lab_run *run, unsigned phase)
 }
 
 const struct hf_subject region_shared = {.name = "region_shared", .session = session};
-const struct hf_clients_subject region_shared_clients = {"region_shared", create, work};
+const struct hf_clients_subject region_shared_clients = {.name = "region_shared", .create = create, .work = work};
 const struct hf_weave_subject region_shared_reader = {"region_shared_reader", weave_create, reads, writes_meanwhile};
 const struct hf_weave_subject region_shared_writer = {"region_shared_writer", weave_create, writes, reads_meanwhile};

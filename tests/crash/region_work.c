@@ -23,6 +23,8 @@ static size_t size_of(uint64_t value)
 
     if (value % 64 == 1)
         return 4000 + bits % (WORK_LONGEST - 4000);
+    if (value % 64 == 3)
+        return 4000 + bits % (WORK_GROWN - 4000);
     return 8 + bits % (value % 8 == 2 ? 2000 : 90);
 }
 
@@ -37,7 +39,7 @@ static void fill(uint64_t value, unsigned char *out, size_t size)
 
 const void *work_value(uint64_t value, size_t *size)
 {
-    static _Thread_local unsigned char bytes[WORK_LONGEST];
+    static _Thread_local unsigned char bytes[WORK_GROWN];
 
     *size = size_of(value);
     fill(value, bytes, *size);
@@ -63,6 +65,16 @@ uint64_t work_draw(struct hf_random *random, bool large)
     const uint64_t way = hf_random_below(random, 24);
 
     return value | (way == 0 && large ? 1 : way < 4 ? 2 : 4);
+}
+
+uint64_t work_larger(struct hf_random *random, uint64_t value)
+{
+    const uint64_t span = WORK_GROWN - 4000, size = size_of(value);
+    const uint64_t longer = size + size / 5 + hf_random_below(random, 4096);
+    const uint64_t bits = longer < 4000 || longer >= WORK_GROWN ? 0 : longer - 4000;
+
+    /* What it is modulo `span` says how long it is; the rest tells it from others. */
+    return ((hf_random_next(random) >> 32) * span + bits) << 8 | 3;
 }
 
 /* -- the model -- */
@@ -212,11 +224,13 @@ int work_recover(struct work *work)
 
 /* -- changing -- */
 
+/* One key of each tree has a value that grows. */
 static int put_one(struct work *work, hf_txn *txn, struct work_state *next)
 {
     const unsigned tree = (unsigned)hf_random_below(&work->random, WORK_TREES);
-    const unsigned number = (unsigned)hf_random_below(&work->random, WORK_KEYS);
-    const uint64_t value = work_draw(&work->random, true);
+    const bool grows = hf_random_chance(&work->random, 1, 16);
+    const unsigned number = grows ? 0 : (unsigned)hf_random_below(&work->random, WORK_KEYS);
+    const uint64_t value = grows ? work_larger(&work->random, next->value[tree][0]) : work_draw(&work->random, true);
     char text[48];
     const hf_key key = work_key(number, text);
     const bool was = next->value[tree][number] != 0, remove = hf_random_chance(&work->random, 1, 4);

@@ -29,7 +29,8 @@ enum {
     WORK_TREES = 3,
     WORK_HELD = 3,
     WORK_KEPT = 4,
-    WORK_LONGEST = 24 << 10, /* bytes of a value */
+    WORK_LONGEST = 24 << 10, /* bytes of a new value, and */
+    WORK_GROWN = 160 << 10,  /* of one that has grown */
 };
 
 struct work_state {
@@ -60,8 +61,10 @@ hf_key work_key(unsigned number, char text[48]);
 const void *work_value(uint64_t value, size_t *size);
 /* The number, or 0: these bytes are no value. */
 uint64_t work_number(const hf_span *span);
-/* A new one. `large`: it may be of several pages. */
+/* A new one. `large`: it may be of several pages. And one that is longer than this one: by a fifth or more, up to
+ * WORK_GROWN; then short again. */
 uint64_t work_draw(struct hf_random *random, bool large);
+uint64_t work_larger(struct hf_random *random, uint64_t value);
 
 /* The check, and what is there: 0 and `now`; HF_CORRUPT is no violation, others are unless the run is faulty. */
 int work_recover(struct work *work);

@@ -241,4 +241,4 @@ static void work(struct hf_client *client)
 #define TOY_STRING_(name) #name
 #define TOY_STRING(name) TOY_STRING_(name)
 const struct hf_subject TOY_SUBJECT = {.name = TOY_STRING(TOY_SUBJECT), .session = session};
-const struct hf_clients_subject TOY_CLIENTS = {TOY_STRING(TOY_SUBJECT), create, work};
+const struct hf_clients_subject TOY_CLIENTS = {.name = TOY_STRING(TOY_SUBJECT), .create = create, .work = work};

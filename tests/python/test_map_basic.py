@@ -993,6 +993,8 @@ def test_wrong_numbers_of_arguments(m: Map[str, int], call: Any) -> None:
 def test_all_is_exported() -> None:
     expected = {
         "MISSING", "Change", "Conflict", "Map", "MapItems", "MapKeys", "MapValues", "MissingType", "TransientMap",
-        "footprint", "__version__",
+        "footprint", "__version__", "HoldfastError", "register_codec",
+        "SharedInfo", "SharedMap", "SharedSnapshot", "SharedStats", "list_shared",
     }  # fmt: skip
+    expected |= {error.__name__ for error in holdfast.HoldfastError.__subclasses__()}
     assert expected - {"__version__"} <= set(holdfast.__all__) <= expected

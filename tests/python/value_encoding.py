@@ -11,10 +11,13 @@ import io
 import pickle
 import struct
 import sys
+import tempfile
+import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
@@ -26,28 +29,39 @@ SAFETY = [SafeUUID.unknown, SafeUUID.safe, SafeUUID.unsafe]
 # -- zones of our own, so that no time zone database is needed ------------------------------------------------
 
 
-def make_zone(key: str, changes: list[tuple[datetime, int]], first: int) -> ZoneInfo:
-    """A zone whose offset, `first` seconds in the beginning, changes at these moments (UTC)."""
+def zone_file(changes: list[tuple[datetime, int]], first: int) -> bytes:
+    """The time zone database's file of a zone whose offset, `first` seconds in the beginning, changes at these moments
+    (UTC)."""
     offsets = sorted({first, *(offset for _, offset in changes)})
     times = [int(moment.replace(tzinfo=timezone.utc).timestamp()) for moment, _ in changes]
     data = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, len(changes), len(offsets), 4)
     data += struct.pack(f">{len(times)}l", *times) + bytes(offsets.index(offset) for _, offset in changes)
     # The first ttinfo that is not daylight saving time is what is before the first change.
     data += b"".join(struct.pack(">lBB", offset, offset != first, 0) for offset in offsets) + b"ABC\0"
-    return ZoneInfo.from_file(io.BytesIO(data), key=key)
+    return data
+
+
+def make_zone(key: str, changes: list[tuple[datetime, int]], first: int) -> ZoneInfo:
+    return ZoneInfo.from_file(io.BytesIO(zone_file(changes, first)), key=key)
 
 
 HOUR = 3600
 SPRING, AUTUMN = datetime(2000, 3, 26, 1), datetime(2000, 10, 29, 1)
-ZONES = {
-    zone.key: zone
-    for zone in (
-        make_zone("Test/East", [(SPRING, 2 * HOUR), (AUTUMN, HOUR)], HOUR),
-        make_zone("Test/Other", [(SPRING, 2 * HOUR), (AUTUMN, HOUR)], HOUR),  # the same, and another key
-        make_zone("Test/Half", [(SPRING, HOUR + 1800), (AUTUMN, HOUR)], HOUR),
-        make_zone("Test/UTC", [], 0),
-    )
+ZONE_FILES = {
+    "Test/East": zone_file([(SPRING, 2 * HOUR), (AUTUMN, HOUR)], HOUR),
+    "Test/Other": zone_file([(SPRING, 2 * HOUR), (AUTUMN, HOUR)], HOUR),  # the same, and another key
+    "Test/Half": zone_file([(SPRING, HOUR + 1800), (AUTUMN, HOUR)], HOUR),
+    "Test/UTC": zone_file([], 0),
 }
+
+# Where ZoneInfo(key) finds them, until the process ends.
+ZONE_PATH = tempfile.TemporaryDirectory(prefix="holdfast-zones-")
+for key, data in ZONE_FILES.items():
+    path = Path(ZONE_PATH.name, key)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+zoneinfo.reset_tzpath([ZONE_PATH.name, *zoneinfo.TZPATH])
+ZONES = {key: ZoneInfo(key) for key in ZONE_FILES}
 
 
 # -- encoding -------------------------------------------------------------------------------------------------

@@ -18,8 +18,12 @@ from holdfast import (
     MapKeys,
     MapValues,
     MissingType,
+    SharedInfo,
+    SharedMap,
+    SharedSnapshot,
     TransientMap,
     footprint,
+    list_shared,
 )
 
 
@@ -255,3 +259,41 @@ def in_annotations(layers: ChainMap[str, int]) -> str:
     assert_type(made, Map[str, int])
     print(nested)
     return holdfast.__version__
+
+
+def shared(name: str, things: dict[str, int]) -> None:
+    with SharedMap[str, int](name, create=None, capacity=10, timeout=1.5) as m:
+        assert_type(m, SharedMap[str, int])
+        assert_type(m["a"], int)
+        assert_type(m.get("a"), int | None)
+        assert_type(m.get("a", 0), int)
+        assert_type(m.get("a", default=None), int | None)
+        assert_type(m.pop("a"), int)
+        assert_type(m.pop("a", 0), int)
+        assert_type(m.popitem(), tuple[str, int])
+        assert_type(m.setdefault("a", 1), int)
+        assert_type(m.incr("a"), int)
+        assert_type(m.delete("a"), bool)
+        assert_type(m.compare_and_set("a", MISSING, 1), bool)
+        assert_type(m.update_with("a", lambda value: value + 1, 0), int)
+        assert_type(list(m), list[str])
+        assert_type(dict(m.items()), dict[str, int])
+        assert_type(m.copy(), dict[str, int])
+        assert_type(m | {1: b""}, dict[str | int, int | bytes])
+        assert_type({1: b""} | m, dict[str | int, int | bytes])
+        m |= things
+        m.update(things, b=2)
+        m.update([("a", 1)])
+        m.update(a=1)
+        with m.transaction():
+            m["b"] = m["a"]
+        with m.snapshot() as s:
+            assert_type(s, SharedSnapshot[str, int])
+            assert_type(s["a"], int)
+            assert_type(s.diff(m.snapshot()), list[Change[str, int]])
+            assert_type(s.version, int)
+            mapping: Mapping[str, int] = s
+        mutable: MutableMapping[str, int] = m
+        assert_type(m.stats().entries, int)
+        print(mapping, mutable, m.keys() & {"a"}, m.name, m.closed)
+    assert_type(list_shared(), list[SharedInfo])

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, MutableMapping
 
-from holdfast import MISSING, Change, Map, TransientMap, footprint
+from holdfast import MISSING, Change, Map, SharedMap, SharedSnapshot, TransientMap, footprint
 
 
 class Sub(Map[str, int]):  # E: misc
@@ -85,3 +85,17 @@ def change(c: Change[str, int]) -> int:
     if c.old is not MISSING and c.new:
         return c.new  # E: return-value
     return 0
+
+
+def shared(m: SharedMap[str, int], s: SharedSnapshot[str, int]) -> None:
+    m[1]  # E: index
+    m["a"] = "b"  # E: assignment
+    m.set("a", b"")  # E: arg-type
+    m.delete(1)  # E: arg-type
+    m.compare_and_set("a", "b", 1)  # E: arg-type
+    m.incr("a", "b")  # E: call-overload
+    s["a"] = 1  # E: index
+    del s["a"]  # E: attr-defined
+    s.diff(m)  # E: arg-type
+    SharedMap[str, int]("x", "y")  # E: arg-type, call-arg
+    SharedMap[str, int]("x", what=1)  # E: call-arg
