@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     add("--only", metavar="NAME,..", help="only these contenders")
     add("--list", action="store_true", help="list the rows, and stop")
     add("--slow", action="store_true", help="also what takes more than half a minute a turn")
-    add("--cpu-time", action="store_true", help="count the processor's time, where others use the machine (not in C)")
+    add("--cpu-time", action="store_true", help="count the processor's time, where others use the machine (not in C, nor of processes together)")
     add("--seed", type=int, default=1, help="decides the order of the keys and the hashes of strings")
     add("--json", metavar="FILE", type=Path, help="where to (a whole run: bench/results/bench.json)")
     add("--no-plot", action="store_true", help="do not draw bench/results/*.png")

@@ -25,7 +25,12 @@ def tiled(items: list[Any], length: int) -> list[Any]:
 
 def other_objects(keys: list[Any]) -> list[Any]:
     """Equal keys that are not the same objects."""
-    return [int(str(k)) if isinstance(k, int) else bytes(bytearray(k)) if isinstance(k, bytes) else "".join(list(k)) for k in keys]
+    copies: dict[type, Callable[[Any], Any]] = {
+        int: lambda k: int(str(k)),
+        bytes: lambda k: bytes(bytearray(k)),
+        str: lambda k: "".join(list(k)),
+    }
+    return [copies[type(k)](k) for k in keys]
 
 
 class Data:

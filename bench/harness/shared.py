@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,15 @@ from .row import FULL, SAMPLE, Mismatch
 
 PREFIX = "holdfast-bench"
 SPAWN = multiprocessing.get_context("spawn")  # a forked child would hold descriptors that are not its own
+PAGE = 4096
 PATIENCE = 60.0  # seconds for a server or a process to answer
 _numbers = itertools.count()
+
+
+def die_with_parent() -> None:
+    """Called in a server's process: it does not outlive a benchmark that is killed."""
+    pdeathsig = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(pdeathsig, signal.SIGKILL)
 
 
 def fresh_name() -> str:
@@ -112,8 +120,8 @@ class LmdbHome(Home):
     def _open(self, path: str, n: int) -> Any:
         import lmdb
 
-        # A page takes 4 KiB, and some 30 entries; the old version and what readers keep are beside it.
-        size = max(1 << 28, n * 4096)
+        # A page has some 30 entries; the old version and what readers keep are beside it.
+        size = max(1 << 28, n * PAGE)
         return lmdb.open(path, map_size=size, subdir=False, writemap=True, sync=False, metasync=False)
 
     def create(self, n: int) -> Any:
@@ -121,7 +129,7 @@ class LmdbHome(Home):
         return self._open(path, n)
 
     def address(self, m: Any) -> Any:
-        return m.path(), m.info()["map_size"] // 4096
+        return m.path(), m.info()["map_size"] // PAGE
 
     def attach(self, address: Any) -> Any:
         return self._open(*address)
@@ -154,7 +162,8 @@ class ManagerHome(Home):
 
     @cached_property
     def manager(self) -> Any:
-        manager = SPAWN.Manager()
+        manager = SyncManager(ctx=SPAWN)
+        manager.start(die_with_parent)
         atexit.register(manager.shutdown)
         return manager
 
@@ -174,13 +183,11 @@ class RedisHome(Home):
     def create(self, n: int) -> Any:
         path = os.path.join(_folder(), "socket")
         options = ("--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--daemonize", "no")
-        libc = ctypes.CDLL(None)
-        death_signal = 1  # PR_SET_PDEATHSIG
         server = subprocess.Popen(
             ["redis-server", *options, "--dir", os.path.dirname(path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: libc.prctl(death_signal, signal.SIGKILL),
+            preexec_fn=die_with_parent,
         )
         atexit.register(self._stop, server)
         return self._connect(path)
@@ -401,7 +408,7 @@ def expect_shared(c: Sharer, m: Any, oracle: dict[bytes, bytes], effort: int) ->
             raise Mismatch(f"m[{k!r}] is {found!r}, not {oracle[k]!r}")
 
 
-# -- several processes ------------------------------------------------------------------------------------------------
+# -- several processes -----------------------------------------------------------------------------------------
 
 
 class Member:

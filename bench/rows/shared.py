@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from harness.contenders import Contender, NotOffered
 from harness.data import Data, other_objects
@@ -11,10 +11,20 @@ from harness.row import Case, Goal, Row, expect_equal
 from harness.shared import BY_NAME, Sharer, expect_shared
 
 BATCH = 1_000
+READ_ALL = """
+out = []
+{enter}
+for k in ks:
+    {read}
+    out.append(r)
+{leave}
+return out
+"""
 
 
 class SharedRow(Row):
-    """12-byte keys and 64-byte values. Who is slow does a part of the operations in each turn, which are checked the same way."""
+    """12-byte keys and 64-byte values. Who is slow does a part of the operations in each turn; what it does is checked
+    as everybody's is."""
 
     sizes = (100_000,)
     kinds = ("bytes",)
@@ -65,7 +75,7 @@ for k in ks:
 
     def check(self, c: Contender, case: Case, data: Data, args: dict[str, Any], result: Any, effort: int) -> None:
         expect_shared(cast(Sharer, c), args["m"], data.state_of(c), effort)
-        read = c.compile("{enter}\nout = []\nfor k in ks:\n    {read}\n    out.append(r)\n{leave}\nreturn out", self.args, "check")
+        read = c.compile(READ_ALL, self.args, "check")
         ks = args["ks"][:effort]
         state = data.state_of(c)
         expect_equal(read(args["m"], ks), [state[k] for k in ks], "the list of what was found")
@@ -76,7 +86,7 @@ class SharedSet(SharedRow):
 
     name = "shared set"
     title = "SharedMap: set, one atomic step each, 100k keys"
-    goals = (
+    goals: ClassVar[tuple[Goal, ...]] = (
         Goal(1 / 2, "lmdb"),
         Goal(1 / 20, "Manager", faster=True),
         Goal(1 / 50, "redis", faster=True),

@@ -27,7 +27,6 @@ KEY = 12
 clock = time.perf_counter_ns  # the same in all processes of a machine
 
 
-
 @dataclass
 class Team:
     """A contender's map, the processes that have it open, and what is known of what they wrote."""
@@ -91,7 +90,7 @@ class ProcessRow(SharedRow):
         raise NotImplementedError
 
 
-# -- writers ----------------------------------------------------------------------------------------------------------
+# -- writers ---------------------------------------------------------------------------------------------------
 
 WRITE = """
 done = 0
@@ -166,7 +165,8 @@ class Writers(ProcessRow):
             figure = (alone[0][0] / alone[0][1]) / (sum(counts) / max(took for _, took in four))
         else:
             figure = statistics.mean(counts) / min(counts)
-        return figure, [(0, 1, done) for done, _ in alone] + [(who, self.count, done) for who, done in enumerate(counts)]
+        both = [(0, 1, done) for done, _ in alone] + [(who, self.count, done) for who, done in enumerate(counts)]
+        return figure, both
 
     def work(self, member: Member, order: Any) -> Any:
         if order[0] == "prepare":
@@ -183,7 +183,7 @@ class Writers(ProcessRow):
             expect_shared(cast(Sharer, c), args["m"], state, effort)
 
 
-# -- a reader beside a writer -----------------------------------------------------------------------------------------
+# -- a reader beside a writer ----------------------------------------------------------------------------------
 
 READ = """
 times, wrong = [], 0
@@ -241,10 +241,16 @@ class BesideWriter(ProcessRow):
             expect_shared(cast(Sharer, c), args["m"], state, effort)
 
 
-# -- YCSB -------------------------------------------------------------------------------------------------------------
+# -- YCSB ------------------------------------------------------------------------------------------------------
 
 GET, PUT, INSERT, MODIFY = range(4)
-MIXES = {"A": (GET, 0.5, PUT), "B": (GET, 0.95, PUT), "C": (GET, 1.0, PUT), "D": (GET, 0.95, INSERT), "F": (GET, 0.5, MODIFY)}
+MIXES = {  # this, so often; else that
+    "A": (GET, 0.5, PUT),
+    "B": (GET, 0.95, PUT),
+    "C": (GET, 1.0, PUT),
+    "D": (GET, 0.95, INSERT),
+    "F": (GET, 0.5, MODIFY),
+}
 ZIPFIAN = 0.99
 RUN = """
 wrong = 0
@@ -277,7 +283,7 @@ def operations(data: Data, mix: str, who: int, count: int, amount: int, turn: in
     """(kind, key, value) of one process. Keys are drawn by Zipf's law, 1 / rank ** 0.99, ranks in a shuffled order; in D
     rank 0 is the entry put last, as far as this process knows. Turns alternate between two values for a key."""
     draw = random.Random(f"{data.seed} {mix} {who} {turn}")
-    weights: list[float] = data.once("zipf", lambda: list(itertools.accumulate((i + 1) ** -ZIPFIAN for i in range(data.n))))
+    weights = data.once("zipf", lambda: list(itertools.accumulate((i + 1) ** -ZIPFIAN for i in range(data.n))))
     kind, part, other = MIXES[mix]
     ranks = draw.choices(range(data.n), cum_weights=weights, k=amount)
     out: list[tuple[int, bytes, bytes]] = []
@@ -290,7 +296,8 @@ def operations(data: Data, mix: str, who: int, count: int, amount: int, turn: in
             key = known[-1]
         else:
             key = known[len(known) - 1 - rank] if mix == "D" else ks[rank]
-        out.append((what, key, key + b"%052d" % (((number * count + who) << 1) + turn % 2) if what in (PUT, INSERT) else b""))
+        unlike = (number * count + who) * 2 + turn % 2  # what nobody else writes, nor this one in the other turn
+        out.append((what, key, key + b"%052d" % unlike if what in (PUT, INSERT) else b""))
     return out
 
 
@@ -354,7 +361,8 @@ class Ycsb(ProcessRow):
             for op in operations(data, case.variant, who, self.count, self.amount(c, case), args["turn"])
         ]
         if case.variant == "F":
-            expect_equal(self._sum(sharer, m) - args["before"], sum(op[0] == MODIFY for op in every), "the sum of all counts")
+            counted = self._sum(sharer, m) - args["before"]
+            expect_equal(counted, sum(kind == MODIFY for kind, _, _ in every), "the sum of all counts")
         inserted = {k: v for kind, k, v in every if kind == INSERT}
         expect_equal(sharer.home.size(m), data.n + len(inserted), "the number of entries")
         written: dict[bytes, set[bytes]] = {}

@@ -70,7 +70,8 @@ def data(bench: None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("mix", "first", "other", "part"), [("A", 0, 1, 0.5), ("B", 0, 1, 0.95), ("C", 0, 1, 1.0), ("D", 0, 2, 0.95), ("F", 0, 3, 0.5)]
+    ("mix", "first", "other", "part"),
+    [("A", 0, 1, 0.5), ("B", 0, 1, 0.95), ("C", 0, 1, 1.0), ("D", 0, 2, 0.95), ("F", 0, 3, 0.5)],
 )
 def test_the_mixes_of_ycsb(data: Any, mix: str, first: int, other: int, part: float) -> None:
     from rows.shared_processes import operations
