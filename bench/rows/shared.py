@@ -20,6 +20,7 @@ for k in ks:
 {leave}
 return out
 """
+_turns: dict[str, itertools.count[int]] = {}  # of each contender, in all rows of this process
 
 
 class SharedRow(Row):
@@ -39,7 +40,7 @@ class SharedRow(Row):
     def part(self, c: Contender, case: Case, data: Data, items: list[Any]) -> list[Any]:
         """Of all items the next so many: each turn other ones, as somebody who goes through all of them would."""
         ops = self.ops(c, case)
-        turn: int = next(data.once(("turns", c.name), itertools.count))
+        turn = next(_turns.setdefault(c.name, itertools.count()))
         first = turn * ops % len(items)
         return items[first : first + ops]
 

@@ -164,3 +164,28 @@ def failing(member: Any, order: str) -> Any:
     if order == "die":
         os._exit(1)
     return len(member.m)
+
+
+def test_a_server_that_is_not_there_is_reported(bench: None) -> None:
+    from dataclasses import replace
+
+    from harness.contenders import installed
+    from harness.shared import BY_NAME
+
+    assert installed(BY_NAME["dict"]) == ("", None)
+    _, trouble = installed(replace(BY_NAME["dict"], program="no-such-server"))
+    assert trouble == "not installed (no no-such-server: apt-get install no-such-server)"
+
+
+def test_slow_contenders_go_through_all_keys(data: Any) -> None:
+    from harness.row import Case
+    from harness.shared import BY_NAME
+    from rows import BY_NAME as ROWS
+
+    row: Any = ROWS["shared set"]
+    case = Case(row.name, N, N, "bytes")
+    c = BY_NAME["Manager"]
+    seen = [k for _ in range(c.part) for k in row.part(c, case, data, data.keys)]
+    assert sorted(seen) == sorted(data.keys)
+    assert row.part(c, case, data, data.keys) == seen[: row.ops(c, case)]
+    assert row.part(BY_NAME["dict"], case, data, data.keys) == data.keys
