@@ -1,4 +1,4 @@
-"""Immutable maps that share what they have in common.
+"""Maps that never change, and maps that many processes share.
 
 A `Map` is a dict that never changes. `m.set(key, value)` gives a new Map and leaves `m` as it was;
 the two share every part that is the same, so a version costs what it changed, and all of them can be
@@ -14,6 +14,17 @@ kept:
 
 Maps are hashable, safe to share between threads, and pickle with their sharing. For many edits at a
 time there is `with m.mutate() as t: ...`; for two sets of edits made apart, `Map.merge3`.
+
+A `SharedMap` is a dict in shared memory, for any number of processes at once, without a server:
+
+    >>> from holdfast import SharedMap
+    >>> with SharedMap("holdfast-doc", create=True) as shared:
+    ...     shared["visits"] = 1
+    ...     shared.incr("visits")                # atomic, whoever else is at it
+    ...     with shared.transaction():           # all of it at once, or nothing of it
+    ...         shared.update(host="localhost", port=80)
+    ...     shared.unlink()
+    2
 
 `python -m holdfast tour` shows all of it at work on the source of the standard library.
 """

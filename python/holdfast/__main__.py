@@ -16,7 +16,7 @@ COMMANDS = (tour, _shared_command)
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m holdfast", description="Holdfast: immutable maps that share what they have in common."
+        prog="python -m holdfast", description="Holdfast: maps that never change, and maps that many processes share."
     )
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -63,8 +63,12 @@ static int timeout_of(PyObject *object, int64_t *out)
     if (object == Py_None)
         return 0;
     double seconds = PyFloat_AsDouble(object);
-    if (seconds == -1.0 && PyErr_Occurred())
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError, "timeout must be None or a number of seconds, not '%.100s'",
+                         Py_TYPE(object)->tp_name);
         return -1;
+    }
     if (isnan(seconds) || seconds < 0) {
         PyErr_Format(PyExc_ValueError, "timeout must be None or a number of seconds from 0 on, not %R", object);
         return -1;

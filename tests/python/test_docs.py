@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import multiprocessing
 import re
 import types
 from collections.abc import Iterator
@@ -66,6 +67,8 @@ def test_the_readme_shows_python() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists() and blocks(page)], ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # What a block defines is in no module that a process which is not forked could import.
+    monkeypatch.setattr(multiprocessing, "Process", multiprocessing.get_context("fork").Process)
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         run_block(page, block, namespace)

@@ -438,7 +438,7 @@ def test_names_that_can_be(open_map: OpenMap) -> None:
         ({"mode": 0o1600}, ValueError, "mode"),
         ({"timeout": -1}, ValueError, "timeout"),
         ({"timeout": math.nan}, ValueError, "timeout"),
-        ({"timeout": "x"}, TypeError, "real number"),
+        ({"timeout": "x"}, TypeError, "timeout must be None or a number of seconds"),
         ({"what": 1}, TypeError, "what"),
     ],
 )

@@ -31,22 +31,12 @@ from holdfast.tour import _oracle, chapter_map, tell
 from holdfast.tour._chapter import Checks, Tour
 from holdfast.tour._source import Skipped, Source, find_files, identifiers, read
 from holdfast.tour._terminal import WIDTH, Terminal, bytes_text, ratio_text, seconds_text, table_lines
+from tour_support import FEW, holdfast_command, run_here
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
-FEW = "40"  # files: enough for names that several files share
 
 
 # -- the command -----------------------------------------------------------------------------------
-
-
-def holdfast_command(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "holdfast", *args],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_the_main_job_on_the_whole_standard_library() -> None:
@@ -64,6 +54,9 @@ def test_the_main_job_on_the_whole_standard_library() -> None:
     )
     # Each file changes a few hundred names of tens of thousands: copies that share nothing cost many times more.
     assert figures["dict_bytes"] > 10 * figures["map_bytes"] > 0
+    shared = told["chapters"]["shared"]
+    assert sum(shared["files_by_process"]) == len(find_files(STDLIB)[0]) and shared["names"] == figures["names"]
+    assert shared["written_in_vain"] > 100
 
 
 def test_plain_text_where_there_is_no_terminal() -> None:
@@ -141,23 +134,6 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 # -- every check can fail --------------------------------------------------------------------------
 
 
-def run_here(monkeypatch: pytest.MonkeyPatch, patch: Callable[[pytest.MonkeyPatch], None]) -> tuple[int, Checks]:
-    """The command in this process, with a fault; its exit status and its checks."""
-    made: list[Checks] = []
-
-    class Kept(Checks):
-        def __init__(self, terminal: Terminal) -> None:
-            super().__init__(terminal)
-            made.append(self)
-
-    with monkeypatch.context() as patches:
-        patches.setattr("holdfast.tour.Checks", Kept)
-        patch(patches)
-        status = main(["tour", "--files", FEW, "--quiet"])
-    (checks,) = made
-    return status, checks
-
-
 def spoiled(name: str, spoil: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
     """Let chapter_map's function `name` return spoil(its result, *its arguments)."""
     good = getattr(chapter_map, name)
@@ -229,7 +205,7 @@ def test_a_fault_fails_its_check(
     fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     patch, claim = FAULTS[fault]
-    status, checks = run_here(monkeypatch, patch)
+    status, checks = run_here(monkeypatch, patch, "map")
     assert status == 1
     assert any(claim in failed for failed in checks.failed), checks.failed
     written = capsys.readouterr().out
@@ -238,13 +214,13 @@ def test_a_fault_fails_its_check(
 
 
 def test_every_claim_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, checks = run_here(monkeypatch, lambda patches: None)
+    status, checks = run_here(monkeypatch, lambda patches: None, "map")
     assert (status, checks.failed) == (0, [])
     claims = [claim for claim, _ in checks.results]
     assert len(claims) == len(set(claims)) > 10
     failed: set[str] = set()
     for patch, _ in FAULTS.values():
-        failed.update(run_here(monkeypatch, patch)[1].failed)
+        failed.update(run_here(monkeypatch, patch, "map")[1].failed)
     assert set(claims) <= failed
 
 
@@ -254,7 +230,7 @@ def test_a_chapter_that_breaks_off_has_failed(
     def raises(*args: Any) -> Any:
         raise LookupError("told apart")
 
-    status, checks = run_here(monkeypatch, lambda patches: patches.setattr(chapter_map, "merge", raises))
+    status, checks = run_here(monkeypatch, lambda patches: patches.setattr(chapter_map, "merge", raises), "map")
     assert status == 1
     assert checks.failed == ["the chapter 'map' comes to its end"]
     assert "LookupError: told apart" in capsys.readouterr().err

@@ -4,19 +4,23 @@ A chapter is a function from a Tour to a Summary (see _chapter.py), listed in CH
 """
 
 import argparse
+import contextlib
 import json
 import platform
+import signal
 import sys
 import sysconfig
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 
 from .. import __version__
-from . import chapter_map
+from . import chapter_map, chapter_shared
 from ._chapter import Checks, Summary, Tour
 from ._terminal import Terminal
 
-CHAPTERS = {"map": chapter_map.run}
+CHAPTERS = {"map": chapter_map.run, "shared": chapter_shared.run}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,7 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "tour",
         help="show what holdfast does, on the source of the standard library",
         description="Index every identifier of the standard library's source, keep every version, undo, "
-        "diff and merge, and check each result against plain dicts. Exit status 1 if a check fails.",
+        "diff and merge; then do it in four processes with one shared map, and kill one. Check each result "
+        "against plain dicts. Exit status 1 if a check fails.",
     )
     parser.add_argument("--files", type=positive, metavar="N", help="read only the first N files")
     parser.add_argument("--quiet", action="store_true", help="write nothing but checks that fail")
@@ -48,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     terminal.heading(f"A tour of holdfast {__version__} under {python}")
     start = time.perf_counter()
-    summaries = tell(tour)
+    with ends_in_order():
+        summaries = tell(tour)
     seconds = time.perf_counter() - start
     for summary in summaries.values():
         terminal.heading(summary.title)
@@ -57,6 +63,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report(summaries, checks, python, seconds), indent=2))
     return 1 if checks.failed else 0
+
+
+@contextlib.contextmanager
+def ends_in_order() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the program as Ctrl-C does, so that no chapter leaves anything behind."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tell(tour: Tour) -> dict[str, Summary]:

@@ -143,8 +143,8 @@ class Progress:
         if not self._terminal.quiet:
             self._terminal.write(_CLEAR_LINE if self._terminal.live else "\n")
 
-    def step(self) -> None:
-        self._done += 1
+    def step(self, n: int = 1) -> None:
+        self._done += n
         self._draw()
 
     def _draw(self) -> None:

@@ -8,16 +8,14 @@ index takes; the rest is showing, measuring and checking.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from .. import Change, Conflict, Map, MissingType, footprint
 from . import _oracle
-from ._chapter import Summary, Tour
-from ._source import Skipped, Source, find_files, read
-from ._terminal import bytes_text, ratio_text, seconds_text
+from ._chapter import Summary, Tour, compared, counted, timed
+from ._source import Source
+from ._terminal import bytes_text, seconds_text
 
-T = TypeVar("T")
 Files = Map[str, int]  # file -> count
 Index = Map[str, Files]  # identifier -> files
 
@@ -66,10 +64,11 @@ def files_of(files: Files | MissingType) -> Files:
 
 
 def run(tour: Tour) -> Summary:
-    sources, skipped = read_sources(tour)
+    given = tour.input()
+    sources = given.sources
     summary = Summary("Map, next to copies of a dict", ("", "Map", "dict", "dict / Map"))
     summary.figures["files"] = len(sources)
-    summary.figures["skipped"] = [skip._asdict() for skip in skipped]
+    summary.figures["skipped"] = [skip._asdict() for skip in given.skipped]
     if not sources:
         tour.checks.that(f"there is Python source to read under {tour.root}", False)
         return summary
@@ -78,30 +77,6 @@ def run(tour: Tour) -> Summary:
     compare_versions(tour, summary, history, sources)
     merge_apart(tour, summary, history, sources)
     return summary
-
-
-def read_sources(tour: Tour) -> tuple[list[Source], list[Skipped]]:
-    terminal = tour.terminal
-    terminal.heading("The input: Python's own standard library")
-    files, skipped = find_files(tour.root)
-    files = files[: tour.limit]
-    sources: list[Source] = []
-    with terminal.progress("reading", len(files)) as bar:
-        for file in files:
-            item = read(tour.root, file)
-            if isinstance(item, Skipped):
-                skipped.append(item)
-            else:
-                sources.append(item)
-            bar.step()
-    terminal.line(f"{counted(len(sources), 'file')} read under {tour.root}")
-    if skipped:
-        terminal.line(f"{len(skipped)} skipped, as they cannot be read as Python source:")
-        for skip in skipped[:8]:
-            terminal.item(f"{skip.file}: {skip.reason}")
-        if len(skipped) > 8:
-            terminal.item(f"... and {len(skipped) - 8} more (--json lists them all)")
-    return sources, skipped
 
 
 def keep_versions(tour: Tour, summary: Summary, sources: Sequence[Source]) -> list[Index]:
@@ -323,21 +298,3 @@ def bare(files: Files | MissingType) -> dict[str, int] | None:
 def spread(last: int, count: int) -> set[int]:
     """About `count` numbers from 1 to last, at even distances, last among them."""
     return {max(last * i // count, 1) for i in range(1, count + 1)}
-
-
-def counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def timed(fn: Callable[..., T], *args: object) -> tuple[float, T]:
-    """The best of three, or of fewer that take long, and the result."""
-    seconds: list[float] = []
-    while len(seconds) < 3 and sum(seconds) < 0.1:
-        start = time.perf_counter()
-        result = fn(*args)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result
-
-
-def compared(text: Callable[[float], str], ours: float, other: float) -> tuple[str, str, str]:
-    return text(ours), text(other), ratio_text(other, ours)
