@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import contenders, jobs, machine, native, plot, region, report
+from harness import contenders, jobs, machine, native, plot, region, report, shared
 from harness.row import SIZES, Case, Row
 from harness.stats import Result
 from rows import ROWS
@@ -26,8 +26,8 @@ RESULTS = BENCH / "results"
 PROBE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from harness import contenders
-print(json.dumps(contenders.installed(contenders.BY_NAME[sys.argv[2]])))
+from harness import contenders, shared
+print(json.dumps(contenders.installed((shared.BY_NAME | contenders.BY_NAME)[sys.argv[2]])))
 """
 
 
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     add("--only", metavar="NAME,..", help="only these contenders")
     add("--list", action="store_true", help="list the rows, and stop")
     add("--slow", action="store_true", help="also what takes more than half a minute a turn")
-    add("--cpu-time", action="store_true", help="count the processor's time, where others use the machine (not in C)")
+    add("--cpu-time", action="store_true", help="count the processor's time, where others use the machine (not in C, nor of processes together)")
     add("--seed", type=int, default=1, help="decides the order of the keys and the hashes of strings")
     add("--json", metavar="FILE", type=Path, help="where to (a whole run: bench/results/bench.json)")
     add("--no-plot", action="store_true", help="do not draw bench/results/*.png")
@@ -100,7 +100,7 @@ def measure(
     results = {case: Result(row, case) for row, case in work}
     progress = Progress(len(work))
     settings = jobs.Settings(names, options.seed, options.quick, options.slow, options.cpu_time)
-    waiting = {case: len(names) if row.alone else 1 for row, case in work}
+    waiting = {case: sum(name in row.contenders for name in names) if row.alone else 1 for row, case in work}
 
     def done(case: Case, outcomes: jobs.Outcomes) -> None:
         results[case].add(outcomes)
@@ -161,7 +161,7 @@ def main() -> int:
         for group in region.GROUPS:
             print(f"goals         region: {group}")
         return 0
-    wanted = options.only.split(",") if options.only else list(contenders.BY_NAME)
+    wanted = options.only.split(",") if options.only else list(contenders.BY_NAME | shared.BY_NAME)
     probed = {name: probe(name) for name in wanted}
     absent = {name: trouble for name, (_, trouble) in probed.items() if trouble}
     for name, trouble in absent.items():

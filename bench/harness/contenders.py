@@ -39,6 +39,10 @@ class Contender:
     visits_all: bool = False  # the collector visits all of every version, not once what they share
     write_us: float = 0.0  # rough cost of a write to a large map, only to leave out what would take minutes
 
+    def trouble(self) -> str | None:
+        """What it lacks besides its module."""
+        return None
+
     @cached_property
     def namespace(self) -> dict[str, Any]:
         module = importlib.import_module(self.module)
@@ -231,6 +235,8 @@ def installed(contender: Contender) -> tuple[str, str | None]:
         return "", f"not installed ({error})"
     except Exception as error:  # anything can go wrong in the import of a foreign package; it is reported
         return "", f"import failed: {type(error).__name__}: {error}"
+    if trouble := contender.trouble():
+        return "", trouble
     if contender.dist is None:
         return "", None
     try:

@@ -25,7 +25,12 @@ def tiled(items: list[Any], length: int) -> list[Any]:
 
 def other_objects(keys: list[Any]) -> list[Any]:
     """Equal keys that are not the same objects."""
-    return [int(str(k)) if isinstance(k, int) else "".join(list(k)) for k in keys]
+    copies: dict[type, Callable[[Any], Any]] = {
+        int: lambda k: int(str(k)),
+        bytes: lambda k: bytes(bytearray(k)),
+        str: lambda k: "".join(list(k)),
+    }
+    return [copies[type(k)](k) for k in keys]
 
 
 class Data:
@@ -33,6 +38,7 @@ class Data:
         self.n, self.kind, self.seed = n, kind, seed
         self._kept: dict[Any, Any] = {}
         self._maps: dict[str, Any] = {}
+        self._states: dict[str, dict[Any, Any]] = {}
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """make(), made once and kept till the case is done."""
@@ -51,7 +57,14 @@ class Data:
 
     def _keys(self, first: int, count: int) -> list[Any]:
         numbers = range(first, first + count)
+        if self.kind == "bytes":
+            return [b"%012d" % i for i in numbers]
         return list(numbers) if self.kind == "int" else [f"key:{i}" for i in numbers]
+
+    def _values(self, keys: list[Any], first: int) -> list[Any]:
+        """Distinct ones; those of bytes begin with the key, so that a value that is another's is seen."""
+        numbers = range(first, first + len(keys))
+        return [k + b"%052d" % i for k, i in zip(keys, numbers)] if self.kind == "bytes" else list(numbers)
 
     @cached_property
     def keys(self) -> list[Any]:
@@ -64,11 +77,11 @@ class Data:
         return self._shuffled(self._keys(FIRST_KEY + self.n, self.n), 2)
 
     @cached_property
-    def pairs(self) -> list[tuple[Any, int]]:
-        return list(zip(self.keys, range(FIRST_VALUE, FIRST_VALUE + self.n)))
+    def pairs(self) -> list[tuple[Any, Any]]:
+        return list(zip(self.keys, self._values(self.keys, FIRST_VALUE)))
 
     @cached_property
-    def oracle(self) -> dict[Any, int]:
+    def oracle(self) -> dict[Any, Any]:
         return dict(self.pairs)
 
     @cached_property
@@ -77,16 +90,16 @@ class Data:
         return self._shuffled(self.keys, 3)
 
     @cached_property
-    def updates(self) -> list[tuple[Any, int]]:
+    def updates(self) -> list[tuple[Any, Any]]:
         """A new value for every key."""
-        return list(zip(self.shuffled_keys, range(FIRST_NEW_VALUE, FIRST_NEW_VALUE + self.n)))
+        return list(zip(self.shuffled_keys, self._values(self.shuffled_keys, FIRST_NEW_VALUE)))
 
     @cached_property
-    def additions(self) -> list[tuple[Any, int]]:
-        return list(zip(self.absent, range(FIRST_NEW_VALUE, FIRST_NEW_VALUE + self.n)))
+    def additions(self) -> list[tuple[Any, Any]]:
+        return list(zip(self.absent, self._values(self.absent, FIRST_NEW_VALUE)))
 
     @cached_property
-    def updated(self) -> dict[Any, int]:
+    def updated(self) -> dict[Any, Any]:
         return dict(self.updates)
 
     def look_ups(self, length: int, same: bool = True) -> list[Any]:
@@ -106,9 +119,14 @@ class Data:
             self._maps[c.name] = c.make(self.oracle)
         return self._maps[c.name]
 
+    def state_of(self, c: Contender) -> dict[Any, Any]:
+        """What the map that rows share holds, where rows write in it: who writes brings it up to date."""
+        return self._states.setdefault(c.name, dict(self.oracle))
+
     def distrust(self, c: Contender) -> None:
         """The contender was wrong: its map may be damaged, and the next row gets another."""
         self._maps.pop(c.name, None)
+        self._states.pop(c.name, None)
 
     def own_map_of(self, c: Contender) -> Any:
         """The same for a row that writes: where writes are in place, a copy of its own."""

@@ -46,7 +46,8 @@ def jobs(plan: Iterable[tuple[Row, Case]], settings: Settings) -> list[Job]:
     """Groups the cases into processes."""
     found: dict[Any, Job] = {}
     for row, case in plan:
-        for names in [[name] for name in settings.contenders] if row.alone else [settings.contenders]:
+        taking_part = [name for name in settings.contenders if name in row.contenders]
+        for names in [[name] for name in taking_part] if row.alone else [taking_part]:
             group = row.group or ("maps" if row.shared else row.name)
             key = (group, case.n, case.keys, *(names if row.alone else ()))
             found.setdefault(key, Job(contenders=names, environment=row.environment)).cases.append(case)

@@ -66,7 +66,7 @@ class Verdict:
         elif goal.faster:
             text = f">= {1 / goal.limit:,.0f} x faster than {goal.against}"
         elif goal.against:
-            text = f"<= {goal.limit:g} x {goal.against}"
+            text = f"<= {goal.limit:.3g} x {goal.against}"
         else:
             text = f"<= {goal.limit:,g} {goal.unit}"
         sizes = "" if not goal.sizes or goal.sizes == self.row.sizes else ", ".join(f"{s:,}" for s in goal.sizes)

@@ -9,12 +9,12 @@ in the cases it covers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
-from .contenders import Contender
+from .contenders import BY_NAME, Contender
 from .data import Data
 
 SIZES = (8, 1_000, 100_000, 1_000_000)
@@ -78,6 +78,7 @@ class Row:
     loop_overhead: ClassVar[bool] = False  # measure the bare loop too
     in_matrix: ClassVar[bool] = False  # a row of the general matrix, with a chart of its own
     native: ClassVar[bool] = False  # run by harness/native.py
+    contenders: ClassVar[Mapping[str, Contender]] = BY_NAME  # who takes part, where they are installed
 
     def cases(self, sizes: Iterable[int], quick: bool) -> list[Case]:
         return [

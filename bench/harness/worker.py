@@ -22,7 +22,6 @@ from typing import Any, TextIO, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness import contenders  # noqa: E402
 from harness.contenders import LOOP, Contender, NotOffered  # noqa: E402
 from harness.data import Data  # noqa: E402
 from harness.row import FULL, SAMPLE, SPOT, Case, Mismatch, Row  # noqa: E402
@@ -186,7 +185,7 @@ def main() -> None:
         names = list(item["contenders"])
         for name in names:
             rounds.say(name, "import")
-            rounds.enter(contenders.BY_NAME[name])
+            rounds.enter(row.contenders[name])
         if row.loop_overhead:
             rounds.enter(LOOP)
         data = datas.setdefault((case.n, case.keys), Data(case.n, case.keys, job["seed"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.row import Row
 
-from . import building, collector, iteration, lookup, matrix, memory, native, small, structural, writing
+from . import building, collector, iteration, lookup, matrix, memory, native, shared, shared_processes, small, structural, writing
 
 ROWS: tuple[Row, ...] = tuple(
     row()
@@ -18,6 +18,8 @@ ROWS: tuple[Row, ...] = tuple(
         collector,
         small,
         native,
+        shared,
+        shared_processes,
         matrix,
     )
     for row in module.ROWS

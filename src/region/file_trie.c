@@ -68,7 +68,7 @@ static bool is_one_node(const trie_node *node)
 }
 
 /* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others may
- * have damaged: what is there has no checksum. */
+ * have damaged, and may damage again: what is there is not verified once for all, as in FILE, but looked at each time. */
 __attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
 {
     uint64_t units = hf_link_units(link);

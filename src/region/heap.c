@@ -99,7 +99,8 @@ static int new_small_run(struct hf_txn *txn, unsigned code)
     bool of_runs = code == (unsigned)hf_heap_code(sizeof(struct hf_runs_block));
     int status = of_runs ? 0 : hf_runs_alloc(txn, HF_REGION_CHUNK / HF_REGION_PAGE, false, &at);
 
-    if (status == 0) {
+    /* Free pages without memory (heap_runs.c), and none to be had: behind the top there is some for removals. */
+    if (status == 0 || status == HF_NOSPACE) {
         at = version->top;
         status = hf_heap_grow(txn, at + HF_REGION_CHUNK);
         if (status == 0)

@@ -12,8 +12,8 @@
  * begins where a huge page may, and where the segment has grown by one, the writer asks the kernel to put it in the place
  * of 512 small ones. That takes it from half a millisecond to several each 2 MiB, so it does so once in many commits, lest
  * who loads much at once waits for it; readers find out by themselves. The pages are
- * all there already, so the segment takes no more memory by it. Where the kernel does not know how, or will not, it just
- * does not happen: then it is asked less and less often.
+ * all there already, so the segment takes no more memory by it; where they may have been given back (hf_region_trim), it is
+ * not asked. Where the kernel does not know how, or will not, it just does not happen: then it is asked less and less often.
  *
  * Invariants
  *   - Nobody touches a page that was not fallocated. So a full file system is an error of the process that wants to
@@ -208,6 +208,9 @@ void hf_pages_collapse(hf_region *region)
 
     region->huge_wait = 0;
     region->huge_next += HUGE;
+    /* What was given back would be taken again; and where all of it was, that looks as if there were no huge pages. */
+    if (at < region->txn.state.heap.holes)
+        return;
     if (region->huge_pause > 0) {
         region->huge_pause -= region->huge_pause < NEVER;
         return;

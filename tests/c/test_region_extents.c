@@ -472,6 +472,56 @@ static void free_memory_is_given_back(void **state)
     ok(hf_region_close(region));
 }
 
+/* What is kept behind the top for removals is there for them, though memory that was given back cannot be had again. */
+static void removals_go_on_where_memory_is_gone(void **state)
+{
+    enum { SMALL = 5000, REMOVED = 300 };
+    const struct hf_fault never = {.first = 1, .times = HF_FAULT_FOREVER, .error = ENOSPC};
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    uint64_t bytes_back;
+    static hf_snapshot *snapshots[REMOVED];
+    char text[16];
+    hf_txn *txn;
+    for (unsigned name = 0; name < NAMES; name++) {
+        ok(hf_txn_begin(region, -1, &txn));
+        put_large(txn, name, (struct large){name + 1, 2 << 20});
+        ok(hf_txn_commit(txn));
+    }
+    ok(hf_txn_begin(region, -1, &txn));
+    for (uint64_t i = 0; i < SMALL; i++) {
+        random_source random = {i};
+        hf_key key = {random_next(&random), &i, sizeof i};
+        assert_int_equal(hf_txn_put(txn, 1, &key, &i, sizeof i), 1);
+    }
+    ok(hf_txn_commit(txn));
+    for (unsigned name = 0; name < NAMES; name++) {
+        hf_key key = name_of(name, text);
+        ok(hf_txn_begin(region, -1, &txn));
+        assert_int_equal(hf_txn_remove(txn, 0, &key), 1);
+        ok(hf_txn_commit(txn));
+    }
+    ok(hf_region_trim(region, -1, &bytes_back));
+    assert_true(bytes_back > 0);
+    ok(hf_snapshot_begin(region, &snapshots[0]));
+    /* Pinned one by one, so that nothing is used again. */
+    hf_fault_arm_plan(HF_OS_SITE_fallocate, &never);
+    for (uint64_t i = 0; i < REMOVED; i++) {
+        random_source random = {i};
+        hf_key key = {random_next(&random), &i, sizeof i};
+        ok(hf_txn_begin(region, -1, &txn));
+        assert_int_equal(hf_txn_remove(txn, 1, &key), 1);
+        ok(hf_txn_commit(txn));
+        if (i > 0)
+            (void)hf_snapshot_begin(region, &snapshots[i]);
+    }
+    hf_fault_disarm();
+    for (uint64_t i = 0; i < REMOVED; i++)
+        if (snapshots[i] != NULL)
+            hf_snapshot_end(snapshots[i]);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 static void a_file_is_not_trimmed(void **state)
 {
     hf_region *region = region_new(UINT64_C(1) << 30);
@@ -483,11 +533,17 @@ static void a_file_is_not_trimmed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs_against_an_array), cmocka_unit_test(test_codes),
-        in_all_homes(large_values_against_a_model),   in_home(a_value_that_grows, HOME_SHARED),
-        in_home(a_value_that_grows, HOME_FULL),       in_home(a_value_that_grows, HOME_OFF),
-        in_home(small_values_follow, HOME_SHARED),    in_home(small_values_follow, HOME_FULL),
-        in_home(small_values_follow, HOME_OFF),       in_home(free_memory_is_given_back, HOME_SHARED),
+        cmocka_unit_test(test_runs_against_an_array),
+        cmocka_unit_test(test_codes),
+        in_all_homes(large_values_against_a_model),
+        in_home(a_value_that_grows, HOME_SHARED),
+        in_home(a_value_that_grows, HOME_FULL),
+        in_home(a_value_that_grows, HOME_OFF),
+        in_home(small_values_follow, HOME_SHARED),
+        in_home(small_values_follow, HOME_FULL),
+        in_home(small_values_follow, HOME_OFF),
+        in_home(free_memory_is_given_back, HOME_SHARED),
+        in_home(removals_go_on_where_memory_is_gone, HOME_SHARED),
         in_home(a_file_is_not_trimmed, HOME_FULL),
     };
     return cmocka_run_group_tests_name("region/extents", tests, NULL, NULL);

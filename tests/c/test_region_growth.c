@@ -336,6 +336,43 @@ static void huge_pages_are_asked_for_once_each(void **state)
     assert_true(failed > 1 && failed <= 5);
 }
 
+/* What was given back to the system is not asked for again; what comes behind it is. */
+static void huge_pages_are_not_asked_for_what_was_given_back(void **state)
+{
+    enum { LARGE = 1 << 20, LARGES = HF_HUGE_EVERY - 4 };
+    static const unsigned char bytes[LARGE];
+    struct hf_os table = hf_os_native;
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    uint64_t given_back;
+    hf_txn *txn;
+    table.madvise = advised;
+    advice.region = region;
+    advice.answer = 0;
+    advice.calls = 0;
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < (uint64_t)LARGES * (unsigned)(round + 1); i++) {
+            hf_key key = {i, &i, sizeof i};
+            ok(hf_txn_begin(region, 0, &txn));
+            assert_true(hf_txn_put(txn, 1, &key, bytes, sizeof bytes) >= 0);
+            ok(hf_txn_commit(txn));
+        }
+        if (round == 0) {
+            ok(hf_txn_begin(region, 0, &txn));
+            ok(hf_txn_clear(txn, 1));
+            ok(hf_txn_commit(txn));
+            ok(hf_region_trim(region, -1, &given_back));
+            assert_true(given_back > LARGES / 2 * LARGE);
+        }
+        hf_os_replace(&table);
+        update(region, 10, LARGES / 2 * HF_HUGE_EVERY, 1);
+        hf_os_replace(NULL);
+        assert_int_equal(advice.calls > 0, round == 1);
+    }
+    assert_false(advice.wrong);
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 /* -- how long the segment is -- */
 
 static int looks;
@@ -497,6 +534,7 @@ int main(void)
         in_both_homes(a_dead_reader_is_passed_by),
         cmocka_unit_test(what_others_parked_is_used_again),
         cmocka_unit_test(huge_pages_are_asked_for_once_each),
+        cmocka_unit_test(huge_pages_are_not_asked_for_what_was_given_back),
         cmocka_unit_test(readers_are_told_how_long_it_is),
         cmocka_unit_test(a_damaged_length_is_not_believed),
         cmocka_unit_test(a_shortened_segment_is_seen_by_who_opens_it),

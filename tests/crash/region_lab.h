@@ -24,7 +24,7 @@ struct region_home {
     int (*open)(const char *folder, bool make, uint64_t how, hf_region **out);
     /* Whether a commit that has returned is durable, of a region that was opened so. NULL: nothing here is. */
     bool (*durable)(uint64_t how);
-    /* Makes durable what was committed. NULL: there is no such thing. */
+    /* Makes durable what was committed; in shared memory another thing that is done now and then. */
     int (*flush)(hf_region *region);
     /* Whether it says that it stepped back when it was opened. NULL: it never does. */
     bool (*stepped_back)(hf_region *region);

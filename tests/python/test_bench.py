@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bench() -> Iterator[None]:
+    """The benchmark's own modules can be imported."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    yield
+    sys.path.pop(0)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +37,10 @@ ROOT = Path(__file__).resolve().parents[2]
         ([False, True, None], "NO, 1 of 2, 1 without a figure"),
     ],
 )
-def test_what_is_said_of_a_goal(verdicts: list[bool | None], text: str) -> None:
+def test_what_is_said_of_a_goal(bench: None, verdicts: list[bool | None], text: str) -> None:
     """A goal that was missed is never told as one without a figure."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    try:
-        from harness.report import count_text
-    finally:
-        sys.path.pop(0)
+    from harness.report import count_text
+
     assert count_text(verdicts) == text
 
 
@@ -47,3 +55,137 @@ def test_a_quick_run(tmp_path: Path) -> None:
     assert report["troubles"] == []
     ours = [case["outcomes"]["holdfast"]["status"] for case in report["results"] if "holdfast" in case["outcomes"]]
     assert len(ours) > 100 and set(ours) == {"ok"}
+    shared = {case["row"] for case in report["results"] if case["row"].startswith("shared ")}
+    assert len(shared) == 6
+
+
+N = 2_000
+
+
+@pytest.fixture
+def data(bench: None) -> Any:
+    from harness.data import Data
+
+    return Data(N, "bytes", 1)
+
+
+@pytest.mark.parametrize(
+    ("mix", "first", "other", "part"),
+    [("A", 0, 1, 0.5), ("B", 0, 1, 0.95), ("C", 0, 1, 1.0), ("D", 0, 2, 0.95), ("F", 0, 3, 0.5)],
+)
+def test_the_mixes_of_ycsb(data: Any, mix: str, first: int, other: int, part: float) -> None:
+    from rows.shared_processes import operations
+
+    amount = 10_000
+    ops = operations(data, mix, 1, 4, amount, 0)
+    kinds = Counter(kind for kind, _, _ in ops)
+    assert set(kinds) <= {first, other}
+    assert kinds[first] == pytest.approx(part * amount, abs=0.02 * amount)
+    inserted = [k for kind, k, _ in ops if kind == 2]
+    assert len(set(inserted)) == len(inserted) and not set(inserted) & set(data.keys)
+    known = set(data.keys)
+    for kind, k, v in ops:
+        known |= {k} if kind == 2 else set()
+        assert k in known and (v.startswith(k) and len(v) == 64 if kind in (1, 2) else v == b"")
+    # Zipf's law: the first of n has a part of 1 / (1 + 1/2 ** 0.99 + ...), where in D it moves on with each insert.
+    most = Counter(k for _, k, _ in ops).most_common(1)[0][1]
+    if mix != "D":
+        assert most == pytest.approx(amount / sum((i + 1) ** -0.99 for i in range(N)), rel=0.15)
+        assert operations(data, mix, 2, 4, amount, 0) != ops != operations(data, mix, 1, 4, amount, 1)
+
+
+def test_processes_insert_different_keys(data: Any) -> None:
+    from rows.shared_processes import operations
+
+    inserted = [k for who in range(4) for kind, k, _ in operations(data, "D", who, 4, 1_000, 0) if kind == 2]
+    assert len(set(inserted)) == len(inserted) > 100
+
+
+def test_what_processes_wrote_is_replayed(data: Any) -> None:
+    """Any division into orders gives what one write after the other gives."""
+    from rows.shared_processes import Team, batches, replay
+
+    for orders in ([1], [3, 0, 4], [500, 7], [10_000]):
+        team, state, wanted = Team(None, None), dict(data.oracle), dict(data.oracle)  # type: ignore[arg-type]
+        for done in orders:
+            replay(data, state, team, 1, 4, done)
+        every = batches(data, 1, 4)
+        for number in range(sum(orders)):
+            for k, v in every[number % len(every)]:
+                assert wanted[k] != v  # each write is a change
+                wanted[k] = v
+        assert state == wanted
+
+
+def test_a_wrong_map_is_found(data: Any) -> None:
+    from harness.row import FULL, SPOT, Mismatch
+    from harness.shared import BY_NAME, expect_shared
+
+    c = BY_NAME["dict"]
+    m = dict(data.oracle)
+    for effort in (SPOT, FULL):
+        expect_shared(c, m, data.oracle, effort)
+    m[data.keys[0]] = b"another"
+    with pytest.raises(Mismatch):
+        expect_shared(c, m, data.oracle, FULL)
+    del m[data.keys[0]]
+    with pytest.raises(Mismatch):
+        expect_shared(c, m, data.oracle, SPOT)
+
+
+def test_a_process_that_fails_or_dies_is_reported(data: Any) -> None:
+    from harness.row import Mismatch
+    from harness.shared import BY_NAME, Crew
+
+    crew = Crew(BY_NAME["dict"], {}, 2, data, failing)
+    assert crew.do(["right", "right"]) == [N, N]
+    with pytest.raises(Mismatch, match="said so"):
+        crew.do(["wrong", "right"])
+    with pytest.raises(RuntimeError, match="KeyError"):
+        crew.do(["right", "raise"])
+    with pytest.raises(RuntimeError, match="has died"):
+        crew.do(["die", "right"])
+    crew.close()
+    for process in crew.processes:
+        process.join(60)
+        assert process.exitcode is not None
+
+
+def failing(member: Any, order: str) -> Any:
+    """What the crew above does."""
+    import os
+
+    from harness.row import Mismatch
+
+    if order == "wrong":
+        raise Mismatch("said so")
+    if order == "raise":
+        raise KeyError(order)
+    if order == "die":
+        os._exit(1)
+    return len(member.m)
+
+
+def test_a_server_that_is_not_there_is_reported(bench: None) -> None:
+    from dataclasses import replace
+
+    from harness.contenders import installed
+    from harness.shared import BY_NAME
+
+    assert installed(BY_NAME["dict"]) == ("", None)
+    _, trouble = installed(replace(BY_NAME["dict"], program="no-such-server"))
+    assert trouble == "not installed (no no-such-server: apt-get install no-such-server)"
+
+
+def test_slow_contenders_go_through_all_keys(data: Any) -> None:
+    from harness.row import Case
+    from harness.shared import BY_NAME
+    from rows import BY_NAME as ROWS
+
+    row: Any = ROWS["shared set"]
+    case = Case(row.name, N, N, "bytes")
+    c = BY_NAME["Manager"]
+    seen = [k for _ in range(c.part) for k in row.part(c, case, data, data.keys)]
+    assert sorted(seen) == sorted(data.keys)
+    assert row.part(c, case, data, data.keys) == seen[: row.ops(c, case)]
+    assert row.part(BY_NAME["dict"], case, data, data.keys) == data.keys
