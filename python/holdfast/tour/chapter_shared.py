@@ -272,7 +272,10 @@ def tell_of_the_death(tour: Tour, summary: Summary, index: Index, death: Death, 
     by = [index.get((COUNTED, number), 0) for number in range(PROCESSES)]
     for number, count in enumerate(by):
         more = count - len(shares[number])
-        what = f"killed in {death.file}" if number == VICTIM else f"{more:,} of them from its share" if more else ""
+        if number == VICTIM:
+            what = f"killed in {death.file}"
+        else:
+            what = f"{more:,} of them from the share of process {VICTIM + 1}" if more else ""
         tour.terminal.line(f"process {number + 1}: {counted(count, 'file'):>11}  {what}".rstrip())
     tour.terminal.line(f"{seconds_text(death.seconds)} after the kill the next change was made")
     files = files_in(death.version)
