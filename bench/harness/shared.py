@@ -377,7 +377,7 @@ ALL = (
         module="shared_hashmap",
         dist="shared-hashmap",
         home=HashMapHome(),
-        part=100,
+        part=200,
         syntax=_dictlike(get="m.get(k)", read="r = m.get(k)", put="m.set(k, v)", insert="m.set(k, v)"),
     ),
     Sharer(

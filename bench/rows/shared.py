@@ -32,7 +32,7 @@ class SharedRow(Row):
     contenders = BY_NAME
     group = "shared"
     environment = {"PYTHONWARNINGS": "ignore"}  # peers quarrel with the resource tracker of multiprocessing
-    budget = 10.0
+    budget = 20.0
 
     def ops(self, c: Contender, case: Case) -> int:
         return max(10, case.n // cast(Sharer, c).part)
