@@ -73,8 +73,8 @@ static bool is_taken_for_own(const trie_ctx *ctx, uint64_t head)
     return ctx->txn != NULL && hf_txn_owns(ctx->txn, head);
 }
 
-/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others may
- * have damaged, and may damage again: what is there is not verified once for all, as in FILE, but looked at each time. */
+/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others
+ * may have damaged, and may damage again: what is there is not verified once for all, but looked at each time. */
 __attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
 {
     uint64_t units = hf_link_units(link);

@@ -404,8 +404,8 @@ static void a_collision_node_of_any_length(void **state)
     the_mode = HASH_MIXED;
 }
 
-/* In a file: a block that says it is of a version to come would be taken for the transaction's own, and changed where it
- * is, which is mapped for reading. All else of it is right. */
+/* In a file: a block that says it is of a version to come would be taken for the transaction's own, and changed where
+ * it is, which is mapped for reading. All else of it is right. */
 static void a_block_of_a_version_to_come(void **state)
 {
     static union {
