@@ -67,8 +67,14 @@ static bool is_one_node(const trie_node *node)
     return (node->maps.entry_map & node->maps.child_map) == 0 || node->maps.entry_map == node->maps.child_map;
 }
 
-/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others may
- * have damaged, and may damage again: what is there is not verified once for all, as in FILE, but looked at each time. */
+/* Not of what was published: a block that says so is damaged. */
+static bool is_taken_for_own(const trie_ctx *ctx, uint64_t head)
+{
+    return ctx->txn != NULL && hf_txn_owns(ctx->txn, head);
+}
+
+/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others
+ * may have damaged, and may damage again: what is there is not verified once for all, but looked at each time. */
 __attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
 {
     uint64_t units = hf_link_units(link);
@@ -77,7 +83,7 @@ __attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_l
     if (is_staged(ctx, units))
         return hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
     if (!hf_nursery_has(ctx->region, units, 1) || hf_head_kind(node->head) != HF_KIND_NODE || !is_one_node(node) ||
-        (node->mark ^ link) >> 40 != 0 || --ctx->budget == 0)
+        (node->mark ^ link) >> 40 != 0 || is_taken_for_own(ctx, node->head) || --ctx->budget == 0)
         return trie_at_fault(ctx);
     return node;
 }
@@ -135,7 +141,8 @@ __attribute__((noinline)) static trie_record *record_elsewhere(trie_ctx *ctx, ui
     if (is_staged(ctx, units))
         return hf_head_kind(record->head) == HF_KIND_RECORD ? record : record_at_fault(ctx);
     if (!hf_nursery_has(ctx->region, units, hf_units(sizeof *record)) ||
-        hf_head_kind(record->head) != HF_KIND_RECORD || (record->mark ^ word) >> 40 != 0)
+        hf_head_kind(record->head) != HF_KIND_RECORD || (record->mark ^ word) >> 40 != 0 ||
+        is_taken_for_own(ctx, record->head))
         return record_at_fault(ctx);
     uint64_t size = sizeof *record + (uint64_t)record->key_size + record->value_size;
     return hf_nursery_has(ctx->region, units, hf_units(size)) ? record : record_at_fault(ctx);

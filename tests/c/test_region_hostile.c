@@ -404,12 +404,48 @@ static void a_collision_node_of_any_length(void **state)
     the_mode = HASH_MIXED;
 }
 
+/* In a file: a block that says it is of a version to come would be taken for the transaction's own, and changed where
+ * it is, which is mapped for reading. All else of it is right. */
+static void a_block_of_a_version_to_come(void **state)
+{
+    static union {
+        struct hf_file_node node;
+        uint64_t words[HF_REGION_PAGE / 8];
+    } copy;
+    hf_region *region = region_new(64 << 20), *other;
+    hf_txn *txn;
+    hf_view view;
+    char text[64];
+    hf_key key = key_of(1, text);
+    ok(hf_txn_begin(region, 0, &txn));
+    assert_int_equal(hf_txn_put(txn, 0, &key, "one", 3), 1);
+    ok(hf_txn_commit(txn));
+    struct hf_record_seen *seen = hf_region_seen(region, atomic_load(&region->lock->published));
+    uint64_t units = hf_link_units(seen->trees[0].root), size = sizeof copy.node + sizeof(uint64_t);
+    memcpy(&copy, hf_unit_at(region, units), size);
+    assert_int_equal(hf_trie_entry_count(copy.node.maps), 1);
+    copy.node.head = hf_head(HF_KIND_NODE, HF_TXID_MAX - 1, 0);
+    hf_block_seal(&copy, size, units);
+    assert_int_equal(pwrite(region->fd, &copy, size, (off_t)(units * HF_UNIT)), size);
+    seen->trees[0].root = hf_link(units, copy.node.mark);
+    other = region_again(region);
+    ok(hf_view_pin(other, &view));
+    assert_int_equal(hf_view_get(&view, 0, &key, NULL), HF_CORRUPT);
+    hf_view_unpin(&view);
+    ok(hf_txn_begin(other, 0, &txn));
+    assert_int_equal(hf_txn_put(txn, 0, &key, "two", 3), HF_CORRUPT);
+    ok(hf_txn_abort(txn));
+    ok(hf_region_close(other));
+    ok(hf_region_close(region));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ring_of_nodes),
         cmocka_unit_test(a_collision_node_of_any_length),
         cmocka_unit_test(damaged_regions_do_no_harm),
+        in_home(a_block_of_a_version_to_come, HOME_FULL),
     };
     return cmocka_run_group_tests_name("region/hostile", tests, NULL, NULL);
 }
