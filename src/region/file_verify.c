@@ -103,14 +103,20 @@ bool hf_block_is_linked(const hf_region *region, uint64_t link)
            (block->mark ^ link) >> 40 == 0;
 }
 
-/* None is of a version that is still to come: a transaction would take it for its own, and change it where it is. */
+/* Is it of a version that is still to come? A transaction would take it for its own, and change it where it is. (A table
+ * never is changed; that of kept snapshots is looked at by the commit that wrote it.) */
+static bool is_to_come(const hf_region *region, uint64_t head)
+{
+    return hf_head_txid(head) > atomic_load(&region->lock->published) + (hf_head_kind(head) == HF_KIND_TABLE);
+}
+
 int hf_block_verify(const hf_region *region, uint64_t link, uint64_t size)
 {
     uint64_t units = hf_link_units(link);
     const struct hf_file_table *block = hf_unit_at(region, units);
 
     if (!hf_block_is_linked(region, link) || block->mark >> 32 != checksum_of(block, size) ||
-        hf_head_txid(block->head) > atomic_load(&region->lock->published) ||
+        is_to_come(region, block->head) ||
         has_link_out(region->file, units, (const struct hf_file_node *)(const void *)block, size))
         return HF_CORRUPT;
     hf_set_verified(region->file, units, block->head);
