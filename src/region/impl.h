@@ -125,6 +125,7 @@ struct hf_txn {
     struct hf_state state;
     uint64_t loaded; /* `state` is the record of this version, as published; 0: of none */
     bool changed;
+    uint64_t changes; /* to anything, ever: a cursor is good for one number */
     bool puts;        /* something was put in it */
     uint32_t reserve; /* HF_RESERVE while a put is under way, else 0 */
     unsigned epoch;   /* savepoints so far; blocks carry it */

@@ -160,12 +160,13 @@ uint64_t hf_view_count(const hf_view *view, unsigned tree);
 uint64_t hf_view_txid(const hf_view *view);
 
 /* All entries of a tree, in no particular order: each 1 and an entry, then 0. Borrows the view, or the transaction:
- * then what it has changed so far is there, and the cursor is good until its next change. */
+ * then what it has changed so far is there, and the cursor is good until its next change: HF_INVALID. */
 typedef struct hf_region_cursor {
     const hf_view *view;
     hf_txn *txn;
-    uint64_t left;   /* entries still to come, as the root says */
-    uint64_t budget; /* nodes that may be visited before it cannot be right */
+    uint64_t changes; /* of the transaction when it was begun */
+    uint64_t left;    /* entries still to come, as the root says */
+    uint64_t budget;  /* nodes that may be visited before it cannot be right */
     int status;
     uint64_t opaque[33];
 } hf_region_cursor;
@@ -233,10 +234,11 @@ int hf_txn_forget(hf_txn *txn, const char *name);
 
 typedef struct hf_region_stats {
     uint64_t txid;
-    uint64_t size;   /* of the file, in bytes */
-    uint64_t limit;  /* it never has more; 0: as many as the system allows */
-    uint64_t top;    /* up to here it is in use, once or still */
-    uint64_t used;   /* bytes of blocks that are not free */
+    uint64_t size;  /* of the file, in bytes */
+    uint64_t limit; /* it never has more; 0: as many as the system allows */
+    uint64_t top;   /* up to here it is in use, once or still */
+    uint64_t
+        used; /* bytes of blocks that are not free; of a file, without those that wait in shared memory to be written */
     uint64_t parked; /* blocks that wait for a pin */
     uint32_t slots, slots_owned, slots_pinned;
     uint32_t kept;

@@ -90,6 +90,7 @@ static void drop_to(hf_txn *txn, unsigned level)
 static void forget(hf_txn *txn)
 {
     drop_to(txn, 0);
+    txn->changes++;
     txn->region->home->forget(txn);
     atomic_store(&txn->active, false);
 }
@@ -217,6 +218,7 @@ int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value,
     if (key->size > UINT32_MAX || size > UINT32_MAX)
         return HF_LIMIT;
     txn->made_count = 0;
+    txn->changes++;
     txn->puts = true;
     txn->reserve = HF_RESERVE;
     int status = hf_txn_prepare(txn);
@@ -229,6 +231,7 @@ int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
 {
     if (!may_go_on(txn) || tree >= HF_REGION_TREES)
         return HF_INVALID;
+    txn->changes++;
     int status = hf_txn_prepare(txn);
     if (status < 0)
         return status;
@@ -244,6 +247,7 @@ int hf_txn_clear(hf_txn *txn, unsigned tree)
     int status = hf_txn_savepoint(txn, &level);
     if (status < 0)
         return status;
+    txn->changes++;
     status = txn->region->ops->clear(txn, tree);
     if (status < 0)
         hf_txn_rollback(txn, level);
@@ -291,6 +295,7 @@ int hf_txn_rollback(hf_txn *txn, unsigned level)
     if (!is_mine(txn) || txn->doomed < 0 || level == 0 || level > txn->level)
         return HF_INVALID;
     txn->spoiled = 0;
+    txn->changes++;
     drop_to(txn, level);
     txn->state = txn->savepoint->state;
     txn->region->home->rollback(txn, &txn->savepoint->mark);

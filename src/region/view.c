@@ -68,7 +68,7 @@ int hf_txn_cursor_begin(hf_region_cursor *cursor, hf_txn *txn, unsigned tree)
 
     if (status < 0)
         return status;
-    *cursor = (hf_region_cursor){.txn = txn};
+    *cursor = (hf_region_cursor){.txn = txn, .changes = txn->changes};
     return begin(cursor, tree, count);
 }
 
@@ -77,6 +77,8 @@ static int may_go_on(const hf_region_cursor *cursor)
 {
     uint64_t count;
 
+    if (cursor->txn != NULL && cursor->changes != cursor->txn->changes)
+        return HF_INVALID;
     if (cursor->txn != NULL)
         return hf_txn_count(cursor->txn, 0, &count);
     return is_pinned(cursor->view) ? 0 : HF_LOST;

@@ -394,6 +394,40 @@ static void a_put_of_what_is_there_changes_nothing(void **state)
     ok(hf_region_close(region));
 }
 
+/* Whatever changes what a walk over a transaction is under way in ends it. */
+static void a_walk_ends_with_a_change(void **state)
+{
+    hf_region *region = region_new(SPACE);
+    hf_region_cursor cursor;
+    hf_txn *txn;
+    unsigned level;
+    model m;
+    model_clear(&m);
+    ok(hf_txn_begin(region, -1, &txn));
+    for (int key = 0; key < 10; key++)
+        assert_int_equal(both_put(txn, &m, 0, key, key), 1);
+    ok(hf_txn_savepoint(txn, &level));
+    for (int way = 0; way < 5; way++) {
+        ok(hf_txn_cursor_begin(&cursor, txn, 0));
+        assert_int_equal(hf_region_cursor_next(&cursor, NULL, NULL), 1);
+        if (way == 0)
+            assert_int_equal(both_put(txn, &m, 0, 5, 6), 0);
+        else if (way == 1)
+            assert_int_equal(both_remove(txn, &m, 0, 5), 1);
+        else if (way == 2)
+            ok(both_clear(txn, &m, 0));
+        else if (way == 3)
+            ok(hf_txn_rollback(txn, level));
+        else
+            ok(hf_txn_commit(txn));
+        if (way == 2)
+            assert_int_equal(both_put(txn, &m, 0, 5, 6), 1);
+        assert_int_equal(hf_region_cursor_next(&cursor, NULL, NULL), HF_INVALID);
+    }
+    region_check(region);
+    ok(hf_region_close(region));
+}
+
 static void regions_in_use_are_not_closed(void **state)
 {
     hf_region *region = region_new(SPACE);
@@ -472,6 +506,7 @@ int main(void)
         in_all_homes(an_empty_region_has_nothing),
         in_all_homes(a_put_of_what_is_there_changes_nothing),
         in_both_homes(regions_in_use_are_not_closed),
+        in_both_homes(a_walk_ends_with_a_change),
         in_both_homes(keys_of_all_sizes),
         in_all_homes(random_programs),
         in_both_homes(a_transaction_has_as_many_savepoints_as_it_may),

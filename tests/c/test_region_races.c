@@ -343,21 +343,25 @@ static void *pretend_to_fork(void *unused)
 /* Where pins are copied all the time, a scan gives up: nothing is used again, and it does not go on for ever. */
 static void forks_without_end_during_a_scan(void **state)
 {
-    pthread_t thread;
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
     hf_txn *txn;
     bool gave_up = false;
     two_mappings();
     ok(hf_snapshot_begin(mine, &snapshot));
     ok(hf_txn_begin(writers, 0, &txn));
     atomic_store(&hammering, true);
-    ok(pthread_create(&thread, NULL, pretend_to_fork, NULL));
-    /* Both must run at the same time for a moment. */
-    for (time_t end = time(NULL) + 20; time(NULL) < end && !gave_up;) {
+    for (int i = 0; i < THREADS; i++)
+        ok(pthread_create(&threads[i], NULL, pretend_to_fork, NULL));
+    /* One of them must run at the same time as this for a moment: on a machine that is busy with other things, that may
+     * take a while. */
+    for (time_t end = time(NULL) + 60; time(NULL) < end && !gave_up;) {
         hf_scan_slots(txn);
         gave_up = txn->scan.open == 0;
     }
     atomic_store(&hammering, false);
-    ok(pthread_join(thread, NULL));
+    for (int i = 0; i < THREADS; i++)
+        ok(pthread_join(threads[i], NULL));
     assert_true(gave_up);
     assert_true(hf_scan_too_fresh(&txn->scan, &(struct hf_cell){.birth = 1, .unlink = 1}));
     hf_scan_slots(txn);
