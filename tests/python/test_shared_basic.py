@@ -408,7 +408,7 @@ def test_opening(open_map: OpenMap) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [("", "empty"), ("a/b", "'/'"), ("/a", "'/'"), ("x" * 251, "longer than 250 bytes"), ("é" * 126, "250 bytes"),
-     ("a\0b", "NUL"), (".", "folder"), ("..", "folder")],
+     ("a\0b", "NUL"), (".", "folder"), ("..", "folder"), ("\ud800", "cannot write it")],
 )  # fmt: skip
 def test_names_that_cannot_be(name: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as caught:
