@@ -366,17 +366,19 @@ static int put_all(hf_shared_write *write, const batch *it)
     return 0;
 }
 
-/* In a transaction of the user's a savepoint makes it one step. */
+/* In a transaction of the user's a savepoint makes it one step. (A single put is one; and savepoints are not without
+ * number.) */
 static int step_batch(hf_shared_write *write, void *arg)
 {
+    const batch *it = arg;
     unsigned level;
 
-    if (write->own)
-        return put_all(write, arg);
+    if (write->own || it->count == 1)
+        return put_all(write, it);
     int status = hf_txn_savepoint(write->txn, &level);
     if (status < 0)
         return status;
-    status = put_all(write, arg);
+    status = put_all(write, it);
     if (status < 0)
         hf_txn_rollback(write->txn, level);
     int released = hf_txn_release(write->txn, level);
