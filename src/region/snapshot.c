@@ -18,9 +18,9 @@
  */
 #include "region/impl.h"
 
-/* How many idle slots a process keeps for its next snapshots, and how many of all slots no snapshot takes: who has looked at
- * many versions, or still does, leaves others some to read with. */
-enum { IDLE_MOST = 64, FOR_VIEWS = 1024 };
+/* How many idle slots a process keeps for its next snapshots. With those that no snapshot takes, who has looked at many
+ * versions, or still does, leaves others some to read with. */
+enum { IDLE_MOST = 64 };
 
 static void give_back(hf_region *region, uint32_t slot)
 {
@@ -40,7 +40,7 @@ static int idle_slot(hf_region *region, struct hf_slot **out)
     int status = hf_slots_claim(region, region->control_fd, &slot);
     if (status < 0)
         return status;
-    if (slot >= HF_REGION_SLOTS_MAX - FOR_VIEWS) {
+    if (slot >= HF_REGION_SLOTS_MAX - HF_REGION_SLOTS_VIEWS) {
         give_back(region, slot);
         return HF_SLOTS;
     }
