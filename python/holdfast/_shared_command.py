@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     rm.add_argument("names", metavar="NAME", nargs="*")
     rm.add_argument("--all-unused", action="store_true", help="every one of this user's that no process has open")
-    rm.add_argument("--force", action="store_true", help="also what is in use: those who have it open go on with it")
+    rm.add_argument("--force", action="store_true", help="also what is in use, which goes on, and what a creator who died has left")
     rm.set_defaults(run=run_rm)
 
 
@@ -146,9 +146,9 @@ def run_rm(args: argparse.Namespace) -> int:
     status = 0
     for name in names:
         info = known.get(name)
-        if info is None:
+        if info is None and not args.force:
             status = complain(f"there is no SharedMap {name!r}")
-        elif info.in_use and not args.force:
+        elif info is not None and info.in_use and not args.force:
             status = complain(f"{name!r} is in use: --force removes its name all the same")
         else:
             try:

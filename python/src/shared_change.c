@@ -95,6 +95,12 @@ static int look(SharedMap *self, hfpy_shared_key *key, peeked *out)
     return status < 0 ? hfpy_shared_fail(self, status) : status;
 }
 
+/* Whether to look again. Where others are always faster that may go on for long, so Ctrl-C ends it: 0 with an exception. */
+static bool is_to_be_repeated(int status)
+{
+    return status == 0 && PyErr_CheckSignals() == 0;
+}
+
 /* -- pop, popitem, setdefault, clear -- */
 
 /* The value, new reference, of a key that had one and has none now; NULL without an exception if it had none. */
@@ -117,7 +123,7 @@ static PyObject *take_out(SharedMap *self, hfpy_shared_key *key)
             Py_CLEAR(value);
         if (status < 0)
             hfpy_shared_fail(self, status);
-    } while (status == 0);
+    } while (is_to_be_repeated(status));
     return value;
 }
 
@@ -234,7 +240,7 @@ PyObject *hfpy_shared_popitem(PyObject *object, PyObject *unused)
         pair = pop_entry(self, &it, &status);
         peeked_clear(&it.key);
         peeked_clear(&it.value);
-    } while (status == 0);
+    } while (is_to_be_repeated(status));
     if (status < 0)
         hfpy_shared_fail(self, status);
     return pair;
@@ -360,17 +366,19 @@ static int put_all(hf_shared_write *write, const batch *it)
     return 0;
 }
 
-/* In a transaction of the user's a savepoint makes it one step. */
+/* In a transaction of the user's a savepoint makes it one step. (A single put is one; and savepoints are not without
+ * number.) */
 static int step_batch(hf_shared_write *write, void *arg)
 {
+    const batch *it = arg;
     unsigned level;
 
-    if (write->own)
-        return put_all(write, arg);
+    if (write->own || it->count == 1)
+        return put_all(write, it);
     int status = hf_txn_savepoint(write->txn, &level);
     if (status < 0)
         return status;
-    status = put_all(write, arg);
+    status = put_all(write, it);
     if (status < 0)
         hf_txn_rollback(write->txn, level);
     int released = hf_txn_release(write->txn, level);
@@ -468,9 +476,25 @@ static int add_mapping(SharedMap *self, batch *it, PyObject *source)
     return status == 0 && PyErr_Occurred() ? -1 : status;
 }
 
+/* Of one of ours: the pairs of one version. Looked up one by one, an entry that others delete meanwhile would be a
+ * KeyError. */
+static int add_version(SharedMap *self, batch *it, PyObject *source)
+{
+    PyObject *items = PyObject_CallMethod(source, "_iter_items", NULL);
+    int status = items == NULL ? -1 : add_pairs(self, it, items);
+
+    Py_XDECREF(items);
+    return status;
+}
+
 static int add_source(SharedMap *self, batch *it, PyObject *source)
 {
+    const hfpy_shared_state *shared = &self->state->shared;
     int status;
+
+    if (Py_TYPE(source)->tp_iter == shared->map_type->tp_iter ||
+        Py_TYPE(source)->tp_iter == shared->snapshot_type->tp_iter)
+        return add_version(self, it, source);
 
     if (PyDict_CheckExact(source)) {
         /* A list of its own: encoding runs foreign code, which may change the dict. */
@@ -584,7 +608,7 @@ static PyObject *incr_any(SharedMap *self, PyObject *key_object, hfpy_shared_key
             Py_CLEAR(sum);
         if (status < 0)
             hfpy_shared_fail(self, status);
-    } while (status == 0);
+    } while (is_to_be_repeated(status));
     return sum;
 }
 
@@ -659,8 +683,8 @@ static int compare_and_set(SharedMap *self, hfpy_shared_key *key, PyObject *old,
             return hfpy_shared_fail(self, status);
         if (same == 0)
             return 0;
-    } while (status == 0);
-    return 1;
+    } while (is_to_be_repeated(status));
+    return status > 0 ? 1 : -1;
 }
 
 PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count)

@@ -113,6 +113,8 @@ PyObject *hfpy_shared_name(homes_state *state, PyObject *name)
         return NULL;
     }
     PyObject *bytes = PyUnicode_EncodeFSDefault(name);
+    if (bytes == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+        hfpy_throw_from(state, HFPY_NAME, "%R cannot be the name of a SharedMap: the system cannot write it", name);
     if (bytes == NULL)
         return NULL;
     const char *fault = strlen(PyBytes_AS_STRING(bytes)) != (size_t)PyBytes_GET_SIZE(bytes)
@@ -653,7 +655,7 @@ static PyMethodDef map_methods[] = {
      PyDoc_STR("update($self, source=(), /, **kwargs)\n--\n\n"
                "Put all entries of a mapping, or pairs of an iterable, and the keywords: in one atomic step.")},
     {"incr", METHOD(hfpy_shared_incr), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("incr($self, key, n=1)\n--\n\n"
+     PyDoc_STR("incr($self, key, /, n=1)\n--\n\n"
                "Add n to the number that the key has, atomically, and return the sum. A missing key counts as 0.\n\n"
                "Numbers are ints of any size and floats. TypeError where the value, or n, is something else.")},
     {"compare_and_set", METHOD(hfpy_shared_compare_and_set), METH_FASTCALL,

@@ -120,9 +120,14 @@ static PyObject *snapshot_get(PyObject *self, PyObject *const *args, Py_ssize_t 
 
 static Py_ssize_t snapshot_length(PyObject *object)
 {
-    hfpy_pin *pin = pin_of((SharedSnapshot *)object);
+    SharedSnapshot *self = (SharedSnapshot *)object;
+    hfpy_pin *pin = pin_of(self);
+    uint64_t size = 0;
 
-    return pin == NULL ? -1 : (Py_ssize_t)hf_view_count(hfpy_pin_view(pin), HF_SHARED_ENTRIES);
+    if (pin == NULL)
+        return -1;
+    int status = hf_view_size(hfpy_pin_view(pin), HF_SHARED_ENTRIES, &size);
+    return status < 0 ? fail(self, status) : (Py_ssize_t)size;
 }
 
 /* -- walking -- */
@@ -271,6 +276,8 @@ static PyObject *snapshot_repr(PyObject *object)
     if (self->pin == NULL)
         return PyUnicode_FromFormat("<SharedSnapshot of %R: closed>", self->name);
     Py_ssize_t size = snapshot_length(object);
+    if (size < 0)
+        return NULL;
     return PyUnicode_FromFormat("<SharedSnapshot of %R: %zd %s>", self->name, size, size == 1 ? "entry" : "entries");
 }
 

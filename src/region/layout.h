@@ -47,18 +47,19 @@
 
 enum {
     HF_REGION_PAGE = 4096,
-    HF_REGION_RING = 64,         /* commit records */
-    HF_REGION_TREES = 4,         /* tries of one region, each with a root of its own */
-    HF_REGION_SMALL = 41,        /* size classes within runs of 64 KiB */
-    HF_REGION_CELLS_CLASS = 41,  /* the class of blocks of cells */
-    HF_REGION_CLASSES = 42,      /* both of the above */
-    HF_REGION_CHUNK = 64 << 10,  /* bytes of a run of small blocks */
-    HF_REGION_SPARES = 24,       /* blocks of cells kept ready */
-    HF_REGION_SLOTS_MAX = 16384, /* reader slots */
-    HF_REGION_SLOTS_STEP = 64,   /* slots of a page */
-    HF_REGION_KEPT_MAX = 64,     /* kept snapshots */
-    HF_REGION_NAME_SIZE = 40,    /* of a kept snapshot, with the final NUL */
-    HF_RUNS_LEAF = 2048,         /* granules of a leaf of the tree of free runs (runs.h), */
+    HF_REGION_RING = 64,          /* commit records */
+    HF_REGION_TREES = 4,          /* tries of one region, each with a root of its own */
+    HF_REGION_SMALL = 41,         /* size classes within runs of 64 KiB */
+    HF_REGION_CELLS_CLASS = 41,   /* the class of blocks of cells */
+    HF_REGION_CLASSES = 42,       /* both of the above */
+    HF_REGION_CHUNK = 64 << 10,   /* bytes of a run of small blocks */
+    HF_REGION_SPARES = 24,        /* blocks of cells kept ready */
+    HF_REGION_SLOTS_MAX = 16384,  /* reader slots */
+    HF_REGION_SLOTS_VIEWS = 1024, /* of them, those that no snapshot takes */
+    HF_REGION_SLOTS_STEP = 64,    /* slots of a page */
+    HF_REGION_KEPT_MAX = 64,      /* kept snapshots */
+    HF_REGION_NAME_SIZE = 40,     /* of a kept snapshot, with the final NUL */
+    HF_RUNS_LEAF = 2048,          /* granules of a leaf of the tree of free runs (runs.h), */
     HF_RUNS_FAN_BITS = 4,
     HF_RUNS_FAN = 1 << HF_RUNS_FAN_BITS, /* children of its other nodes, */
     HF_RUNS_LEVELS = 8,                  /* and most levels */

@@ -38,6 +38,42 @@ int hf_lock_init(struct hf_lock_area *lock)
     return error == 0 ? 0 : HF_IO;
 }
 
+#ifdef __GLIBC__
+
+/* What kind the C library notes in a mutex that is made as ours are. */
+static int kind_of_ours(void)
+{
+    static _Atomic int known;
+    int kind = atomic_load_explicit(&known, memory_order_relaxed);
+
+    if (kind == 0) {
+        struct hf_lock_area one;
+        if (hf_lock_init(&one) < 0)
+            return 0;
+        kind = one.mutex.__data.__kind;
+        pthread_mutex_destroy(&one.mutex);
+        atomic_store_explicit(&known, kind, memory_order_relaxed);
+    }
+    return kind;
+}
+
+/* Whoever can write to the memory can make another kind of mutex of it, and there are some with which the C library ends
+ * the process. */
+static bool is_ours(const pthread_mutex_t *mutex)
+{
+    return __atomic_load_n(&mutex->__data.__kind, __ATOMIC_RELAXED) == kind_of_ours();
+}
+
+#else
+
+static bool is_ours(const pthread_mutex_t *mutex)
+{
+    (void)mutex;
+    return true;
+}
+
+#endif
+
 uint64_t hf_thread_self(void)
 {
     static _Atomic uint64_t next;
@@ -137,8 +173,10 @@ static int acquire_slowly(hf_region *region, int64_t timeout, int error)
 int hf_lock_acquire(hf_region *region, int64_t timeout)
 {
     pthread_mutex_t *mutex = &region->lock->mutex;
-    int result = pthread_mutex_trylock(mutex);
 
+    if (__builtin_expect(!is_ours(mutex), 0))
+        return HF_CORRUPT;
+    int result = pthread_mutex_trylock(mutex);
     if (result != 0 && result != EOWNERDEAD)
         result = acquire_slowly(region, timeout, result);
     if (result == EOWNERDEAD) {
@@ -153,7 +191,7 @@ bool hf_lock_can_be_had(hf_region *region)
 {
     enum { TRIES = 20 };
 
-    for (int tries = 0; tries < TRIES; tries++) {
+    for (int tries = 0; tries < TRIES && is_ours(&region->lock->mutex); tries++) {
         int error = pthread_mutex_trylock(&region->lock->mutex);
         if (error == EOWNERDEAD) {
             pthread_mutex_consistent(&region->lock->mutex);

@@ -362,6 +362,15 @@ static int provide_room(hf_region *region, uint64_t room)
     return hf_pages_grow(region, HF_REGION_HEAP_AT + (room < left ? room : left));
 }
 
+/* What a creator left who died has the permissions that it got as far as giving it. The new one's are those asked for. */
+static int grant_anew(int fd, unsigned now, unsigned permissions)
+{
+    unsigned wanted = permissions != 0 ? permissions & 0777 : 0600;
+    int result = (now & 0777) == wanted ? 0 : hf_os_fchmod(fd, wanted);
+
+    return result < 0 ? hf_region_status(result) : 0;
+}
+
 /* Makes or checks the segment, whose creators' lock is held, and maps it. */
 static int begin_region(int fd, const hf_region_options *options, hf_region **out)
 {
@@ -381,6 +390,8 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
         status = blank ? provide_pages(fd, options->limit) : check_super(&super);
     if (status == 0)
         status = check_file(fd, options->any_owner, &found);
+    if (status == 0 && blank)
+        status = grant_anew(fd, (unsigned)found.st_mode, options->permissions);
     if (status == 0 && found.st_size < HF_REGION_HEAP_AT + HF_REGION_PAGE)
         status = HF_CORRUPT;
     if (status == 0)

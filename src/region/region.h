@@ -157,6 +157,9 @@ void hf_view_unpin(hf_view *view);
 int hf_view_get(const hf_view *view, unsigned tree, const hf_key *key, hf_span *value);
 
 uint64_t hf_view_count(const hf_view *view, unsigned tree);
+
+/* The same for those who believe nothing: HF_CORRUPT where so many cannot be. */
+int hf_view_size(const hf_view *view, unsigned tree, uint64_t *out);
 uint64_t hf_view_txid(const hf_view *view);
 
 /* All entries of a tree, in no particular order: each 1 and an entry, then 0. Borrows the view, or the transaction:

@@ -18,6 +18,16 @@
  */
 #include "region/impl.h"
 
+/* How many idle slots a process keeps for its next snapshots. With those that no snapshot takes, who has looked at many
+ * versions, or still does, leaves others some to read with. */
+enum { IDLE_MOST = 64 };
+
+static void give_back(hf_region *region, uint32_t slot)
+{
+    hf_slots_own_mark(region, slot, false);
+    hf_slots_release(region, region->control_fd, slot);
+}
+
 /* A slot for a pin of a snapshot. */
 static int idle_slot(hf_region *region, struct hf_slot **out)
 {
@@ -30,6 +40,10 @@ static int idle_slot(hf_region *region, struct hf_slot **out)
     int status = hf_slots_claim(region, region->control_fd, &slot);
     if (status < 0)
         return status;
+    if (slot >= HF_REGION_SLOTS_MAX - HF_REGION_SLOTS_VIEWS) {
+        give_back(region, slot);
+        return HF_SLOTS;
+    }
     hf_slots_own_mark(region, slot, true);
     *out = &region->slots[slot];
     return 0;
@@ -37,8 +51,13 @@ static int idle_slot(hf_region *region, struct hf_slot **out)
 
 static void idle_again(hf_region *region, struct hf_slot *slot)
 {
+    uint32_t number = (uint32_t)(slot - region->slots);
+
     atomic_store(&slot->pin, 0);
-    region->idle[region->idle_count++] = (uint32_t)(slot - region->slots);
+    if (region->idle_count < IDLE_MOST)
+        region->idle[region->idle_count++] = number;
+    else
+        give_back(region, number);
 }
 
 /* Makes a pin of this version in `slot` the snapshots' own; or, where there is one already, counts that once more. The

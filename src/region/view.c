@@ -26,6 +26,24 @@ uint64_t hf_view_count(const hf_view *view, unsigned tree)
     return tree < HF_REGION_TREES ? view->version.trees[tree].count : 0;
 }
 
+/* Whether there can be so many entries: none is smaller than a record's head. */
+static bool can_be(const hf_view *view, uint64_t count)
+{
+    uint64_t nursery = view->region->file != NULL ? HF_NURSERY_BYTES : 0;
+
+    return count <= (view->version.top + nursery) / HF_RECORD_BYTES;
+}
+
+int hf_view_size(const hf_view *view, unsigned tree, uint64_t *out)
+{
+    uint64_t count = hf_view_count(view, tree);
+
+    if (count > INT64_MAX || !can_be(view, count))
+        return HF_CORRUPT;
+    *out = count;
+    return 0;
+}
+
 uint64_t hf_view_txid(const hf_view *view)
 {
     return view->version.txid;
@@ -54,8 +72,7 @@ int hf_region_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsign
     if (tree >= HF_REGION_TREES)
         return HF_INVALID;
     uint64_t count = view->version.trees[tree].count;
-    uint64_t nursery = view->region->file != NULL ? HF_NURSERY_BYTES : 0;
-    if (count > (view->version.top + nursery) / HF_RECORD_BYTES)
+    if (!can_be(view, count))
         return HF_CORRUPT;
     *cursor = (hf_region_cursor){.view = view};
     return begin(cursor, tree, count);

@@ -53,14 +53,16 @@ int hf_shared_size(hf_shared *map, uint64_t *out)
     hf_txn *txn = hf_txn_mine(map->region);
     hf_view view;
 
-    if (txn != NULL)
-        return hf_txn_count(txn, HF_SHARED_ENTRIES, out);
+    if (txn != NULL) {
+        int counted = hf_txn_count(txn, HF_SHARED_ENTRIES, out);
+        return counted == 0 && *out > INT64_MAX ? HF_CORRUPT : counted;
+    }
     int status = hf_view_pin(map->region, &view);
     if (status < 0)
         return status;
-    *out = hf_view_count(&view, HF_SHARED_ENTRIES);
+    status = hf_view_size(&view, HF_SHARED_ENTRIES, out);
     hf_view_unpin(&view);
-    return 0;
+    return status;
 }
 
 /* -- changing -- */

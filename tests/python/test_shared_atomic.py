@@ -254,6 +254,14 @@ def test_an_update_that_fails_in_a_transaction_is_undone_alone(open_map: OpenMap
     m.check()
 
 
+def test_updates_of_one_entry_are_without_number_in_a_transaction(open_map: OpenMap) -> None:
+    m = open_map()
+    with m.transaction():
+        for i in range(17_000):
+            m.update({"k": i})
+    assert m == {"k": 16_999}
+
+
 def test_a_transaction_that_fills_the_map_is_rolled_back(open_map: OpenMap) -> None:
     m = open_map(max_size=4 << 20)
     m["a"] = 1

@@ -405,10 +405,20 @@ def test_opening(open_map: OpenMap) -> None:
     assert os.stat(f"/dev/shm/{wide.name}").st_mode & 0o777 == 0o666
 
 
+def test_what_a_creator_left_gets_the_permissions_that_are_asked_for(open_map: OpenMap) -> None:
+    for options, mode in (({}, 0o600), ({"create": True, "mode": 0o640}, 0o640)):
+        name = unique_name()
+        path = f"/dev/shm/{name}"
+        with open(path, "wb"):
+            os.chmod(path, 0o666)
+        open_map(name, **options)
+        assert os.stat(path).st_mode & 0o777 == mode
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [("", "empty"), ("a/b", "'/'"), ("/a", "'/'"), ("x" * 251, "longer than 250 bytes"), ("é" * 126, "250 bytes"),
-     ("a\0b", "NUL"), (".", "folder"), ("..", "folder")],
+     ("a\0b", "NUL"), (".", "folder"), ("..", "folder"), ("\ud800", "cannot write it")],
 )  # fmt: skip
 def test_names_that_cannot_be(name: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as caught:

@@ -70,6 +70,25 @@ def test_rm(open_map: OpenMap, capsys: Output) -> None:
     assert main(["shared", "rm"]) == 2
 
 
+def test_rm_of_what_a_creator_left(capsys: Output) -> None:
+    name = unique_name()
+    path = Path("/dev/shm", name)
+    path.touch(0o600)
+    try:
+        assert name not in names()
+        assert main(["shared", "rm", name]) == 1
+        assert path.exists()
+        assert main(["shared", "rm", "--force", name]) == 0
+        assert not path.exists()
+        path.write_bytes(b"not ours")
+        assert main(["shared", "rm", "--force", name]) == 1
+        assert path.exists()
+    finally:
+        path.unlink(missing_ok=True)
+    assert main(["shared", "rm", "--force", name]) == 1
+    assert f"there is no SharedMap '{name}'" in capsys.readouterr().err
+
+
 def test_rm_all_unused_in_a_world_of_its_own(tmp_path: Path) -> None:
     """It takes what every other test has left, so it gets a /dev/shm of its own, where that can be had."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:

@@ -166,6 +166,18 @@ def test_an_update_whose_source_changes(open_map: OpenMap) -> None:
     assert len(m) == 100 and m[5] == 0 and not source
 
 
+def test_an_update_from_a_map_that_changes(meddling: "SharedMap[Any, Any]", open_map: OpenMap) -> None:
+    """One version of it is taken, whatever others delete meanwhile: here, whoever reads the first value."""
+    source = meddling
+    for take in (lambda m: m.update(source), lambda m: m.__ior__(source), lambda m: m.update(source.snapshot())):
+        m = open_map()
+        source.update({i: Meddler() for i in range(20)})
+        Meddler.do = staticmethod(lambda when: source.clear() if when == "read" else None)
+        take(m)
+        Meddler.do = staticmethod(lambda when: None)
+        assert not source and m == {i: Meddler() for i in range(20)}
+
+
 # -- leaks ----------------------------------------------------------------------------------------
 
 
@@ -261,6 +273,55 @@ def test_damage_is_said_and_crashes_nothing(open_map: OpenMap) -> None:
     assert failed == 1
     with pytest.raises(holdfast.CorruptError, match="is damaged: a value that is no encoding"):
         m.check()
+
+
+def write_at(m: "SharedMap[Any, Any]", at: int, data: bytes) -> None:
+    with open(f"/dev/shm/{m.name}", "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def read_all(m: "SharedMap[Any, Any]") -> bytes:
+    with open(f"/dev/shm/{m.name}", "rb") as file:
+        return file.read()
+
+
+def test_a_lock_that_is_another_mutex(open_map: OpenMap) -> None:
+    """With some kinds of mutex the C library ends the process: who is to lock one looks first."""
+    m = open_map(pickle=False)
+    m["k"] = 1
+    kind_at = 4096 + 16  # of glibc's pthread_mutex_t, which the lock area begins with
+    data = read_all(m)
+    right = data[kind_at : kind_at + 4]
+    if int.from_bytes(right, "little") != 0x92:
+        pytest.skip("another C library than glibc")
+    for kind in (0, 1, 2, 3, 0x10, 0x12, 0x20, 0x40, 0x80, 0xC0, 0xD2, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF):
+        write_at(m, kind_at, kind.to_bytes(4, "little"))
+        with pytest.raises(holdfast.CorruptError):
+            m["k"] = 2
+        with pytest.raises(holdfast.CorruptError), m.transaction():
+            pass
+        assert m["k"] == 1
+    write_at(m, kind_at, right)
+    m["k"] = 2
+    m.check()
+
+
+@pytest.mark.parametrize("count", [2**40, 2**61, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_count_that_cannot_be(open_map: OpenMap, count: int) -> None:
+    m = open_map(pickle=False)
+    m.update({i: i for i in range(777)})
+    size = (777).to_bytes(8, "little")
+    data = read_all(m)
+    at = data.index(size)
+    while at >= 0:
+        write_at(m, at, count.to_bytes(8, "little"))
+        at = data.find(size, at + 1)
+    snapshot = m.snapshot()
+    for one in (m, snapshot):
+        for do in (len, repr, list, lambda one: list(one.items()), lambda one: one.copy(), lambda one: len(one.keys())):
+            with pytest.raises(holdfast.CorruptError):
+                do(one)
 
 
 # -- interpreters ---------------------------------------------------------------------------------

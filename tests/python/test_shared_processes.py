@@ -15,7 +15,7 @@ import pytest
 import holdfast
 from holdfast import SharedMap
 from shared_support import in_child, run_python, start_python, unique_name, wait_until
-from support import SANITIZED
+from support import SANITIZED, check_python
 
 OpenMap = Callable[..., "SharedMap[Any, Any]"]
 METHODS = ["fork", "spawn", "forkserver"]
@@ -393,6 +393,25 @@ def test_threads(open_map: OpenMap) -> None:
     assert not errors
     assert m == {"n": 800, "x": 800, "y": 800}
     m.check()
+
+
+def test_snapshots_leave_others_something_to_read_with(open_map: OpenMap) -> None:
+    m = open_map(timeout=5)
+    snapshots: list[object] = []
+    script = f"""
+        from holdfast import SharedMap
+        m = SharedMap({m.name!r}, create=False, timeout=5)
+        assert m["n"] > 1000 and len(m) == 1
+    """
+    with pytest.raises(holdfast.SlotsError):
+        while True:
+            m.incr("n")
+            snapshots.append(m.snapshot())
+    assert len(snapshots) > 10_000
+    check_python(script)  # a new process: a fork would have all the snapshots too
+    snapshots.clear()
+    assert m.stats().readers < 100
+    check_python(script + "    assert m.snapshot()['n'] == m['n']\n")
 
 
 # -- others' maps ---------------------------------------------------------------------------------
