@@ -62,7 +62,7 @@ typedef struct hf_shared_options {
     bool
         any_owner; /* attach to a map of another user's, if the system lets us: then what is in it may come from anybody */
     /* Of a map that is created: */
-    uint64_t capacity;    /* about how many entries to make room for at once; it grows beyond */
+    uint64_t capacity;    /* about how many entries to make room for at once, if there is so much; it grows beyond */
     uint64_t max_size;    /* bytes that it may ever take, 4 MiB or more; 0: what the system has */
     unsigned permissions; /* 0: 0600 */
 } hf_shared_options;

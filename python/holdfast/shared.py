@@ -204,7 +204,7 @@ class SharedMap(SharedMapCore[_K, _V]):
     SharedMap(name) opens the map of this name, which is a file name in /dev/shm; or creates it.
 
     create      True: it must not exist (ExistsError). False: it must (AbsentError). None: either.
-    capacity    About how many entries to make room for at once, when it is created. It grows beyond.
+    capacity    About how many entries to make room for at once, when it is created, if there is so much. It grows beyond.
     max_size    Bytes that it may ever take, when it is created (at least 4 MiB): then FullError, a MemoryError.
                 None: as much as the system has.
     mode        Permissions when it is created, whatever the umask.
@@ -295,14 +295,21 @@ class SharedMap(SharedMapCore[_K, _V]):
         """Give the key the value fn(its value), in a transaction, and return that.
 
         fn is called once, with the default if the key is not there; without one that is a KeyError. Other writers
-        wait while it runs. An exception of fn is passed on, and nothing has changed.
+        wait while it runs. An exception of fn is passed on, and the value stays. What fn itself changes in the map is
+        part of the transaction: of this call's, or, within another one, of that.
         """
+        if self._depth() > 0:
+            return self._updated_with(key, fn, default)
         with self.transaction():
-            old = cast("_V | MissingType", self.get(key, cast("_V", default)))
-            if isinstance(old, MissingType):
-                raise KeyError(key)
-            new = fn(old)
-            cast("MutableMapping[Any, Any]", self)[key] = new
+            new = self._updated_with(key, fn, default)
+        return new
+
+    def _updated_with(self, key: _K, fn: Callable[[_V], _V2], default: _V | MissingType) -> _V2:
+        old = cast("_V | MissingType", self.get(key, cast("_V", default)))
+        if isinstance(old, MissingType):
+            raise KeyError(key)
+        new = fn(old)
+        cast("MutableMapping[Any, Any]", self)[key] = new
         return new
 
     def snapshot(self) -> SharedSnapshot[_K, _V]:

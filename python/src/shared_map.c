@@ -405,6 +405,8 @@ static PyObject *map_size(PyObject *self, PyObject *unused)
 
 /* -- changing -- */
 
+enum { LARGE = 256 << 10 }; /* a value that takes so long to copy that others should not wait */
+
 typedef struct put_step {
     const hf_shared_key *key;
     hf_span value;
@@ -435,7 +437,9 @@ static int put(SharedMap *self, PyObject *key_object, PyObject *value_object)
         if (handle != NULL) {
             hfpy_shared_key_hash(&key, handle->map);
             put_step step = {&key.shared, hfpy_shared_value_span(&value)};
-            status = hfpy_shared_change(self, handle, step_put, &step);
+            /* Others may go on while much is copied. */
+            status = step.value.size > LARGE ? hfpy_shared_change_slowly(self, handle, step_put, &step)
+                                             : hfpy_shared_change(self, handle, step_put, &step);
         }
         hfpy_shared_value_clear(&value);
     }
@@ -513,6 +517,15 @@ static PyObject *map_snapshot(PyObject *self, PyObject *type)
 static PyObject *map_transaction(PyObject *self, PyObject *unused)
 {
     return hfpy_transaction_new((SharedMap *)self);
+}
+
+/* How many transactions this thread is in, one within the other. */
+static PyObject *map_depth(PyObject *object, PyObject *unused)
+{
+    SharedMap *self = (SharedMap *)object;
+    hfpy_handle *handle = hfpy_shared_handle(self);
+
+    return handle == NULL ? NULL : PyLong_FromUnsignedLong(hf_shared_depth(handle->map));
 }
 
 static PyObject *map_stats(PyObject *object, PyObject *unused)
@@ -639,6 +652,7 @@ static PyMethodDef map_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("See PEP 585.")},
     {"_snapshot", map_snapshot, METH_O, NULL},
     {"_stats", map_stats, METH_NOARGS, NULL},
+    {"_depth", map_depth, METH_NOARGS, NULL},
     {"_address", map_address, METH_NOARGS, NULL},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
     {"_iter_items", iter_items, METH_NOARGS, NULL},

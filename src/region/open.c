@@ -353,13 +353,14 @@ static void set_limit(hf_region *region, uint64_t limit)
     region->limit = limit == 0 ? UINT64_MAX : limit / HF_REGION_PAGE * HF_REGION_PAGE;
 }
 
-/* Provides memory that will be needed; no more than there may be. */
+/* Provides memory that will be needed, if it can be had; no more than there may be. */
 static int provide_room(hf_region *region, uint64_t room)
 {
     uint64_t most = region->limit < region->reserved ? region->limit : region->reserved;
     uint64_t left = most - HF_REGION_HEAP_AT - HF_REGION_PAGE;
 
-    return hf_pages_grow(region, HF_REGION_HEAP_AT + (room < left ? room : left));
+    int status = hf_pages_grow(region, HF_REGION_HEAP_AT + (room < left ? room : left));
+    return status == HF_NOSPACE || status == HF_LIMIT ? 0 : status;
 }
 
 /* What a creator left who died has the permissions that it got as far as giving it. The new one's are those asked for. */

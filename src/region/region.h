@@ -65,7 +65,7 @@ typedef struct hf_region_options {
     bool any_owner;       /* attach to a segment of another user's too */
     unsigned permissions; /* of a segment that is created, whatever the umask; 0: 0600 */
     uint64_t limit;       /* bytes that a segment which is created may ever have; 0: what the system allows */
-    uint64_t room;        /* bytes to provide at once for what will be put into one that is created */
+    uint64_t room;        /* bytes to provide at once for what will be put into one that is created, if they can be had */
     /* Of a file: */
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */

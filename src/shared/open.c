@@ -63,7 +63,7 @@ static int region_options(const hf_shared_options *options, hf_region_options *o
         .limit = options->max_size,
     };
     if (__builtin_mul_overflow(options->capacity, (uint64_t)ENTRY_BYTES, &out->room))
-        return HF_NOSPACE;
+        out->room = UINT64_MAX;
     return 0;
 }
 

@@ -487,3 +487,17 @@ def test_a_leaked_snapshot_is_ended_by_the_collector(open_map: OpenMap) -> None:
     gc.collect()
     # As many versions again would take as much again.
     assert work(False) < grown + (1 << 20)
+
+
+def test_update_with_as_often_as_one_likes_in_a_transaction(open_map: OpenMap) -> None:
+    m = open_map()
+    with m.transaction():
+        for _ in range(17_000):
+            m.update_with("n", lambda n: n + 1, 0)
+    assert m["n"] == 17_000
+    with m.transaction():
+        with pytest.raises(ZeroDivisionError):
+            m.update_with("n", lambda n: n // 0)
+        assert m["n"] == 17_000
+        with pytest.raises(KeyError):
+            m.update_with("none", lambda n: n)

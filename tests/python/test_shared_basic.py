@@ -580,6 +580,26 @@ def test_capacity_is_a_hint(open_map: OpenMap) -> None:
     assert len(m) == 5000
 
 
+def test_a_capacity_that_cannot_be_had_is_a_hint_too(open_map: OpenMap) -> None:
+    m = open_map(capacity=2**60, max_size=8 << 20)
+    m["a"] = 1
+    assert m["a"] == 1 and m.stats().size <= 8 << 20
+
+
+def test_values_that_are_copied_without_the_gil(open_map: OpenMap) -> None:
+    m = open_map()
+    large = [bytes([i]) * (1 << 20) for i in range(4)]
+    for i, value in enumerate(large):
+        m[i] = value
+    with m.transaction():
+        m[0] = large[3]
+        assert m[0] == large[3]
+    assert [m[i] for i in range(4)] == [large[3], *large[1:]]
+    m.close()
+    with pytest.raises(ValueError, match="closed"):
+        m[0] = large[0]
+
+
 def test_stats_and_list(open_map: OpenMap) -> None:
     m = open_map()
     m.update({i: i for i in range(10)})
