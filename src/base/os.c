@@ -96,6 +96,20 @@ static int hf_native_opendir(const char *path, struct hf_os_dir **out)
     return 0;
 }
 
+/* The C library's header may be older than the kernel: both names are of Linux 6.8. */
+static int hf_native_mount(int fd, uint64_t *out)
+{
+    enum { MNT_ID_UNIQUE = 0x4000 };
+    struct statx found;
+
+    if (statx(fd, "", AT_EMPTY_PATH, MNT_ID_UNIQUE, &found) < 0)
+        return -errno;
+    if ((found.stx_mask & MNT_ID_UNIQUE) == 0)
+        return -ENOSYS;
+    memcpy(out, (const char *)&found + 0x90, sizeof *out);
+    return 0;
+}
+
 static int hf_native_readdir(struct hf_os_dir *dir, char *name)
 {
     for (;;) {

@@ -69,6 +69,8 @@ struct hf_os_dir;
  *   open      always with O_CLOEXEC, as every descriptor of the core; also openat
  *   mmap      the address goes to *out
  *   lock      fcntl with F_OFD_SETLK, F_OFD_SETLKW or F_OFD_GETLK
+ *   mount     a number for what the file is mounted by, that no other mount has in this boot, ever; -ENOSYS where
+ *             the kernel has none (Linux before 6.8)
  *   opendir   the stream goes to *out
  *   readdir   1 and the next name in `name` (HF_OS_NAME_SIZE bytes), without
  *             "." and ".."; 0 at the end
@@ -116,6 +118,7 @@ struct hf_os_dir;
       (address, length, protection, flags, fd, at, out))                                                        \
     X(CALL, int, lock, (int fd, int command, struct flock *lock), (fd, command, lock))                          \
     X(CALL, int, fallocate, (int fd, int mode, off_t at, off_t length), (fd, mode, at, length))                 \
+    X(CALL, int, mount, (int fd, uint64_t *out), (fd, out))                                                     \
     X(CALL, int, opendir, (const char *path, struct hf_os_dir **out), (path, out))                              \
     X(CALL, int, readdir, (struct hf_os_dir *dir, char *name), (dir, name))                                    \
     X(RELEASE, int, closedir, (struct hf_os_dir *dir), (dir))

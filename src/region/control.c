@@ -152,6 +152,7 @@ struct opening {
     struct stat file;
     struct hf_place place;
     char boot[HF_CONTROL_BOOT_SIZE]; /* all zero: there is none to be had */
+    uint64_t mount;                  /* 0: not known */
     uint64_t size;
     struct hf_control control;
 };
@@ -182,6 +183,19 @@ static int read_boot(char boot[HF_CONTROL_BOOT_SIZE])
     return got < 0 ? hf_region_status((int)got) : 0;
 }
 
+/* An older kernel has no such numbers, and what confines a program may keep it from asking. */
+static int read_mount(int fd, uint64_t *out)
+{
+    int result;
+
+    HF_OS_RETRY(result, hf_os_mount(fd, out));
+    if (result == -ENOSYS || result == -EINVAL || result == -EPERM || result == -EACCES) {
+        *out = 0;
+        return 0;
+    }
+    return result;
+}
+
 static struct hf_control_page make_page(const struct opening *o, const struct stat *own, uint64_t mark)
 {
     struct hf_control_page page = {
@@ -196,6 +210,7 @@ static struct hf_control_page make_page(const struct opening *o, const struct st
         .own_dev = own->st_dev,
         .own_ino = own->st_ino,
         .mark = mark,
+        .mount = o->mount,
     };
 
     memcpy(page.boot, o->boot, sizeof page.boot);
@@ -410,6 +425,18 @@ static int look(struct opening *o, int flags, struct hf_control_page *page, stru
     return got < 0 ? hf_region_status((int)got) : is_whole(o, own, page);
 }
 
+/* Is the mount of both files the one that FILE-lock was made by? */
+static int look_at_mounts(struct opening *o, const struct hf_control_page *page)
+{
+    uint64_t own;
+    int result = read_mount(o->control.fd, &own);
+
+    if (result < 0)
+        return hf_region_status(result);
+    o->control.mounted = own != 0 && own == o->mount && own == page->mount;
+    return 0;
+}
+
 /* -- a writer -- */
 
 /* PRESENCE is held exclusively. */
@@ -423,7 +450,8 @@ static int start(struct opening *o)
         o->control.mark = page.mark;
         o->control.state = HF_CONTROL_TRUSTED;
         o->control.writable = true;
-        return map(o, (uint64_t)own.st_size);
+        int status = look_at_mounts(o, &page);
+        return status < 0 ? status : map(o, (uint64_t)own.st_size);
     }
     hf_control_close(&o->control);
     /* What is not a lock file of ours, but of a name like it, is left alone. */
@@ -504,6 +532,8 @@ static int use(struct opening *o, const struct hf_control_page *page, const stru
     }
     o->control.mark = page->mark;
     status = map(o, (uint64_t)own->st_size);
+    if (status == 0)
+        status = look_at_mounts(o, page);
     return status < 0 ? status : 1;
 }
 
@@ -540,6 +570,8 @@ static int begin(struct opening *o, const char *path)
     if (status < 0)
         return status;
     HF_OS_RETRY(result, hf_os_fstat(o->fd, &o->file));
+    if (result == 0)
+        result = read_mount(o->fd, &o->mount);
     return result < 0 ? hf_region_status(result) : hf_place_find(path, &o->file, suffix, &o->place);
 }
 

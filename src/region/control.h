@@ -61,6 +61,8 @@ struct hf_control {
     bool writable;  /* false: mapped for reading, or not at all; then READERS is held, and PRESENCE is not */
     bool writer;    /* not opened for reading only: WRITERS is held */
     bool exclusive; /* PRESENCE is held exclusively */
+    bool
+        mounted; /* all along, since FILE-lock was made: so nothing can have been lost that was written to FILE since */
     uint64_t mark;
 };
 
@@ -156,7 +158,7 @@ void hf_control_let_go(int fd);
 /* -- page 0 of FILE-lock -- */
 
 #define HF_CONTROL_MAGIC UINT64_C(0x0a6b636f4c664852) /* "RHfLock\n" where bytes are little-endian */
-#define HF_CONTROL_FORMAT 1u
+#define HF_CONTROL_FORMAT 2u
 
 enum { HF_CONTROL_BOOT_SIZE = 40 }; /* of a boot id, as text, with zeros behind it */
 
@@ -173,6 +175,7 @@ struct hf_control_page {
     uint64_t own_ino;
     uint64_t mark;
     char boot[HF_CONTROL_BOOT_SIZE]; /* all zero where there is none to be had */
+    uint64_t mount;                  /* by which FILE was reached when this was made; 0: not known */
     uint64_t checksum;               /* of all the above */
     _Atomic uint32_t initialised;    /* 1: hf_control_ready was called */
     uint32_t pad;
@@ -183,8 +186,8 @@ _Static_assert(offsetof(struct hf_control_page, record_size) == 28, "layout");
 _Static_assert(offsetof(struct hf_control_page, file_dev) == 32, "layout");
 _Static_assert(offsetof(struct hf_control_page, mark) == 64, "layout");
 _Static_assert(offsetof(struct hf_control_page, boot) == 72, "layout");
-_Static_assert(offsetof(struct hf_control_page, checksum) == 112, "layout");
-_Static_assert(offsetof(struct hf_control_page, initialised) == 120, "layout");
-_Static_assert(sizeof(struct hf_control_page) == 128, "layout");
+_Static_assert(offsetof(struct hf_control_page, checksum) == 120, "layout");
+_Static_assert(offsetof(struct hf_control_page, initialised) == 128, "layout");
+_Static_assert(sizeof(struct hf_control_page) == 136, "layout");
 
 #endif

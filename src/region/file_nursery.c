@@ -93,6 +93,19 @@ bool hf_nursery_has_cells(const hf_region *region, const struct hf_nursery *nurs
 
 /* -- where it is -- */
 
+/* Whether the lock file is long enough by now. */
+static bool look(const hf_region *region)
+{
+    struct stat found;
+
+    if (region->file->control.fd < 0 || region->file->control.base == NULL ||
+        hf_os_fstat(region->file->control.fd, &found) < 0 ||
+        (uint64_t)found.st_size < HF_FILE_CONTROL_SIZE + HF_NURSERY_BYTES)
+        return false;
+    atomic_store(&region->file->nursery, HF_NURSERY_UNITS);
+    return true;
+}
+
 int hf_nursery_map(hf_region *region)
 {
     const struct hf_control *control = &region->file->control;
@@ -113,20 +126,10 @@ int hf_nursery_map(hf_region *region)
                         control->writable ? PROT_READ | PROT_WRITE : PROT_READ,
                         MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, HF_FILE_CONTROL_SIZE, &part);
     hf_os_close(fd);
-    return result == -ENOMEM ? HF_LIMIT : result < 0 ? hf_region_status(result) : 0;
-}
-
-/* Whether the lock file is long enough by now. */
-static bool look(const hf_region *region)
-{
-    struct stat found;
-
-    if (region->file->control.fd < 0 || region->file->control.base == NULL ||
-        hf_os_fstat(region->file->control.fd, &found) < 0 ||
-        (uint64_t)found.st_size < HF_FILE_CONTROL_SIZE + HF_NURSERY_BYTES)
-        return false;
-    atomic_store(&region->file->nursery, HF_NURSERY_UNITS);
-    return true;
+    if (result < 0)
+        return result == -ENOMEM ? HF_LIMIT : hf_region_status(result);
+    look(region); /* now, when nothing depends on it */
+    return 0;
 }
 
 bool hf_nursery_has_slowly(const hf_region *region, uint64_t units, uint64_t count)

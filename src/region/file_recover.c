@@ -301,6 +301,9 @@ int hf_file_is_credible(hf_region *region)
     if (hf_root_is_ours(region, other) && other->version.txid > published)
         return 0;
     hf_record_read(&record->seen, &version);
+    /* The mount that the lock file was made by is there still, and with it all that was in the page cache. */
+    if (region->file->control.mounted)
+        return hf_record_is_sound(&version, &record->state, &record->nursery);
     int status = hf_version_verify(region, &version, &record->state, &record->nursery);
     return status == HF_CORRUPT ? 0 : status < 0 ? status : 1;
 }

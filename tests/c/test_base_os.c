@@ -102,6 +102,13 @@ static long call_fchmod(void)
     return hf_os_fchmod(-1, 0600);
 }
 
+static long call_mount(void)
+{
+    uint64_t out;
+
+    return hf_os_mount(-1, &out);
+}
+
 static long call_fallocate(void)
 {
     return hf_os_fallocate(-1, 0, 0, 1);
@@ -403,17 +410,18 @@ static void sites_have_names(void **state)
 static void native_errors_are_negative_errnos(void **state)
 {
     static const int expected[HF_OS_SITES_END] = {
-        [HF_OS_SITE_open] = ENOENT,       [HF_OS_SITE_openat] = EBADF,     [HF_OS_SITE_close] = EBADF,
-        [HF_OS_SITE_pread] = EBADF,       [HF_OS_SITE_pwrite] = EBADF,     [HF_OS_SITE_ftruncate] = EBADF,
-        [HF_OS_SITE_fchmod] = EBADF,      [HF_OS_SITE_fallocate] = EBADF,  [HF_OS_SITE_fsync] = EBADF,
-        [HF_OS_SITE_fdatasync] = EBADF,   [HF_OS_SITE_fstat] = EBADF,      [HF_OS_SITE_fstatat] = EBADF,
-        [HF_OS_SITE_fstatfs] = EBADF,     [HF_OS_SITE_munmap] = EINVAL,    [HF_OS_SITE_madvise] = EINVAL,
-        [HF_OS_SITE_rename] = ENOENT,     [HF_OS_SITE_renameat2] = EBADF,  [HF_OS_SITE_link] = ENOENT,
-        [HF_OS_SITE_linkat] = EBADF,      [HF_OS_SITE_unlink] = ENOENT,    [HF_OS_SITE_unlinkat] = EBADF,
-        [HF_OS_SITE_mkdir] = ENOENT,      [HF_OS_SITE_flock] = EBADF,      [HF_OS_SITE_shm_open] = ENOENT,
-        [HF_OS_SITE_shm_unlink] = ENOENT, [HF_OS_SITE_getrandom] = EINVAL, [HF_OS_SITE_clock_gettime] = EINVAL,
-        [HF_OS_SITE_nanosleep] = EINVAL,  [HF_OS_SITE_mmap] = EINVAL,      [HF_OS_SITE_lock] = EBADF,
-        [HF_OS_SITE_opendir] = ENOENT,    [HF_OS_SITE_readlinkat] = EBADF, [HF_OS_SITE_getrlimit] = EINVAL,
+        [HF_OS_SITE_open] = ENOENT,          [HF_OS_SITE_openat] = EBADF,      [HF_OS_SITE_close] = EBADF,
+        [HF_OS_SITE_pread] = EBADF,          [HF_OS_SITE_pwrite] = EBADF,      [HF_OS_SITE_ftruncate] = EBADF,
+        [HF_OS_SITE_fchmod] = EBADF,         [HF_OS_SITE_mount] = EBADF,       [HF_OS_SITE_fallocate] = EBADF,
+        [HF_OS_SITE_fsync] = EBADF,          [HF_OS_SITE_fdatasync] = EBADF,   [HF_OS_SITE_fstat] = EBADF,
+        [HF_OS_SITE_fstatat] = EBADF,        [HF_OS_SITE_fstatfs] = EBADF,     [HF_OS_SITE_munmap] = EINVAL,
+        [HF_OS_SITE_madvise] = EINVAL,       [HF_OS_SITE_rename] = ENOENT,     [HF_OS_SITE_renameat2] = EBADF,
+        [HF_OS_SITE_link] = ENOENT,          [HF_OS_SITE_linkat] = EBADF,      [HF_OS_SITE_unlink] = ENOENT,
+        [HF_OS_SITE_unlinkat] = EBADF,       [HF_OS_SITE_mkdir] = ENOENT,      [HF_OS_SITE_flock] = EBADF,
+        [HF_OS_SITE_shm_open] = ENOENT,      [HF_OS_SITE_shm_unlink] = ENOENT, [HF_OS_SITE_getrandom] = EINVAL,
+        [HF_OS_SITE_clock_gettime] = EINVAL, [HF_OS_SITE_nanosleep] = EINVAL,  [HF_OS_SITE_mmap] = EINVAL,
+        [HF_OS_SITE_lock] = EBADF,           [HF_OS_SITE_opendir] = ENOENT,    [HF_OS_SITE_readlinkat] = EBADF,
+        [HF_OS_SITE_getrlimit] = EINVAL,
     };
 
     for (EVERY_SITE(site)) {

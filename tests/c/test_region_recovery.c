@@ -55,6 +55,15 @@ static int its_fdatasync(int fd)
     return -EIO;
 }
 
+/* The file system goes and comes: with another number. */
+static uint64_t mounted_as = 1;
+
+static int its_mount(int fd, uint64_t *out)
+{
+    *out = mounted_as;
+    return 0;
+}
+
 static int a_disk(void **state)
 {
     static struct hf_os os;
@@ -62,6 +71,7 @@ static int a_disk(void **state)
     os = hf_os_native;
     os.pwrite = its_pwrite;
     os.fdatasync = its_fdatasync;
+    os.mount = its_mount;
     snprintf(folder, sizeof folder, "/tmp/hf-recovery-XXXXXX");
     if (mkdtemp(folder) == NULL)
         return -1;
@@ -358,6 +368,7 @@ static void test_a_file_that_is_older(void **state)
 
     ok(chdir(folder));
     in_a_child(commit_and_lose);
+    mounted_as++;
     go_back(path);
     for (int i = 0; i < 3; i++) {
         ok(open_region(HF_REGION_FULL));
@@ -385,6 +396,7 @@ static void test_a_file_that_is_older_and_whole(void **state)
 
     ok(chdir(folder));
     in_a_child(commit_and_lose_nothing);
+    mounted_as++;
     go_back(path);
     for (int i = 0; i < 2; i++) {
         ok(open_region(HF_REGION_FULL));
@@ -400,6 +412,7 @@ static void test_a_nursery_that_is_older(void **state)
 {
     ok(chdir(folder));
     in_a_child(commit_and_lose_nothing);
+    mounted_as++;
     ok(unlink("saved"));
     int fd = open(lock_path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
@@ -412,6 +425,23 @@ static void test_a_nursery_that_is_older(void **state)
     /* The new lock file has no nursery yet, whatever the one before had: the first commit goes to FILE, for its number. */
     assert_true(put("one") >= 0 && put("two") >= 0 && has("two"));
     ok(hf_region_close(region));
+    ok(chdir("/"));
+}
+
+/* Where the mount is the same, and still there, nothing can have been lost. */
+static void test_whether_the_mount_stayed(void **state)
+{
+    ok(chdir(folder));
+    for (int stayed = 0; stayed < 2; stayed++) {
+        in_a_child(commit_and_lose_nothing);
+        mounted_as += stayed == 0;
+        ok(unlink("saved"));
+        ok(open_region(HF_REGION_OFF));
+        assert_int_equal(region->file->control.mounted, stayed);
+        assert_true(has("before") && has("after"));
+        ok(hf_region_close(region));
+        ok(unlink(path));
+    }
     ok(chdir("/"));
 }
 
@@ -428,6 +458,7 @@ static void test_a_lock_file_that_is_older(void **state)
 {
     ok(chdir(folder));
     in_a_child(commit_twice);
+    mounted_as++;
     go_back(lock_path);
     for (int i = 0; i < 2; i++) {
         ok(open_region(HF_REGION_FULL));
@@ -447,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_that_is_older, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_older_and_whole, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_nursery_that_is_older, a_disk, no_disk),
+        cmocka_unit_test_setup_teardown(test_whether_the_mount_stayed, a_disk, no_disk),
         cmocka_unit_test_setup_teardown(test_a_lock_file_that_is_older, a_disk, no_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

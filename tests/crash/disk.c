@@ -29,6 +29,7 @@ struct hf_disk {
     struct real *real;
     uint32_t reals;
     uint64_t boot;
+    uint64_t mount;
     bool forget;
     uint64_t fail_flush;
     int fail_error;
@@ -223,6 +224,10 @@ unsigned hf_disk_load(struct hf_disk *disk, const struct hf_state *state, bool p
     hf_state_free(disk->state);
     disk->start = hf_state_clone(state);
     disk->state = hf_state_clone(state);
+    /* No two mounts have one number, whatever the disk; and one goes with its page cache. */
+    static _Atomic uint64_t mounts;
+    if (power)
+        disk->mount = ++mounts;
     if (power)
         disk->boot++;
     disk->fail_flush = 0;
@@ -855,6 +860,14 @@ static int disk_closedir(struct hf_os_dir *dir)
     return done;
 }
 
+static int disk_mount(int fd, uint64_t *out)
+{
+    lock();
+    *out = disk_now->mount;
+    unlock();
+    return 0;
+}
+
 struct hf_disk *hf_disk_use(struct hf_disk *disk)
 {
     static struct hf_os table;
@@ -881,6 +894,7 @@ struct hf_disk *hf_disk_use(struct hf_disk *disk)
     table.mkdir = disk_mkdir;
     table.opendir = disk_opendir;
     table.closedir = disk_closedir;
+    table.mount = disk_mount;
     disk_now = disk;
     hf_os_replace(disk != NULL ? &table : NULL);
     return before;
