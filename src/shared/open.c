@@ -81,7 +81,8 @@ static int handle_new(hf_region *region, const char *path, int64_t timeout, hf_s
     return 0;
 }
 
-int hf_shared_open(const char *name, const hf_shared_options *options, hf_shared **out)
+/* By its name; or, unless `fd` is NULL, by that descriptor. */
+static int open_map(const char *name, const int *fd, const hf_shared_options *options, hf_shared **out)
 {
     char path[HF_SHARED_NAME_MAX + 2];
     hf_region_options how;
@@ -93,7 +94,7 @@ int hf_shared_open(const char *name, const hf_shared_options *options, hf_shared
     if (status == 0)
         status = region_options(options, &how);
     if (status == 0)
-        status = hf_region_open(path, &how, &region);
+        status = fd == NULL ? hf_region_open(path, &how, &region) : hf_region_open_fd(*fd, &how, &region);
     if (status < 0)
         return status;
     status = handle_new(region, path, options->timeout, out);
@@ -102,23 +103,14 @@ int hf_shared_open(const char *name, const hf_shared_options *options, hf_shared
     return status;
 }
 
+int hf_shared_open(const char *name, const hf_shared_options *options, hf_shared **out)
+{
+    return open_map(name, NULL, options, out);
+}
+
 int hf_shared_open_fd(int fd, const char *name, const hf_shared_options *options, hf_shared **out)
 {
-    char path[HF_SHARED_NAME_MAX + 2];
-    hf_region_options how;
-    hf_region *region;
-    int status = path_of(name, path);
-
-    if (status == 0)
-        status = region_options(options, &how);
-    if (status == 0)
-        status = hf_region_open_fd(fd, &how, &region);
-    if (status < 0)
-        return status;
-    status = handle_new(region, path, options->timeout, out);
-    if (status < 0)
-        hf_region_close(region);
-    return status;
+    return open_map(name, &fd, options, out);
 }
 
 int hf_shared_close(hf_shared *map)
