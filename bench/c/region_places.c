@@ -2,7 +2,7 @@
  * region_places.c: a region's trees of places (src/region/keydir.h): puts in transactions of several sizes, their commits,
  * look-ups, and what an entry takes up.
  *
- *      region_places shared|file N SIZE [random|order] [ROUNDS]
+ *      region_places shared|file N SIZE [random|order] [ROUNDS] [PATH]
  *
  * N places are put, SIZE a transaction; then there are ROUNDS rounds in which SIZE of them a transaction get another place:
  * 'order': in the order of the trie, as a fold does it; 'random': as they come. One line a phase.
@@ -122,7 +122,7 @@ static void look_up(hf_region *region, uint64_t n)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "region_places shared|file N SIZE [random|order] [ROUNDS]\n");
+        fprintf(stderr, "region_places shared|file N SIZE [random|order] [ROUNDS] [PATH]\n");
         return EXIT_FAILURE;
     }
     bool file = strcmp(argv[1], "file") == 0, order = argc > 4 && strcmp(argv[4], "order") == 0;
@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     hf_region *region;
     const hf_region_options options = {
         .mode = HF_REGION_CREATE, .place_trees = 1, .level = HF_REGION_OFF, .reserve = UINT64_C(4) << 30};
-    snprintf(name, sizeof name, "%s-%d", file ? "/tmp/hf-places" : "/hf-places", (int)getpid());
+    snprintf(name, sizeof name, "%s-%d", file ? argc > 6 ? argv[6] : "/tmp/hf-places" : "/hf-places", (int)getpid());
     must(file ? hf_region_open_file(name, &options, &region) : hf_region_open(name, &options, &region), "open");
     if (!file)
         hf_region_unlink(name);
