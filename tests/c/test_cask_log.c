@@ -1,6 +1,6 @@
 /*
- * Log files: made, written, flushed, sealed, opened again; writes that fail and what they leave behind; flushes that fail;
- * heads that are damaged or foreign; sets.
+ * Log files: made, written, flushed, sealed, opened again; writes that fail and what they leave behind; flushes that
+ * fail; heads that are damaged or foreign; sets.
  */
 #include "cask/log.h"
 
@@ -467,8 +467,9 @@ static void heads_are_believed_only_if_right(void **state)
     write_file(name, &head, sizeof head);
     ok(hf_log_open(folder, the_id, NUMBER, 0, &file));
     hf_log_drop(file);
-    assert_hex(&head, sizeof head, "4861734b6c6f670a01000000010000001111111111111111222222222222222207000000000000000068e5cf8b010000"
-"000000000000000001467ae1196a1a04");
+    assert_hex(&head, sizeof head,
+               "4861734b6c6f670a01000000010000001111111111111111222222222222222207000000000000000068e5cf8b010000"
+               "000000000000000001467ae1196a1a04");
 }
 
 static void what_is_no_file_is_refused(void **state)
