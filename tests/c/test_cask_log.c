@@ -7,6 +7,7 @@
 #include "test_cask_support.h"
 #include "test_child.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 
 enum { MOST = 1 << 20, NUMBER = 7 };
@@ -319,6 +320,57 @@ static void sealing_flushes_also_what_was_synced(void **state)
     hf_log_writer_close(&writer);
 }
 
+/* -- a leader flushes, without the lock, what others go on appending to -- */
+
+static pthread_mutex_t the_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool the_end;
+static uint64_t flushes;
+
+static void *leader(void *arg)
+{
+    while (!the_end) {
+        pthread_mutex_lock(&the_lock);
+        uint64_t upto = writer.end;
+        pthread_mutex_unlock(&the_lock);
+        if (hf_log_flush(&writer, upto) < 0 || writer.synced < upto)
+            return &the_end;
+        flushes++;
+        sched_yield();
+    }
+    return NULL;
+}
+
+static void a_leader_flushes_without_the_lock(void **state)
+{
+    pthread_t thread;
+    void *wrong;
+    uint64_t last = 0;
+    create(65536);
+    the_end = false;
+    flushes = 0;
+    ok(pthread_create(&thread, NULL, leader, NULL));
+    for (uint64_t n = 1; n <= 2000; n++) {
+        pthread_mutex_lock(&the_lock);
+        ok(append(n));
+        assert_true(writer.synced >= last && writer.synced <= writer.end);
+        last = writer.synced;
+        pthread_mutex_unlock(&the_lock);
+        if (n % 50 == 0)
+            sched_yield();
+    }
+    the_end = true;
+    ok(pthread_join(thread, &wrong));
+    assert_null(wrong);
+    assert_true(flushes > 0);
+    ok(hf_log_seal(&writer));
+    publish();
+    hf_record_out out;
+    uint64_t at = HF_CASK_DATA_AT;
+    for (uint64_t n = 1; n <= 2000; n++, at = out.at + out.size)
+        assert_int_equal(hf_record_read(writer.file->bytes, writer.end, at, writer.file->salt, &out), 1);
+    hf_log_writer_close(&writer);
+}
+
 /* Every n-th call of anything, in making, opening, going on: then nothing is left, and it works the next time. */
 static void each_failure_leaves_nothing(void **state)
 {
@@ -564,6 +616,7 @@ int main(void)
         in_a_folder(zeros_are_a_courtesy),
         in_a_folder(a_flush_that_failed_is_not_tried_again),
         in_a_folder(sealing_flushes_also_what_was_synced),
+        in_a_folder(a_leader_flushes_without_the_lock),
         in_a_folder(each_failure_leaves_nothing),
         in_a_folder(a_cut_that_is_not_durable_is_no_cut),
         in_a_folder(a_limit_on_files_is_no_death),
