@@ -250,6 +250,11 @@ static void what_could_not_be_cut_is_cut_before_the_next(void **state)
                     no_cut = {.first = 1, .times = 2, .error = EIO};
     hf_fault_arm_plan(HF_OS_SITE_pwrite, &half);
     hf_fault_arm_plan(HF_FAULT_ANY_OS, &never);
+    assert_int_equal(hf_log_append(&writer, bytes, (size_t)size), HF_NOSPACE);
+    assert_true(!writer.torn && writer.end == end && size_of_file(name) == end);
+    hf_fault_disarm();
+    hf_fault_arm_plan(HF_OS_SITE_pwrite, &half);
+    hf_fault_arm_plan(HF_FAULT_ANY_OS, &never);
     hf_fault_arm_plan(HF_OS_SITE_ftruncate, &no_cut);
     assert_int_equal(hf_log_append(&writer, bytes, (size_t)size), HF_NOSPACE);
     assert_true(writer.torn && writer.end == end && size_of_file(name) > end);

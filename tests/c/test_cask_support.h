@@ -131,6 +131,66 @@ static inline bool is_there(const char *name)
     return faccessat(folder, name, F_OK, 0) == 0;
 }
 
+/* -- in which order things are made durable -- */
+
+static char calls_made[256];
+
+static inline void note_call(const char *name)
+{
+    if (strlen(calls_made) + strlen(name) + 2 < sizeof calls_made)
+        strcat(strcat(calls_made, calls_made[0] == '\0' ? "" : " "), name);
+}
+
+static inline ssize_t noted_pwrite(int fd, const void *bytes, size_t size, off_t at)
+{
+    note_call("write");
+    return hf_os_native.pwrite(fd, bytes, size, at);
+}
+
+static inline int noted_fsync(int fd)
+{
+    note_call(fd == folder ? "sync-folder" : "sync");
+    return hf_os_native.fsync(fd);
+}
+
+static inline int noted_fdatasync(int fd)
+{
+    note_call("sync");
+    return hf_os_native.fdatasync(fd);
+}
+
+static inline int noted_rename(int from_in, const char *from, int to_in, const char *to, unsigned flags)
+{
+    note_call("rename");
+    return hf_os_native.renameat2(from_in, from, to_in, to, flags);
+}
+
+static inline int noted_ftruncate(int fd, off_t length)
+{
+    note_call("cut");
+    return hf_os_native.ftruncate(fd, length);
+}
+
+/* From now on, until the end of the test. */
+static inline void note_calls(void)
+{
+    static struct hf_os table;
+    table = hf_os_native;
+    table.pwrite = noted_pwrite;
+    table.fsync = noted_fsync;
+    table.fdatasync = noted_fdatasync;
+    table.renameat2 = noted_rename;
+    table.ftruncate = noted_ftruncate;
+    calls_made[0] = '\0';
+    hf_os_replace(&table);
+}
+
+static inline void expect_calls(const char *expected)
+{
+    assert_string_equal(calls_made, expected);
+    calls_made[0] = '\0';
+}
+
 /* -- bytes in hexadecimal -- */
 
 static inline void assert_hex(const void *bytes, size_t size, const char *expected)
