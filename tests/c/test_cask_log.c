@@ -4,7 +4,7 @@
  */
 #include "cask/log.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 #include "test_child.h"
 
 #include <pthread.h>

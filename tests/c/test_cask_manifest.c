@@ -4,7 +4,7 @@
  */
 #include "cask/manifest.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 #include "test_child.h"
 
 #include <sys/resource.h>

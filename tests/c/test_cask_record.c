@@ -2,7 +2,7 @@
  * Records: what is written is read, whatever its sizes; a flip of any bit, a cut at any byte, another place, file or
  * cask is noticed; sizes that lie are; the next record behind garbage is found, in a time that goes with the bytes.
  */
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 
 #include <time.h>
 

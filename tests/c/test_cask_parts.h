@@ -1,9 +1,9 @@
 /*
- * test_cask_support.h: what the tests of the cask's parts share: random numbers, a folder that goes away, records
+ * test_cask_parts.h: what the tests of the cask's parts share: random numbers, a folder that goes away, records
  * made of a number, and a log file that is only an array.
  */
-#ifndef HF_TEST_CASK_SUPPORT_H
-#define HF_TEST_CASK_SUPPORT_H
+#ifndef HF_TEST_CASK_PARTS_H
+#define HF_TEST_CASK_PARTS_H
 
 #include "cask/record.h"
 
