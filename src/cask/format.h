@@ -74,7 +74,7 @@ struct hf_log_head {
     uint64_t id[2]; /* of the cask */
     uint64_t number;
     uint64_t created; /* milliseconds since 1970 */
-    uint64_t reserved;
+    uint64_t after;   /* of kind WRITTEN: the sequence number of the last record in such a file before this one; see recover.c */
     uint64_t checksum; /* of all the above */
 };
 

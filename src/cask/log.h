@@ -47,6 +47,7 @@ typedef struct hf_log_file {
     uint64_t mapped;
     _Atomic uint64_t end; /* up to here there are records */
     uint64_t created;     /* milliseconds since 1970 */
+    uint64_t after;       /* as in its head */
 } hf_log_file;
 
 /* The name of a file: 0000000001.log. `folder` is a descriptor of its folder in all that follows. */
@@ -120,7 +121,7 @@ typedef struct hf_log_writer {
  * file.
  */
 int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time,
-                  uint64_t most, uint64_t step, hf_log_writer *out);
+                  uint64_t after, uint64_t most, uint64_t step, hf_log_writer *out);
 
 /*
  * To go on with a file whose records end at `end`: what is behind them is cut, and that is durable when this returns.
@@ -140,6 +141,9 @@ int hf_log_append(hf_log_writer *writer, const void *bytes, size_t size);
  * known. May be called without the cask's lock, by one thread at a time. HF_BROKEN.
  */
 int hf_log_flush(hf_log_writer *writer, uint64_t upto);
+
+/* Cuts the file to its records, without a flush: before a reader may be sent past it. */
+int hf_log_cut(hf_log_writer *writer);
 
 /*
  * Cuts the file to its records, flushes it, closes the descriptor. After a failure it is as it was, but for what was
