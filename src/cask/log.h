@@ -71,7 +71,7 @@ int hf_log_open(int folder, const uint64_t id[2], uint32_t number, uint64_t size
 
 /*
  * The same, whatever its head says: for what is left of a file whose head is damaged. Its records say themselves
- * whose * they are.
+ * whose they are.
  */
 int hf_log_open_damaged(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, uint64_t size,
                         hf_log_file **out);
@@ -88,7 +88,7 @@ typedef struct hf_log_set {
 
 /*
  * Another set: what `old` (NULL: nothing) has, without `without` (0: nothing; it need not be there) and with `with`
- * (NULL: * nothing), in place of a file with its number. It has counts of its own of all its files.
+ * (NULL: nothing), in place of a file with its number. It has counts of its own of all its files.
  */
 int hf_log_set_change(const hf_log_set *old, uint32_t without, hf_log_file *with, hf_log_set **out);
 void hf_log_set_keep(hf_log_set *set);
@@ -147,7 +147,7 @@ int hf_log_cut(hf_log_writer *writer);
 
 /*
  * Cuts the file to its records, flushes it, closes the descriptor. After a failure it is as it was, but for what was
- * cut; * HF_BROKEN: the flush failed.
+ * cut; HF_BROKEN: the flush failed.
  */
 int hf_log_seal(hf_log_writer *writer);
 

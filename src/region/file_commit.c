@@ -735,7 +735,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
     struct hf_version *version = &txn->state.version;
     if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
         return HF_CORRUPT;
-    hf_record_read(&record->seen, version);
+    hf_record_version(&record->seen, version);
     txn->state.file = record->state;
     txn->state.nursery = record->nursery;
     if (!hf_record_is_sound(version, &txn->state.file, &txn->state.nursery))

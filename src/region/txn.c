@@ -30,7 +30,7 @@ static bool is_mine(const hf_txn *txn)
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 
-void hf_record_read(const struct hf_record_seen *record, struct hf_version *out)
+void hf_record_version(const struct hf_record_seen *record, struct hf_version *out)
 {
     out->txid = record->txid;
     out->top = record->top;
