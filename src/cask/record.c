@@ -64,13 +64,15 @@ static bool is_long(const hf_record_in *record)
 static uint64_t body_size(const hf_record_in *record)
 {
     return (record->expires != INT64_MAX ? 8u : 0u) + (is_long(record) ? 4u : 0u) +
-           (record->given.size > 0 ? 4u : 0u) + record->key.size + record->given.size + record->value.size;
+           (record->given.size > 0 ? 4u : 0u) + record->key.size + record->given.size + record->head.size +
+           record->value.size;
 }
 
 int64_t hf_record_size_in(const hf_record_in *record)
 {
     if (record->key.size >= HF_CASK_KEY_MAX || record->given.size >= HF_CASK_KEY_MAX ||
-        record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX || record->expires < 0)
+        record->head.size + record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX ||
+        record->expires < 0)
         return HF_LIMIT;
     return (int64_t)(HEAD + padded(body_size(record)));
 }
@@ -109,11 +111,12 @@ uint64_t hf_record_write(const hf_record_in *record, hf_log_salt salt, uint64_t 
     }
     to = put(to, record->key.bytes, record->key.size);
     to = put(to, record->given.bytes, record->given.size);
+    to = put(to, record->head.bytes, record->head.size);
     put(to, record->value.bytes, record->value.size);
     head.sequence = record->sequence;
     head.stamp = (uint64_t)record->time << TIME_AT | (uint64_t)flags << FLAGS_AT |
                  (is_long(record) ? HF_KEY_SIZE_LONG : key_size);
-    head.value_size = (uint32_t)record->value.size;
+    head.value_size = (uint32_t)(record->head.size + record->value.size);
     head.body_checksum = body_checksum(body, size, salt, record->sequence);
     head_seal(&head, salt, at, synced);
     memcpy(out, &head, HEAD);
@@ -190,6 +193,7 @@ static bool body_parts(const struct hf_log_record *head, const unsigned char *bo
         return false;
     in->key = take_span(&from, key_size);
     in->given = take_span(&from, given_size);
+    in->head = hf_span_of(NULL, 0);
     in->value = take_span(&from, head->value_size);
     *size = (uint64_t)(from - body);
     return true;

@@ -37,6 +37,7 @@ typedef struct hf_record_in {
     int64_t expires; /* from 0 on; INT64_MAX: never */
     hf_span key;     /* canonical */
     hf_span given;   /* no bytes: as `key` */
+    hf_span head;    /* what goes in front of the value, as part of it; no bytes in what was read */
     hf_span value;
 } hf_record_in;
 
