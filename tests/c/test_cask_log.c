@@ -304,6 +304,29 @@ static void a_flush_that_failed_is_not_tried_again(void **state)
     hf_log_writer_close(&writer);
 }
 
+static void a_cut_is_flushed_by_the_next_flush(void **state)
+{
+    create(4096);
+    ok(append(1));
+    ok(hf_log_flush(&writer, writer.end));
+    uint64_t end = writer.end;
+    hf_fault_arm(HF_OS_SITE_ftruncate, 1, EIO);
+    assert_int_equal(hf_log_cut(&writer), HF_IO);
+    hf_fault_disarm();
+    assert_true(writer.written > end && writer.synced == end);
+    note_calls();
+    ok(hf_log_cut(&writer));
+    ok(hf_log_cut(&writer));
+    assert_true(size_of_file(name) == end && writer.end == end);
+    ok(hf_log_flush(&writer, end));
+    ok(hf_log_flush(&writer, end));
+    expect_calls("cut sync");
+    assert_true(writer.synced == end);
+    ok(append(2));
+    expect_calls("write write");
+    hf_log_writer_close(&writer);
+}
+
 static void sealing_flushes_also_what_was_synced(void **state)
 {
     create(4096);
@@ -620,6 +643,7 @@ int main(void)
         in_a_folder(what_could_not_be_cut_is_cut_before_the_next),
         in_a_folder(zeros_are_a_courtesy),
         in_a_folder(a_flush_that_failed_is_not_tried_again),
+        in_a_folder(a_cut_is_flushed_by_the_next_flush),
         in_a_folder(sealing_flushes_also_what_was_synced),
         in_a_folder(a_leader_flushes_without_the_lock),
         in_a_folder(each_failure_leaves_nothing),
