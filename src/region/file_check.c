@@ -571,7 +571,7 @@ int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *f
     };
     if (fd >= 0) {
         const struct hf_file_commit *record = (const void *)hf_region_seen(region, version.txid);
-        hf_record_read(&record->seen, &version);
+        hf_record_version(&record->seen, &version);
         checker.state = &record->state;
         checker.nursery = &record->nursery;
         status = hf_record_is_sound(&version, checker.state, checker.nursery)

@@ -61,11 +61,8 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 
 int hf_file_limit(uint64_t *out)
 {
-    struct rlimit limit;
-    int result = hf_os_getrlimit(RLIMIT_FSIZE, &limit);
+    int result = hf_os_size_limit(out);
 
-    if (result == 0)
-        *out = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -738,7 +735,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
     struct hf_version *version = &txn->state.version;
     if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
         return HF_CORRUPT;
-    hf_record_read(&record->seen, version);
+    hf_record_version(&record->seen, version);
     txn->state.file = record->state;
     txn->state.nursery = record->nursery;
     if (!hf_record_is_sound(version, &txn->state.file, &txn->state.nursery))

@@ -441,7 +441,7 @@ static inline uint64_t hf_kept_table_size(uint64_t count)
 
 /* Fills in a record of the ring, all but what only writers look at. */
 void hf_record_fill(struct hf_record_seen *record, const struct hf_version *version);
-void hf_record_read(const struct hf_record_seen *record, struct hf_version *out);
+void hf_record_version(const struct hf_record_seen *record, struct hf_version *out);
 
 /* Gives the snapshots that are kept of the version being made its roots. */
 void hf_kept_fill(struct hf_txn *txn, struct hf_kept_table *table);

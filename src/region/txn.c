@@ -30,7 +30,7 @@ static bool is_mine(const hf_txn *txn)
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 
-void hf_record_read(const struct hf_record_seen *record, struct hf_version *out)
+void hf_record_version(const struct hf_record_seen *record, struct hf_version *out)
 {
     out->txid = record->txid;
     out->top = record->top;
@@ -69,6 +69,11 @@ void hf_txn_spoil(hf_txn *txn, int status)
 hf_txn *hf_txn_mine(hf_region *region)
 {
     return is_mine(&region->txn) ? &region->txn : NULL;
+}
+
+uint64_t hf_txn_txid(const hf_txn *txn)
+{
+    return txn->state.version.txid;
 }
 
 unsigned hf_txn_level(const hf_txn *txn)
