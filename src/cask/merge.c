@@ -183,6 +183,11 @@ static int step(hf_cask *cask, struct hf_merge *m, uint64_t upto)
     int status = do_stage(cask, m, upto);
     bool revoked = status < 0 && m->stage <= MERGE_COMMIT;
 
+    if (status == HF_BROKEN) {
+        pthread_mutex_lock(&cask->mutex);
+        hf_sync_broken(cask, status);
+        pthread_mutex_unlock(&cask->mutex);
+    }
     if (revoked)
         hf_merge_drop(cask, m);
     /* The victim was damaged; there may be others. */
@@ -270,7 +275,6 @@ void hf_merge_stop(hf_cask *cask)
 
     if (m == NULL || cask->broken != 0)
         return;
-    m->stopping = true;
     cask->merge_step = NULL;
     if (m->stage == MERGE_COPY || m->stage == MERGE_COMMIT)
         hf_merge_drop(cask, m);

@@ -88,10 +88,10 @@ struct hf_merge {
     bool has_output;
     uint32_t number;
     hf_log_writer output;
-    hf_hint_maker maker; /* its records */
+    hf_hint_maker maker;   /* its records */
     unsigned char *buffer; /* records that are not written yet */
     size_t used, room;
-    uint64_t begin;        /* where in the output the victim that is being read begins, and as things were then: */
+    uint64_t begin; /* where in the output the victim that is being read begins, and as things were then: */
     struct hf_hint_head begin_head;
     size_t begin_gone;
     hf_merge_gone *gone;
@@ -113,7 +113,7 @@ struct hf_merge {
     uint64_t patience; /* how long that was */
     size_t limit;      /* victims of one output; 0: as many as can be */
     bool refused;      /* a victim was found to be damaged since hf_cask_merge began */
-    bool stopping;
+    bool uncertain;    /* which manifest there is */
 };
 
 /* -- merge_choose.c -- */

@@ -73,7 +73,8 @@ static uint64_t dead_bytes(const hf_note *note)
 
 static unsigned fragmentation(const hf_note *note)
 {
-    return note->now.keys == 0 ? 100 : (unsigned)(at_most(note->now.dead_keys, note->now.keys) * 100 / note->now.keys);
+    return note->now.keys == 0 ? 100
+                               : (unsigned)(at_most(note->now.dead_keys, note->now.keys) * 100 / note->now.keys);
 }
 
 static bool reaches(uint64_t value, uint64_t bound)

@@ -25,9 +25,9 @@
 #include "cask/merge.h"
 
 enum {
-    STEP = 256 << 10,  /* bytes that are read in one step, */
-    PART = 256 << 10,  /* written at once, */
-    FLUSH = 4 << 20,   /* flushed at once */
+    STEP = 256 << 10, /* bytes that are read in one step, */
+    PART = 256 << 10, /* written at once, */
+    FLUSH = 4 << 20,  /* flushed at once */
     ROOM = 512 << 10,
 };
 
@@ -138,10 +138,12 @@ static int open_output(hf_cask *cask, struct hf_merge *m)
     if (status < 0)
         return status;
     m->has_output = true;
+    /* Its head, so that after a power cut it is known for what it is. */
+    status = hf_log_flush(&m->output, m->output.end);
     hf_hint_maker_init(&m->maker, cask->id, m->number);
     m->begin = HF_CASK_DATA_AT;
     m->begin_head = m->maker.head;
-    return 0;
+    return status;
 }
 
 static int write_part(hf_cask *cask, struct hf_merge *m)

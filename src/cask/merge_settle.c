@@ -228,8 +228,10 @@ static int list_output(hf_cask *cask, struct hf_merge *m)
             hf_manifest_clear(&manifest);
     }
     pthread_mutex_unlock(&cask->mutex);
-    if (status == 0)
+    if (status == 0) {
         status = replace_manifest(cask, &manifest);
+        m->uncertain = status == HF_BROKEN;
+    }
     if (status < 0 && m->has_output) {
         pthread_mutex_lock(&cask->mutex);
         retract_output(cask, m);
@@ -246,7 +248,7 @@ int hf_merge_commit(hf_cask *cask, struct hf_merge *m)
         status = seal_output(cask, m);
     if (status == 0)
         status = list_output(cask, m);
-    if (status == HF_BROKEN && m->has_output) {
+    if (status < 0 && m->uncertain && m->has_output) {
         /* Perhaps the manifest has it: it stays, and the next who opens the cask sees. */
         hf_log_writer_close(&m->output);
         m->has_output = false;
