@@ -149,6 +149,7 @@ static int let_go(hf_cask *cask)
     int status = 0;
 
     hf_follow_close(cask);
+    hf_merge_end(cask);
     free_segments(cask->active);
     free_segments(cask->sealed);
     hf_index_drop(atomic_exchange(&cask->index, NULL));
@@ -290,6 +291,9 @@ static int open_to_write(hf_cask *cask)
         status = hf_checkpoint(cask);
     if (status == 0) {
         hf_cask_page_begin(cask);
+        status = hf_merge_begin(cask);
+    }
+    if (status == 0) {
         enroll(cask);
         status = hf_thread_start(cask);
         if (status < 0)
@@ -371,7 +375,9 @@ int hf_cask_close(hf_cask *cask)
     dismiss(cask);
     if (!atomic_load(&cask->lost) && cask->writable) {
         hf_thread_stop(cask);
+        hf_merge_stop(cask);
         status = finish(cask);
+        hf_merge_stop(cask);
     }
     return first_of(status, let_go(cask));
 }
