@@ -317,6 +317,13 @@ static void read_step(session *s)
     }
 }
 
+static void merge_step(session *s)
+{
+    hf_cask_merged merged;
+    must(hf_cask_needs_merge(s->cask) >= 0);
+    must(hf_cask_merge(s->cask, below(3), &merged) == 0);
+}
+
 static void step(session *s, const hf_cask_options *options)
 {
     unsigned what = below(100);
@@ -339,8 +346,10 @@ static void step(session *s, const hf_cask_options *options)
         look_at_all(s, s->cask);
     else if (what < 91)
         must(hf_cask_sync_now(s->cask) == 0);
-    else if (what < 99 && !options->keydir_in_memory)
+    else if (what < 97 && !options->keydir_in_memory)
         read_step(s);
+    else if (what < 99)
+        merge_step(s);
 }
 
 /* -- sessions -- */
@@ -454,6 +463,9 @@ static void run_programs(uint64_t seed, unsigned sessions)
             .no_thread = below(2) == 0,
             .sync = syncs[below(LENGTH(syncs))],
             .interval = 1000000,
+            .merging = {.by_call = below(2) == 0,
+                        .fragmentation_trigger = 1 + below(60),
+                        .fragmentation_threshold = 1 + below(40)},
         };
         steps = below(300);
         kill_it = below(3) > 0;
