@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import holdfast
-from shared_support import wait_until
+from shared_support import names, wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAYS = {
@@ -36,10 +35,6 @@ def command(name: str, argument: str) -> list[str]:
 
 def map_of(name: str, pid: int) -> str:
     return f"{name.removesuffix('.py').replace('_', '-')}-{pid}"
-
-
-def names() -> set[str]:
-    return {info.name for info in holdfast.list_shared()}
 
 
 def test_each_example_is_run() -> None:

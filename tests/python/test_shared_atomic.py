@@ -2,17 +2,14 @@
 
 import gc
 import math
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import holdfast
 from holdfast import MISSING, Change, SharedMap
-
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
-
+from shared_support import OpenMap, in_thread
 
 # -- incr -----------------------------------------------------------------------------------------
 
@@ -180,21 +177,6 @@ def test_update_with(open_map: OpenMap) -> None:
 
 
 # -- transactions ---------------------------------------------------------------------------------
-
-
-def in_thread(fn: Callable[[], object]) -> object:
-    result: list[object] = []
-    thread = threading.Thread(target=lambda: result.append(outcome(fn)))
-    thread.start()
-    thread.join()
-    return result[0]
-
-
-def outcome(fn: Callable[[], object]) -> object:
-    try:
-        return fn()
-    except Exception as error:
-        return error
 
 
 def test_a_transaction_is_one_step(open_map: OpenMap) -> None:
