@@ -166,7 +166,7 @@ static int short_rest(const struct hf_runs_home *home, const struct hf_runs *run
 {
     uint64_t low = 0, high = LEAST_HOLE, before;
 
-    /* As many as `low` are, as many as `high` + 1 are not asked for. */
+    /* `low` pages are, and `high` + 1 are not, or are no longer of interest. */
     while (low < high) {
         uint64_t middle = (low + high + 1) / 2;
         int status = hf_runs_before(home, runs, end + middle, &before);
