@@ -34,9 +34,11 @@ def step(mapping, worker, n):
 
 
 def work(shared, worker):
-    while True:
+    parent, n = multiprocessing.parent_process(), 0
+    while n % 100 or parent.is_alive():  # which may be interrupted before it knows that it has started us
         with shared.transaction():
-            step(shared, worker, shared.incr(("steps", worker)))
+            n = shared.incr(("steps", worker))
+            step(shared, worker, n)
             shared.incr("together")
 
 
@@ -66,7 +68,8 @@ def main(seconds):
         workers = []
         try:
             shared.update({("steps", worker): 0 for worker in range(WORKERS)}, together=0)
-            workers = [start(shared, worker) for worker in range(WORKERS)]
+            for worker in range(WORKERS):
+                workers.append(start(shared, worker))
             end = time.monotonic() + seconds
             for kills in itertools.count():
                 if time.monotonic() > end:

@@ -19,8 +19,8 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, cast
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
 
 from . import _homes
 from ._core import MISSING, MissingType
@@ -123,7 +123,7 @@ class SharedItems(ItemsView[_K, _V]):
         return cast("Mapping[_K, _V]", self._mapping)
 
     def __iter__(self) -> Iterator[tuple[_K, _V]]:
-        return self._mapping._iter_items()
+        return self._mapping.__holdfast_items__()
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2:
@@ -139,45 +139,49 @@ class SharedItems(ItemsView[_K, _V]):
         return f"{type(self).__name__}({list(self)!r})"
 
 
-def _same(mine: SharedMap[Any, Any] | SharedSnapshot[Any, Any], other: object) -> Any:
-    if not isinstance(other, Mapping):
-        return NotImplemented
-    return len(mine) == len(other) and dict(mine.items()) == dict(other.items())
+if TYPE_CHECKING:
+
+    class _OfC(Generic[_K, _V]):
+        def __len__(self) -> int: ...
+        def __holdfast_items__(self) -> _homes.SharedIterator[tuple[_K, _V]]: ...
+        def close(self) -> None: ...
+
+else:
+
+    class _OfC:
+        """What the C classes have in common. (Not a Generic: typing would remember it for ever, and all it refers to.)"""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
 
 
-# -- snapshots ------------------------------------------------------------------------------------------------
-
-
-class SharedSnapshot(SharedSnapshotCore[_K, _V]):
-    """A version of a SharedMap, which never changes: a read-only mapping, made by SharedMap.snapshot().
-
-    It costs nothing to make, and never makes a writer wait. While it is open, the memory that it alone needs is not
-    used again: so close() it, or use it in a `with`; one that is forgotten is closed when the collector finds it.
-    It outlives the close() of its map. It cannot be pickled; after a fork, parent and child both have it.
-    """
+class _Contents(_OfC[_K, _V]):
+    """What SharedMap and SharedSnapshot have in common beyond that: views, copies, comparison, `with`."""
 
     __slots__ = ()
 
     def keys(self) -> SharedKeys[_K]:
-        """Its keys, as a set-like view."""
-        return SharedKeys(self)
+        """The keys, as a set-like view: of a SharedMap, a live one."""
+        return SharedKeys(cast("SharedMap[_K, Any]", self))
 
     def values(self) -> SharedValues[_V]:
-        """Its values."""
-        return SharedValues(self)
+        """The values, as a view: of a SharedMap, a live one."""
+        return SharedValues(cast("SharedMap[Any, _V]", self))
 
     def items(self) -> SharedItems[_K, _V]:
-        """Its pairs, as a set-like view."""
-        return SharedItems(self)
+        """The pairs, as a set-like view: of a SharedMap, a live one."""
+        return SharedItems(cast("SharedMap[_K, _V]", self))
 
     def copy(self) -> dict[_K, _V]:
-        """A dict of what is in it."""
-        return dict(self._iter_items())
+        """A dict of what is in it now, in one version. (dict(m) asks for each key on its own: see SharedMap.)"""
+        return dict(self.__holdfast_items__())
 
     def __eq__(self, other: object) -> bool:
-        return cast(bool, _same(self, other))
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return len(self) == len(other) and self.copy() == dict(other.items())
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
     __reversed__ = None
 
     def __enter__(self) -> Self:
@@ -187,6 +191,20 @@ class SharedSnapshot(SharedSnapshotCore[_K, _V]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+
+# -- snapshots ------------------------------------------------------------------------------------------------
+
+
+class SharedSnapshot(_Contents[_K, _V], SharedSnapshotCore[_K, _V]):
+    """A version of a SharedMap, which never changes: a read-only mapping, made by SharedMap.snapshot().
+
+    It costs nothing to make, and never makes a writer wait. While it is open, the memory that it alone needs is not
+    used again: so close() it, or use it in a `with`; one that is forgotten is closed when the collector finds it.
+    It outlives the close() of its map. It cannot be pickled; after a fork, parent and child both have it.
+    """
+
+    __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a snapshot of a SharedMap cannot be pickled: send the map, or snapshot.copy()")
@@ -198,7 +216,7 @@ Mapping.register(SharedSnapshot)
 # -- maps -----------------------------------------------------------------------------------------------------
 
 
-class SharedMap(SharedMapCore[_K, _V]):
+class SharedMap(_Contents[_K, _V], SharedMapCore[_K, _V]):
     """A dict in shared memory, for any number of processes and threads at once.
 
     SharedMap(name) opens the map of this name, which is a file name in /dev/shm; or creates it.
@@ -217,7 +235,8 @@ class SharedMap(SharedMapCore[_K, _V]):
     equal, and of the same type, but a fresh object each time. So m[k].append(x) changes that copy alone: put it
     back, or use update_with(). Keys are hashable objects of Python's own types (KeyTypeError otherwise, KeyValueError
     for nan). Entries have no order. keys(), values() and items() are live, and each iteration runs over a snapshot,
-    so the map may be changed meanwhile. copy() gives a dict, and so does |. There is no fromkeys().
+    so the map may be changed meanwhile. copy() gives a dict of one version, and so do | and Map(m). dict(m) and {**m}
+    do not: Python looks up each key on its own, and one that was deleted meanwhile is a KeyError. There is no fromkeys().
 
     Every call is one atomic step for all processes and threads; `with m.transaction():` makes one of many. Readers
     never wait. A process that is killed has done each of its steps or not begun it, and takes nothing from the
@@ -249,32 +268,10 @@ class SharedMap(SharedMapCore[_K, _V]):
 
     # -- as a dict ------------------------------------------------------------------------------
 
-    def keys(self) -> SharedKeys[_K]:
-        """The keys, as a live, set-like view."""
-        return SharedKeys(self)
-
-    def values(self) -> SharedValues[_V]:
-        """The values, as a live view."""
-        return SharedValues(self)
-
-    def items(self) -> SharedItems[_K, _V]:
-        """The pairs, as a live, set-like view."""
-        return SharedItems(self)
-
-    def copy(self) -> dict[_K, _V]:
-        """A dict of what is in the map now."""
-        return dict(self._iter_items())
-
-    def __eq__(self, other: object) -> bool:
-        return cast(bool, _same(self, other))
-
-    __hash__ = None
-    __reversed__ = None
-
     def __or__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        both: dict[_K | _K2, _V | _V2] = dict(self._iter_items())
+        both: dict[_K | _K2, _V | _V2] = dict(self.__holdfast_items__())
         both.update(other.items())
         return both
 
@@ -282,7 +279,7 @@ class SharedMap(SharedMapCore[_K, _V]):
         if not isinstance(other, Mapping):
             return NotImplemented
         both: dict[_K | _K2, _V | _V2] = dict(other.items())
-        both.update(self._iter_items())
+        both.update(self.__holdfast_items__())
         return both
 
     def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:  # type: ignore[misc]
@@ -324,14 +321,6 @@ class SharedMap(SharedMapCore[_K, _V]):
     def stats(self) -> SharedStats:
         """Sizes and counts: see SharedStats."""
         return SharedStats(*self._stats())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets the map itself: by its descriptor if that is just being started, else by its name."""

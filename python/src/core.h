@@ -47,7 +47,8 @@ typedef struct core_state {
     PyObject *mapping_abc; /* collections.abc.Mapping */
     PyObject *set_abc;     /* collections.abc.Set */
     PyObject *empty_tuple;
-    PyObject *str_keys;          /* interned "keys" */
+    PyObject *str_keys;          /* interned "keys", */
+    PyObject *str_versioned;     /* and "__holdfast_items__" */
     hfpy_pending *spare_pending; /* see pending.c */
     uint64_t loaded_versions;    /* Maps loaded from pickles so far */
 } core_state;

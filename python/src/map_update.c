@@ -224,13 +224,38 @@ int hfpy_has_keys(core_state *state, PyObject *object)
     return 1;
 }
 
+/* A mapping that others may change meanwhile: its pairs, of one version. (A key's value, asked for by itself, may be gone.) */
+static int gather_version(core_state *state, gathering *gathered, PyObject *mapping, const char *who)
+{
+    PyObject *items = PyObject_CallMethodNoArgs(mapping, state->str_versioned);
+    int status = items == NULL ? -1 : gather_pairs(gathered, items, who);
+    Py_XDECREF(items);
+    return status;
+}
+
+/* Whether it is one of those, which are types of holdfast._homes: 1, 0 or -1. */
+static int has_versions(core_state *state, PyObject *mapping)
+{
+    if (!PyType_HasFeature(Py_TYPE(mapping), Py_TPFLAGS_MAPPING))
+        return 0;
+    PyObject *found = PyObject_GetAttr(mapping, state->str_versioned);
+    if (found == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    Py_XDECREF(found);
+    return found != NULL;
+}
+
 static int gather(core_state *state, gathering *gathered, PyObject *source, const char *who)
 {
     if (PyDict_CheckExact(source))
         return gather_dict(gathered, source);
     int mapping = hfpy_has_keys(state, source);
-    if (mapping < 0)
+    int versions = mapping > 0 ? has_versions(state, source) : 0;
+    if (mapping < 0 || versions < 0)
         return -1;
+    if (versions)
+        return gather_version(state, gathered, source, who);
     return mapping ? gather_mapping(gathered, source) : gather_pairs(gathered, source, who);
 }
 

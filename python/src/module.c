@@ -9,7 +9,7 @@
 #define STATE_OBJECTS(X) \
     X(node_type) X(tracked_node_type) X(map_type) X(transient_type) X(view_types[0]) X(view_types[1]) \
     X(view_types[2]) X(iterator_type) X(missing_type) X(pickled_type) X(change_type) X(conflict) X(missing) \
-    X(empty_map) X(load_map) X(load_node) X(mapping_abc) X(set_abc) X(empty_tuple) X(str_keys)
+    X(empty_map) X(load_map) X(load_node) X(mapping_abc) X(set_abc) X(empty_tuple) X(str_keys) X(str_versioned)
 /* clang-format on */
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -93,7 +93,8 @@ static int module_exec(PyObject *module)
     core_state *state = PyModule_GetState(module);
     state->empty_tuple = PyTuple_New(0);
     state->str_keys = PyUnicode_InternFromString("keys");
-    if (state->empty_tuple == NULL || state->str_keys == NULL)
+    state->str_versioned = PyUnicode_InternFromString("__holdfast_items__");
+    if (state->empty_tuple == NULL || state->str_keys == NULL || state->str_versioned == NULL)
         return -1;
     if (hfpy_trie_exec(module, state) < 0 || add_type(module, &hfpy_map_spec, &state->map_type) < 0 ||
         add_type(module, &hfpy_transient_spec, &state->transient_type) < 0 || hfpy_views_exec(module, state) < 0 ||

@@ -480,7 +480,7 @@ static int add_mapping(SharedMap *self, batch *it, PyObject *source)
  * KeyError. */
 static int add_version(SharedMap *self, batch *it, PyObject *source)
 {
-    PyObject *items = PyObject_CallMethod(source, "_iter_items", NULL);
+    PyObject *items = PyObject_CallMethod(source, "__holdfast_items__", NULL);
     int status = items == NULL ? -1 : add_pairs(self, it, items);
 
     Py_XDECREF(items);
@@ -642,12 +642,13 @@ static PyObject *incr(SharedMap *self, PyObject *key_object, PyObject *n)
 
 PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *by = NULL;
+    static const hfpy_signature signature = {"incr", {"key", "n"}, .least = 1, .most = 2};
+    PyObject *given[2];
 
-    if (hfpy_fast_two("incr", args, count, names, "n", &by) < 0)
+    if (hfpy_fast_arguments(&signature, args, count, names, given) < 0)
         return NULL;
-    PyObject *n = by == NULL ? PyLong_FromLong(1) : number_of(by);
-    PyObject *result = n == NULL ? NULL : incr((SharedMap *)self, args[0], n);
+    PyObject *n = given[1] == NULL ? PyLong_FromLong(1) : number_of(given[1]);
+    PyObject *result = n == NULL ? NULL : incr((SharedMap *)self, given[0], n);
     Py_XDECREF(n);
     return result;
 }
@@ -687,23 +688,23 @@ static int compare_and_set(SharedMap *self, hfpy_shared_key *key, PyObject *old,
     return status > 0 ? 1 : -1;
 }
 
-PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count)
+PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
+    static const hfpy_signature signature = {"compare_and_set", {"key", "old", "new"}, .least = 3, .most = 3};
     SharedMap *self = (SharedMap *)object;
+    PyObject *given[3];
     hfpy_shared_value value;
     hfpy_shared_key key;
     int result = -1;
 
-    if (count != 3) {
-        PyErr_Format(PyExc_TypeError, "compare_and_set() takes exactly 3 arguments (%zd given)", count);
+    if (hfpy_fast_arguments(&signature, args, count, names, given) < 0 ||
+        hfpy_shared_key_make(self->state, given[0], self->flags, &key) < 0)
         return NULL;
-    }
-    if (hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
-        return NULL;
-    if (args[2] == self->state->shared.missing) {
-        result = compare_and_set(self, &key, args[1], hf_span_of(NULL, 0));
-    } else if (hfpy_shared_value_make(self->state, args[2], self->flags, &value) == 0) {
-        result = compare_and_set(self, &key, args[1], hfpy_shared_value_span(&value));
+    PyObject *old = given[1], *now = given[2];
+    if (now == self->state->shared.missing) {
+        result = compare_and_set(self, &key, old, hf_span_of(NULL, 0));
+    } else if (hfpy_shared_value_make(self->state, now, self->flags, &value) == 0) {
+        result = compare_and_set(self, &key, old, hfpy_shared_value_span(&value));
         hfpy_shared_value_clear(&value);
     }
     hfpy_shared_key_clear(&key);

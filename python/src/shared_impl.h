@@ -178,10 +178,17 @@ PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 PyObject *hfpy_shared_snapshot_new(SharedMap *map, PyObject *type);
 PyObject *hfpy_transaction_new(SharedMap *map);
 
-/* The arguments of a fast call that takes one and an optional second, which may be given by keyword; *second stays
- * as it is if it is not given. -1 and TypeError. */
-int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
-                  PyObject **second);
+/* What a fast call takes: its first `by_position` arguments have no keyword, those behind the first `least` are optional. */
+typedef struct hfpy_signature {
+    const char *method, *names[3];
+    Py_ssize_t by_position, least, most;
+} hfpy_signature;
+
+/* The arguments of such a call in their order, borrowed; NULL for one that was not given. -1 and TypeError. */
+int hfpy_fast_arguments(const hfpy_signature *signature, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                        PyObject **out);
+
+extern const hfpy_signature hfpy_signature_get;
 
 /* shared_change.c: methods. */
 PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t count);
@@ -190,7 +197,7 @@ PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssi
 PyObject *hfpy_shared_clear(PyObject *object, PyObject *unused);
 PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs);
 PyObject *hfpy_shared_incr(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names);
-PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count);
+PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names);
 
 extern PyType_Spec hfpy_shared_map_spec, hfpy_shared_snapshot_spec, hfpy_shared_iterator_spec, hfpy_transaction_spec;
 

@@ -346,40 +346,63 @@ static int map_contains(PyObject *object, PyObject *key)
     return found;
 }
 
-int hfpy_fast_two(const char *method, PyObject *const *args, Py_ssize_t count, PyObject *names, const char *keyword,
-                  PyObject **second)
+static int place_of(const hfpy_signature *it, PyObject *name)
+{
+    for (Py_ssize_t i = it->by_position; i < it->most; i++)
+        if (PyUnicode_CompareWithASCIIString(name, it->names[i]) == 0)
+            return (int)i;
+    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", it->method, name);
+    return -1;
+}
+
+int hfpy_fast_arguments(const hfpy_signature *it, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                        PyObject **out)
 {
     Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
 
-    if (count < 1 || count + named > 2) {
-        PyErr_Format(PyExc_TypeError, "%s() takes 1 or 2 arguments, %zd given", method, count + named);
+    if (count + named > it->most) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", it->method, it->most,
+                     count + named);
         return -1;
     }
-    if (named == 1) {
-        PyObject *name = PyTuple_GET_ITEM(names, 0);
-        if (PyUnicode_CompareWithASCIIString(name, keyword) != 0) {
-            PyErr_Format(PyExc_TypeError, "%s() has no keyword argument %R", method, name);
+    for (Py_ssize_t i = 0; i < it->most; i++)
+        out[i] = i < count ? args[i] : NULL;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        int place = place_of(it, PyTuple_GET_ITEM(names, i));
+        if (place < 0)
+            return -1;
+        if (out[place] != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", it->method, it->names[place]);
             return -1;
         }
+        out[place] = args[count + i];
     }
-    if (count + named == 2)
-        *second = args[1];
+    for (Py_ssize_t i = 0; i < it->least; i++)
+        if (out[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s' (pos %zd)", it->method, it->names[i],
+                         i + 1);
+            return -1;
+        }
     return 0;
 }
+
+const hfpy_signature hfpy_signature_get = {"get", {"key", "default"}, .by_position = 1, .least = 1, .most = 2};
 
 static PyObject *map_get(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     SharedMap *self = (SharedMap *)object;
-    PyObject *fallback = Py_None;
+    PyObject *given[2] = {NULL, NULL};
     hf_shared_hold hold;
     hf_span value = {NULL, 0};
 
-    if ((count != 1 || names != NULL) && hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
+    if (count == 1 && names == NULL)
+        given[0] = args[0];
+    else if (hfpy_fast_arguments(&hfpy_signature_get, args, count, names, given) < 0)
         return NULL;
-    int found = find(self, args[0], &hold, &value);
+    int found = find(self, given[0], &hold, &value);
     if (found > 0)
         return hfpy_shared_take(self->state, &hold, value, self->flags);
-    return found < 0 ? NULL : Py_NewRef(fallback);
+    return found < 0 ? NULL : Py_NewRef(given[1] == NULL ? Py_None : given[1]);
 }
 
 static Py_ssize_t map_length(PyObject *object)
@@ -655,7 +678,7 @@ static PyMethodDef map_methods[] = {
     {"_depth", map_depth, METH_NOARGS, NULL},
     {"_address", map_address, METH_NOARGS, NULL},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {"pop", METHOD(hfpy_shared_pop), METH_FASTCALL,
      PyDoc_STR("pop($self, key, default=<unrepresentable>, /)\n--\n\n"
                "Remove the key and return its value; or the default, or KeyError.")},
@@ -669,11 +692,11 @@ static PyMethodDef map_methods[] = {
      PyDoc_STR("update($self, source=(), /, **kwargs)\n--\n\n"
                "Put all entries of a mapping, or pairs of an iterable, and the keywords: in one atomic step.")},
     {"incr", METHOD(hfpy_shared_incr), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("incr($self, key, /, n=1)\n--\n\n"
+     PyDoc_STR("incr($self, key, n=1)\n--\n\n"
                "Add n to the number that the key has, atomically, and return the sum. A missing key counts as 0.\n\n"
                "Numbers are ints of any size and floats. TypeError where the value, or n, is something else.")},
-    {"compare_and_set", METHOD(hfpy_shared_compare_and_set), METH_FASTCALL,
-     PyDoc_STR("compare_and_set($self, key, old, new, /)\n--\n\n"
+    {"compare_and_set", METHOD(hfpy_shared_compare_and_set), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("compare_and_set($self, key, old, new)\n--\n\n"
                "If the key's value equals old (==), make it new and return True; else return False. Atomic.\n\n"
                "MISSING for old: only if the key is not there. MISSING for new: remove it.")},
     {NULL, NULL, 0, NULL},
@@ -709,7 +732,7 @@ static PyType_Slot map_slots[] = {
 };
 
 PyType_Spec hfpy_shared_map_spec = {
-    .name = "holdfast._homes.SharedMapCore",
+    .name = "holdfast.SharedMap",
     .basicsize = sizeof(SharedMap),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MAPPING,
     .slots = map_slots,

@@ -25,10 +25,12 @@ void hfpy_shared_state_clear(hfpy_shared_state *shared)
 #undef CLEAR
 }
 
-static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out)
+/* Under a name of the module's: the type itself has that of the class in Python which users see, since it is in what
+ * CPython says of wrong arguments. */
+static int add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject **out)
 {
     *out = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    return *out == NULL ? -1 : PyModule_AddType(module, *out);
+    return *out == NULL ? -1 : PyModule_AddObjectRef(module, name, (PyObject *)*out);
 }
 
 int hfpy_shared_exec(PyObject *module, homes_state *state)
@@ -44,10 +46,10 @@ int hfpy_shared_exec(PyObject *module, homes_state *state)
     Py_DECREF(core);
     if (shared->missing == NULL || shared->change_type == NULL || shared->str_keys == NULL)
         return -1;
-    if (add_type(module, &hfpy_shared_map_spec, &shared->map_type) < 0 ||
-        add_type(module, &hfpy_shared_snapshot_spec, &shared->snapshot_type) < 0 ||
-        add_type(module, &hfpy_shared_iterator_spec, &shared->iterator_type) < 0 ||
-        add_type(module, &hfpy_transaction_spec, &shared->transaction_type) < 0)
+    if (add_type(module, "SharedMapCore", &hfpy_shared_map_spec, &shared->map_type) < 0 ||
+        add_type(module, "SharedSnapshotCore", &hfpy_shared_snapshot_spec, &shared->snapshot_type) < 0 ||
+        add_type(module, "SharedIterator", &hfpy_shared_iterator_spec, &shared->iterator_type) < 0 ||
+        add_type(module, "SharedTransaction", &hfpy_transaction_spec, &shared->transaction_type) < 0)
         return -1;
     return 0;
 }

@@ -110,12 +110,12 @@ static int snapshot_contains(PyObject *self, PyObject *key)
 
 static PyObject *snapshot_get(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyObject *fallback = Py_None;
+    PyObject *given[2];
 
-    if (hfpy_fast_two("get", args, count, names, "default", &fallback) < 0)
+    if (hfpy_fast_arguments(&hfpy_signature_get, args, count, names, given) < 0)
         return NULL;
-    PyObject *value = lookup((SharedSnapshot *)self, args[0]);
-    return value == NULL && !PyErr_Occurred() ? Py_NewRef(fallback) : value;
+    PyObject *value = lookup((SharedSnapshot *)self, given[0]);
+    return value == NULL && !PyErr_Occurred() ? Py_NewRef(given[1] == NULL ? Py_None : given[1]) : value;
 }
 
 static Py_ssize_t snapshot_length(PyObject *object)
@@ -293,7 +293,7 @@ static PyMethodDef snapshot_methods[] = {
      PyDoc_STR("close($self, /)\n--\n\nLet go of the version, whose memory can be used again. Twice does nothing.")},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("See PEP 585.")},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -325,7 +325,7 @@ static PyType_Slot snapshot_slots[] = {
 };
 
 PyType_Spec hfpy_shared_snapshot_spec = {
-    .name = "holdfast._homes.SharedSnapshotCore",
+    .name = "holdfast.SharedSnapshot",
     .basicsize = sizeof(SharedSnapshot),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MAPPING |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,

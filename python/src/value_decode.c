@@ -400,15 +400,48 @@ static PyObject *find_member(decoder *d, const hfpy_library *library, PyObject *
     return found;
 }
 
-/* The value that a member equals: it is the class that says so now. */
-static int pass_base(decoder *d)
+/* Whether a member equals `base`, of which these are the bytes. Bytes first: a nan is not equal to itself. But a datetime's
+ * are others where the rules of its zone have changed, which it equals all the same. */
+static int is_still(decoder *d, PyObject *member, PyObject *base, hf_span bytes)
 {
+    hf_buffer now;
+    uint8_t room[64];
+    hf_buffer_init(&now, room, sizeof room, SIZE_MAX);
+    int made_of = hfpy_encode_base(d->state, member, d->flags, &now);
+    int same = made_of > 0 ? now.size == bytes.size && memcmp(now.bytes, bytes.bytes, bytes.size) == 0 : made_of;
+    hf_buffer_clear(&now);
+    PyTypeObject *type = Py_TYPE(base);
+    if (made_of <= 0 || same || !PyObject_TypeCheck(member, type) || type->tp_richcompare == NULL)
+        return same;
+    PyObject *answer = type->tp_richcompare(base, member, Py_EQ);
+    same = answer == NULL ? -1 : answer == Py_True;
+    Py_XDECREF(answer);
+    return same;
+}
+
+/*
+ * The value that a member equals. What it equals now is its class's to say; where that is not what was stored, it is not the
+ * member that was stored, and as a key it could not be found. (Of what codecs and pickles made of it nothing is asked: that
+ * need not be equal to anything.)
+ */
+static int check_base(decoder *d, PyObject *member)
+{
+    const uint8_t *start = d->at;
+    bool foreign = d->foreign;
     if (enter(d, 1) < 0)
         return -1;
+    d->foreign = false;
     PyObject *base = take_owed(d);
-    Py_XDECREF(base);
     leave(d);
-    return base == NULL ? -1 : 0;
+    int same = base == NULL ? -1 : 1;
+    if (base != NULL && !d->foreign)
+        same = is_still(d, member, base, hf_span_of(start, (size_t)(d->at - start)));
+    d->foreign = d->foreign || foreign;
+    if (same == 0)
+        hfpy_throw(d->state, HFPY_UNKNOWN, "%R was stored as what equals %R: its class has changed since", member,
+                   base);
+    Py_XDECREF(base);
+    return same > 0 ? 0 : -1;
 }
 
 static PyObject *take_member(decoder *d, const hfpy_library *library, const hf_value_member *member)
@@ -424,7 +457,7 @@ static PyObject *take_member(decoder *d, const hfpy_library *library, const hf_v
     Py_XDECREF(module);
     Py_XDECREF(name);
     Py_XDECREF(class);
-    if (found != NULL && member->has_base && pass_base(d) < 0)
+    if (found != NULL && member->has_base && check_base(d, found) < 0)
         Py_CLEAR(found);
     return found;
 }

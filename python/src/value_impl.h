@@ -1,5 +1,5 @@
 /*
- * value_impl.h: what value_encode.c, value_decode.c and value_types.c know of each other.
+ * value_impl.h: what those who encode (value_encoder.h), value_decode.c and value_types.c know of each other.
  *
  * Concurrency, failure: see value.h.
  */
@@ -55,6 +55,9 @@ PyObject *hfpy_find_class(homes_state *state, PyObject *module_name, PyObject *q
 /* The codec of a type, or of a name: new reference; NULL without an exception if there is none. */
 PyObject *hfpy_codec_of_type(homes_state *state, PyTypeObject *type);
 PyObject *hfpy_codec_of_name(homes_state *state, PyObject *name);
+
+/* What a member of an Enum equals is appended: 1; 0: it equals nothing but itself; -1 with an exception. */
+int hfpy_encode_base(homes_state *state, PyObject *member, unsigned flags, hf_buffer *out);
 
 /* Whether the type is that of a member of an Enum. */
 static inline int hfpy_is_enum(const hfpy_library *library, PyTypeObject *type)

@@ -346,7 +346,8 @@ static uint64_t manifest_piece(const struct hf_file_state *state)
 /*
  * A place for the manifest, where it may outgrow the root's page, while places can still be taken: an extent, so that
  * manifests use those of the ones before. How many pieces there will be is a guess: as many as last time, or a good third
- * of the log's (the others are not part of this version any more), and the transaction's own.
+ * of the log's (the others are not part of this version any more), and the transaction's own. So where there is no space for
+ * so many the commit goes on: there may be fewer, for which fill_manifest finds a place, or none that the page does not hold.
  */
 static int reserve_manifest(struct hf_placer *placer)
 {
@@ -361,9 +362,14 @@ static int reserve_manifest(struct hf_placer *placer)
         return 0;
     uint64_t units =
         hf_block_units((pieces - HF_ROOT_PIECES) * sizeof(struct hf_manifest_entry) + HF_REGION_PAGE + 1);
-    int status = hf_space_extent(placer->txn, units, &state->manifest);
-    if (status == 0)
+    uint64_t at = 0;
+    int status = hf_space_extent(placer->txn, units, &at);
+    if (status == HF_NOSPACE || status == HF_LIMIT)
+        return 0;
+    if (status == 0) {
+        state->manifest = at;
         state->manifest_units = units;
+    }
     return status;
 }
 

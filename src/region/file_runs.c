@@ -142,7 +142,11 @@ static int append(hf_txn *txn, uint64_t granules, uint64_t *units)
         return HF_CORRUPT;
     uint64_t need = granules - free, more = need < STEP ? STEP : need;
     status = hf_file_fresh(txn, more * GRANULE, &at);
-    if (status == 0 && free > 0)
+    if (more > need && (status == HF_NOSPACE || status == HF_LIMIT))
+        status = hf_file_fresh(txn, need * GRANULE, &at);
+    if (status < 0)
+        return status;
+    if (free > 0)
         status = hf_runs_take(&home, runs_of(txn), top - free, free);
     *units = (top - free) * GRANULE;
     uint64_t end = txn->state.version.top / HF_UNIT / GRANULE, rest = end - top - need;

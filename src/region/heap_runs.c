@@ -15,8 +15,12 @@
  *
  * Holes. hf_region_trim gives the memory of free pages back to the system, and keeps their addresses. From then on, `holes` of
  * the record says so, and what is made of free pages below it is given memory first: a full system is HF_NOSPACE, never a
- * signal. (`holes` is published before any memory is given back, and what is given back is free in that version. The
- * writer's lock is held throughout, so nobody has begun to use it.)
+ * signal. (`holes` is published before any memory is given back, and what is given back lies below that of the newest
+ * version and is free in it. The writer's lock is held throughout, so nobody has begun to use it.)
+ *
+ * What is given back is in free runs of 64 KiB or more, and a rest that is shorter than that gets its memory with what is
+ * taken of the run. So every hole is in a free run of 64 KiB or more, and where there is no such run below `holes` any more,
+ * there is no hole, and `holes` is 0 again.
  *
  * Concurrency: by the holder of the writer's lock. Failure: HF_NOSPACE, HF_LIMIT, HF_CORRUPT; nothing is lost, but blocks
  * may have moved from the queue to the free runs.
@@ -30,6 +34,7 @@ enum {
     MANTISSA = 11, /* bits of a number of pages that are kept */
     MOST_PAGES_BITS = 36,
     LEAST_SPARES = 4, /* blocks of cells, for the queues that a change pushes to */
+    LEAST_HOLE = HF_REGION_CHUNK / HF_REGION_PAGE,
 };
 
 /* -- codes -- */
@@ -155,6 +160,42 @@ static int fill_holes(struct hf_txn *txn, uint64_t at, uint64_t size)
     return result < 0 ? hf_region_status(result) : 0;
 }
 
+/* How many pages are free from `end` on, in a row, where `taken` free ones end: none if that is a hole's worth. */
+static int short_rest(const struct hf_runs_home *home, const struct hf_runs *runs, uint64_t taken, uint64_t end,
+                      uint64_t *rest)
+{
+    uint64_t low = 0, high = LEAST_HOLE, before;
+
+    /* `low` pages are, and `high` + 1 are not, or are no longer of interest. */
+    while (low < high) {
+        uint64_t middle = (low + high + 1) / 2;
+        int status = hf_runs_before(home, runs, end + middle, &before);
+        if (status < 0)
+            return status;
+        if (before >= taken + middle)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    *rest = low < LEAST_HOLE ? low : 0;
+    return 0;
+}
+
+/* After free pages were taken: are there holes still? */
+static int forget_holes(struct change *change)
+{
+    struct hf_heap_state *heap = &change->txn->state.heap;
+    const struct hf_runs_home home = {&store, change};
+    uint64_t at = 0;
+
+    if (heap->holes == 0)
+        return 0;
+    int found = hf_runs_find(&home, &heap->runs, LEAST_HOLE, &at);
+    if (found == 0 || (found > 0 && at >= heap->holes / HF_REGION_PAGE))
+        heap->holes = 0;
+    return found < 0 ? found : 0;
+}
+
 /* -- freeing -- */
 
 /* Large blocks that nobody can see any more become pages of free runs: as many as there are. */
@@ -195,11 +236,17 @@ static int take(struct change *change, uint64_t pages, uint64_t *at)
     if (first < HF_REGION_HEAP_AT / HF_REGION_PAGE || pages > txn->state.version.top / HF_REGION_PAGE ||
         first > txn->state.version.top / HF_REGION_PAGE - pages)
         return HF_CORRUPT;
-    int status = fill_holes(txn, *at, pages * HF_REGION_PAGE);
+    uint64_t rest = 0;
+    int status =
+        txn->state.heap.holes == 0 ? 0 : short_rest(&home, &txn->state.heap.runs, pages, first + pages, &rest);
+    if (status == 0)
+        status = fill_holes(txn, *at, (pages + rest) * HF_REGION_PAGE);
     if (status == 0)
         status = begin(change, txn->state.version.top);
     if (status == 0)
         status = hf_runs_take(&home, &txn->state.heap.runs, first, pages);
+    if (status == 0)
+        status = forget_holes(change);
     return status < 0 ? status : 1;
 }
 
@@ -227,6 +274,8 @@ static int append(struct change *change, uint64_t pages, uint64_t *at)
         status = fill_holes(txn, *at, free * HF_REGION_PAGE);
     if (status == 0 && free > 0)
         status = hf_runs_take(&home, &txn->state.heap.runs, *at / HF_REGION_PAGE, free);
+    if (status == 0 && free > 0)
+        status = forget_holes(change);
     if (status == 0)
         version->top = *at + pages * HF_REGION_PAGE;
     return status;
@@ -268,9 +317,12 @@ int hf_heap_runs_visit(struct hf_txn *txn, const struct hf_runs_visitor *visitor
 
 /* -- giving back -- */
 
+/* A walk over the free runs, which come in pieces. */
 struct giving {
     hf_region *region;
-    uint64_t from, end; /* of the run at hand: it comes in pieces */
+    uint64_t from, end; /* of the run at hand */
+    uint64_t last;      /* where the last one ends that may be given back */
+    bool give;          /* those below `holes` */
     uint64_t bytes;
 };
 
@@ -279,17 +331,22 @@ static int no_node(void *arg, unsigned level, uint64_t index, uint64_t link)
     return 0;
 }
 
-static int give_run_back(struct giving *giving)
+static int finish_run(struct giving *giving)
 {
-    uint64_t size = giving->end - giving->from;
+    uint64_t holes = giving->region->txn.state.heap.holes;
+    uint64_t end = giving->give && giving->end > holes ? holes : giving->end;
     int result = 0;
 
-    if (size >= HF_REGION_CHUNK)
-        HF_OS_RETRY(result, hf_os_fallocate(giving->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                            (off_t)giving->from, (off_t)size));
+    if (end < giving->from + HF_REGION_CHUNK)
+        return 0;
+    giving->last = end;
+    if (!giving->give)
+        return 0;
+    HF_OS_RETRY(result, hf_os_fallocate(giving->region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                        (off_t)giving->from, (off_t)(end - giving->from)));
     if (result < 0)
         return hf_region_status(result);
-    giving->bytes += size >= HF_REGION_CHUNK ? size : 0;
+    giving->bytes += end - giving->from;
     return 0;
 }
 
@@ -301,7 +358,7 @@ static int add_to_run(void *arg, uint64_t at, uint64_t count)
     if (from < HF_REGION_HEAP_AT || from + count * HF_REGION_PAGE > giving->region->txn.state.version.top)
         return HF_CORRUPT;
     if (from != giving->end) {
-        int status = give_run_back(giving);
+        int status = finish_run(giving);
         if (status < 0)
             return status;
         giving->from = from;
@@ -310,9 +367,18 @@ static int add_to_run(void *arg, uint64_t at, uint64_t count)
     return 0;
 }
 
-/* Publishes that there may be holes. */
+static int walk_runs(struct hf_txn *txn, struct giving *giving)
+{
+    const struct hf_runs_visitor visitor = {no_node, add_to_run, giving};
+    int status = hf_heap_runs_visit(txn, &visitor);
+
+    return status == 0 ? finish_run(giving) : status;
+}
+
+/* Publishes where there may be holes. */
 static int announce_holes(hf_region *region, int64_t timeout)
 {
+    struct giving looking = {.region = region};
     struct change change;
     hf_txn *txn;
     int status = hf_txn_begin(region, timeout, &txn);
@@ -326,7 +392,9 @@ static int announce_holes(hf_region *region, int64_t timeout)
         status = settle(&change);
     }
     finish(&change);
-    txn->state.heap.holes = txn->state.version.top;
+    if (status == 0)
+        status = walk_runs(txn, &looking);
+    txn->state.heap.holes = looking.last;
     txn->changed = true;
     if (status == 0)
         status = hf_txn_commit(txn);
@@ -337,8 +405,7 @@ static int announce_holes(hf_region *region, int64_t timeout)
 
 int hf_region_trim(hf_region *region, int64_t timeout, uint64_t *given_back)
 {
-    struct giving giving = {.region = region};
-    const struct hf_runs_visitor visitor = {no_node, add_to_run, &giving};
+    struct giving giving = {.region = region, .give = true};
     hf_txn *txn;
     int status = 0;
 
@@ -351,9 +418,7 @@ int hf_region_trim(hf_region *region, int64_t timeout, uint64_t *given_back)
     if (status < 0)
         return status;
     /* Somebody may have committed in between: `holes` is part of that version too, and of its state is what is free. */
-    status = hf_heap_runs_visit(txn, &visitor);
-    if (status == 0)
-        status = give_run_back(&giving);
+    status = walk_runs(txn, &giving);
     hf_txn_abort(txn);
     *given_back = giving.bytes;
     return status;

@@ -98,12 +98,39 @@ static int encode(const hf_datum *datum, encoding *value)
     return status;
 }
 
+/* Ints, bytes of fewer than 128 and doubles: what a look at the first bytes tells. 0: it is something else, or damaged. */
+static int decode_plain(hf_span bytes, hf_datum *out)
+{
+    enum { VARINT_MORE = 0x80 };
+    const uint8_t *at = bytes.bytes;
+    size_t rest = bytes.size - 1;
+
+    if (bytes.size == 0)
+        return 0;
+    unsigned tag = *at;
+    if (tag >= HF_TAG_BYTES && tag < HF_TAG_BYTES_LONG && rest == tag - HF_TAG_BYTES)
+        *out = hf_datum_bytes(at + 1, rest);
+    else if (tag == HF_TAG_BYTES_LONG && rest > HF_TAG_BYTES_LONG - HF_TAG_BYTES && at[1] < VARINT_MORE &&
+             rest - 1 == at[1])
+        *out = hf_datum_bytes(at + 2, rest - 1);
+    else if (tag >= HF_TAG_INT && tag < HF_TAG_INT_LONG && rest == tag - HF_TAG_INT &&
+             hf_int_size(hf_span_of(at + 1, rest)) == rest)
+        *out = hf_datum_int(hf_load_le_signed(at + 1, rest));
+    else if (tag == HF_TAG_FLOAT && rest == sizeof(double))
+        *out = hf_datum_float(hf_double_of_bits(hf_load_le(at + 1, rest)));
+    else
+        return 0;
+    return 1;
+}
+
 /* Of bytes from the map: they may be anything. What *out points to is in them. */
 static int decode(hf_span bytes, hf_datum *out)
 {
     hf_value_reader reader;
     hf_value_item item;
 
+    if (decode_plain(bytes, out))
+        return 0;
     hf_value_reader_init(&reader, bytes.bytes, bytes.size);
     int status = hf_value_read(&reader, &item);
     if (status < 0)
@@ -136,12 +163,22 @@ typedef struct datum_key {
     hf_shared_key key;
 } datum_key;
 
+/* What is encoded in one way only, and equal to nothing of another kind. */
+static bool is_own_form(hf_datum_kind kind)
+{
+    return kind == HF_DATUM_STR || kind == HF_DATUM_BYTES || kind == HF_DATUM_INT || kind == HF_DATUM_NONE;
+}
+
 static int key_init(datum_key *out, uint64_t seed, const hf_datum *datum)
 {
     int status = encode(datum, &out->encoded);
 
     if (status < 0)
         return status;
+    if (is_own_form(datum->kind)) {
+        hf_shared_key_own(&out->key, seed, span_of(&out->encoded));
+        return 0;
+    }
     status = hf_shared_key_init(&out->key, seed, span_of(&out->encoded), NULL);
     if (status < 0)
         encoded_clear(&out->encoded);

@@ -59,6 +59,16 @@ typedef struct hf_shared_key {
 /* Of a whole encoded value, which is borrowed. HF_BAD_TYPE, HF_BAD_VALUE with *reason, as hf_canonical_init. */
 int hf_shared_key_init(hf_shared_key *key, uint64_t seed, hf_span encoded, const char **reason);
 
+/* The same of an encoding that is its own canonical form, as a str's, an int's and bytes' are. */
+static inline void hf_shared_key_own(hf_shared_key *key, uint64_t seed, hf_span encoded)
+{
+    hf_buffer_init(&key->canonical.made, NULL, 0, SIZE_MAX);
+    key->canonical.bytes = encoded.bytes;
+    key->canonical.size = encoded.size;
+    key->given = hf_span_of(NULL, 0);
+    key->key = (hf_key){hf_canonical_hash_bytes(encoded.bytes, encoded.size, seed), encoded.bytes, encoded.size};
+}
+
 static inline void hf_shared_key_clear(hf_shared_key *key)
 {
     hf_canonical_clear(&key->canonical);

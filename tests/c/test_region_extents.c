@@ -522,6 +522,82 @@ static void removals_go_on_where_memory_is_gone(void **state)
     ok(hf_region_close(region));
 }
 
+/* Pages of the segment that have no memory: those of slots that were never needed, and holes. */
+static uint64_t gaps_of(hf_region *region)
+{
+    struct stat found;
+    assert_int_equal(fstat(hf_region_fd(region), &found), 0);
+    return ((uint64_t)found.st_size - (uint64_t)found.st_blocks * 512) / HF_REGION_PAGE;
+}
+
+/* Where the record says that there are no holes there are none. */
+static void expect_gaps(hf_region *region, uint64_t gaps)
+{
+    if (region->txn.state.heap.holes == 0)
+        assert_int_equal(gaps_of(region), gaps);
+}
+
+/* Values of all sizes to other keys, some of them taken back, until what was given back is in use again. */
+static void fill_holes(hf_region *region, random_source *random, uint64_t gaps)
+{
+    enum { MOST_VALUES = 2000, MOST_BYTES = 200000 };
+    hf_txn *txn;
+    uint64_t i = 0;
+    for (; i < MOST_VALUES && region->txn.state.heap.holes > 0; i++) {
+        hf_key key = {random_next(random), &i, sizeof i};
+        unsigned level, how = (unsigned)random_below(random, 8);
+        ok(hf_txn_begin(region, -1, &txn));
+        if (how == 0)
+            ok(hf_txn_savepoint(txn, &level));
+        assert_int_equal(hf_txn_put(txn, 1, &key, bytes, random_below(random, MOST_BYTES)), 1);
+        if (how == 0)
+            ok(hf_txn_rollback(txn, level));
+        ok(how == 1 ? hf_txn_abort(txn) : hf_txn_commit(txn));
+        if (how == 1) /* the record is what counts */
+            assert_int_equal(hf_txn_begin(region, -1, &txn) + hf_txn_abort(txn), 0);
+        expect_gaps(region, gaps);
+    }
+    assert_true(i < MOST_VALUES);
+}
+
+/* And it says so again once what was given back is in use. */
+static void holes_are_forgotten_when_they_are_filled(void **state)
+{
+    enum { ROUNDS = 12, STEPS = 20 };
+    hf_region *region = region_new(UINT64_C(1) << 30);
+    const uint64_t *holes = &region->txn.state.heap.holes, gaps = gaps_of(region);
+    random_source random = {41};
+    struct large_model now = {0};
+    uint64_t given_back;
+    hf_txn *txn;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned step = 0; step < STEPS; step++) {
+            large_transaction(region, &now, &random);
+            expect_gaps(region, gaps);
+        }
+        ok(hf_txn_begin(region, -1, &txn));
+        ok(hf_txn_clear(txn, 1));
+        ok(hf_txn_commit(txn));
+        ok(hf_region_trim(region, -1, &given_back));
+        assert_true(*holes > 0 || given_back == 0);
+        assert_true(gaps_of(region) - gaps == given_back / HF_REGION_PAGE);
+        if (round % 3 > 0)
+            fill_holes(region, &random, gaps);
+        expect_all(region, &now);
+        region_check(region);
+    }
+    /* Again and again: what is a hole already stays one, and where nothing is free there is none. */
+    for (unsigned i = 0; i < 2; i++) {
+        ok(hf_region_trim(region, -1, &given_back));
+        expect_gaps(region, gaps);
+    }
+    fill_holes(region, &random, gaps);
+    assert_int_equal(*holes, 0);
+    ok(hf_region_trim(region, -1, &given_back));
+    expect_gaps(region, gaps);
+    ok(hf_region_close(region));
+}
+
 static void a_file_is_not_trimmed(void **state)
 {
     hf_region *region = region_new(UINT64_C(1) << 30);
@@ -543,6 +619,7 @@ int main(void)
         in_home(small_values_follow, HOME_FULL),
         in_home(small_values_follow, HOME_OFF),
         in_home(free_memory_is_given_back, HOME_SHARED),
+        in_home(holes_are_forgotten_when_they_are_filled, HOME_SHARED),
         in_home(removals_go_on_where_memory_is_gone, HOME_SHARED),
         in_home(a_file_is_not_trimmed, HOME_FULL),
     };

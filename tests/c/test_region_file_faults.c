@@ -23,6 +23,47 @@ static struct {
     uint64_t refused;
 } the;
 
+/* -- what is left mapped -- */
+
+/* An munmap that fails leaves some gigabytes of addresses, and thousands of programs are run here. So this notes what was
+ * mapped and not unmapped, and does it in the end. */
+enum { MAPPINGS = 256 };
+static struct {
+    char *at;
+    size_t length;
+} mappings[MAPPINGS];
+
+static int noted_mmap(void *address, size_t length, int protection, int flags, int fd, off_t at, void **out)
+{
+    int result = hf_os_native.mmap(address, length, protection, flags, fd, at, out);
+    int i = 0;
+    if (result < 0)
+        return result;
+    while (i < MAPPINGS && mappings[i].at != NULL)
+        i++;
+    assert_true(i < MAPPINGS);
+    mappings[i].at = *out;
+    mappings[i].length = length;
+    return result;
+}
+
+static int noted_munmap(void *address, size_t length)
+{
+    for (int i = 0; i < MAPPINGS; i++)
+        if (mappings[i].at >= (char *)address && mappings[i].at < (char *)address + length)
+            mappings[i].at = NULL;
+    return hf_os_native.munmap(address, length);
+}
+
+/* When all is closed. */
+static void unmap_the_rest(void)
+{
+    for (int i = 0; i < MAPPINGS; i++)
+        if (mappings[i].at != NULL)
+            must(hf_os_native.munmap(mappings[i].at, mappings[i].length) == 0);
+    memset(mappings, 0, sizeof mappings);
+}
+
 /* Notes how a call went. What is read is never damaged, whatever has failed. */
 static int noted(int status)
 {
@@ -178,6 +219,10 @@ static void expect_it_is_well(void)
 
 static uint64_t run(uint64_t seed, unsigned site, const struct hf_fault *plan)
 {
+    static struct hf_os table;
+    table = hf_os_native;
+    table.mmap = noted_mmap;
+    table.munmap = noted_munmap;
     files_remove();
     file_name(the.path);
     the.last = the.durable = 0;
@@ -185,6 +230,7 @@ static uint64_t run(uint64_t seed, unsigned site, const struct hf_fault *plan)
     the.nursery = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 4096 : HF_REGION_STRAIGHT;
     model_clear(&the.states[0]);
     model_clear(&the.attempt);
+    hf_os_replace(&table);
     hf_fault_arm_plan(site, plan);
     program(seed);
     uint64_t failed = hf_fault_failed(site);
@@ -193,6 +239,8 @@ static uint64_t run(uint64_t seed, unsigned site, const struct hf_fault *plan)
     close_both();
     hf_fault_disarm();
     expect_it_is_well();
+    hf_os_replace(NULL);
+    unmap_the_rest();
     return failed;
 }
 

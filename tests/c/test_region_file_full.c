@@ -238,6 +238,56 @@ static void with_a_limit_of_file_size(void **state)
     in_a_child(with_a_limit_of_file_size_child);
 }
 
+/*
+ * Where the log is long, a place is taken for a manifest that may outgrow the root's page, before it is known whether it
+ * does. There is space for the flush, and not for that: of many commits that replaced each other next to nothing is left.
+ */
+static void a_manifest_that_is_shorter_than_it_might_be_child(void)
+{
+    enum { COMMITS = 4000, ROOM = 3, LEAST = 10 };
+    char file[96];
+    hf_region_options options = create;
+    hf_region *full;
+    hf_txn *txn;
+    hf_view view;
+    hf_span value;
+    uint64_t number = 7;
+    hf_key key = filler_key(&number);
+    options.level = HF_REGION_OFF;
+    options.nursery = HF_REGION_STRAIGHT;
+    file_name(file);
+    must(hf_region_open_file(file, &options, &full) == 0);
+    for (unsigned i = 0; i < COMMITS; i++)
+        must(hf_txn_begin(full, 0, &txn) == 0 && hf_txn_put(txn, 0, &key, &i, sizeof i) >= 0 &&
+             hf_txn_commit(txn) == 0);
+    must(full->txn.state.file.written * 3 / 8 > HF_ROOT_PIECES + 1000);
+    /* What is free in the file is taken. */
+    while (full->txn.state.file.runs.sum.most > LEAST) {
+        static const unsigned char bytes[1 << 20];
+        hf_key another = filler_key(&(uint64_t){++number});
+        must(hf_txn_begin(full, 0, &txn) == 0 &&
+             hf_txn_put(txn, 0, &another, bytes, full->txn.state.file.runs.sum.most * 1024 - 100) == 1 &&
+             hf_txn_commit(txn) == 0);
+    }
+    number = 7;
+    /* So much and no more, as far as this process sees. */
+    uint64_t top = full->txn.state.version.top, reserved = full->reserved;
+    atomic_store(&full->size, top + HF_REGION_PAGE);
+    full->reserved = top + (1 + ROOM) * HF_REGION_PAGE;
+    must(hf_region_flush(full, -1) == 0);
+    full->reserved = reserved;
+    must(full->txn.state.file.durable == full->txn.state.version.txid && is_whole(full));
+    must(hf_view_pin(full, &view) == 0 && hf_view_get(&view, 0, &key, &value) == 1);
+    hf_view_unpin(&view);
+    must(hf_region_close(full) == 0);
+    files_remove();
+}
+
+static void a_manifest_that_is_shorter_than_it_might_be(void **state)
+{
+    in_a_child(a_manifest_that_is_shorter_than_it_might_be_child);
+}
+
 static void with_a_limit_of_address_space_child(void)
 {
     struct rlimit limit = {1 << 30, 1 << 30};
@@ -521,6 +571,7 @@ int main(void)
         cmocka_unit_test(on_a_full_disk_lazily),
         cmocka_unit_test(on_a_disk_of_any_size),
         cmocka_unit_test(with_a_limit_of_file_size),
+        cmocka_unit_test(a_manifest_that_is_shorter_than_it_might_be),
         cmocka_unit_test(with_a_limit_of_address_space),
         cmocka_unit_test(a_limit_is_not_used_up),
         cmocka_unit_test(too_little_address_space_is_a_limit),

@@ -1,11 +1,18 @@
-"""What the tests of SharedMap share: names, child processes."""
+"""What the tests of SharedMap share: names, threads, child processes."""
 
 import itertools
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
+
+import holdfast
+
+# The fixture open_map (conftest.py).
+OpenMap = Callable[..., "holdfast.SharedMap[Any, Any]"]
 
 _numbers = itertools.count()
 
@@ -13,6 +20,28 @@ _numbers = itertools.count()
 def unique_name() -> str:
     """A name in /dev/shm that no other test run has."""
     return f"hf-pytest-{os.getpid()}-{next(_numbers)}"
+
+
+def names() -> set[str]:
+    """Of all maps that there are."""
+    return {info.name for info in holdfast.list_shared()}
+
+
+def outcome(fn: Callable[[], object]) -> object:
+    """What it returns, or the exception that it raises."""
+    try:
+        return fn()
+    except Exception as error:
+        return error
+
+
+def in_thread(fn: Callable[[], object]) -> object:
+    """Its outcome in another thread."""
+    result: list[object] = []
+    thread = threading.Thread(target=lambda: result.append(outcome(fn)))
+    thread.start()
+    thread.join()
+    return result[0]
 
 
 def run_python(source: str, *args: str, timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What `make install` leaves is enough for a C program: the program of the README and those of examples/ are built with
+"""What `make install` leaves is enough for a C program: those of README.md, docs/c-api.md and examples/ are built with
 what pkg-config says, against the shared and the static library, and run; every public header compiles by itself.
 """
 
@@ -49,16 +49,24 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(root / "usr/local/include", pc.parents[1])
 
 
-def readme_program() -> str:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def program_of(page: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
     (program,) = (code for code in re.findall(r"```c\n(.*?)```", text, re.S) if "int main" in code)
     return program
 
 
+def printed_by(page: str) -> str:
+    """What a page says that its program prints."""
+    (printed,) = re.findall(r"It prints\n\n```\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    return printed
+
+
 PROGRAMS = {
-    "README": ([], "80, then 8080\n"),
+    "README.md": ([], "80, then 8080\n"),
+    "docs/c-api.md": ([], printed_by("docs/c-api.md")),
     "word_count": ([ROOT / "README.md"], None),
     "own_type": ([], None),
+    "two_processes": ([], None),
 }
 
 
@@ -66,13 +74,13 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_against_what_is_installed(name: str, how: str, installed: Installed, tmp_path: Path) -> None:
     source = tmp_path / "demo.c"
-    source.write_text(readme_program() if name == "README" else (ROOT / f"examples/{name}.c").read_text("utf-8"))
+    source.write_text(program_of(name) if name.endswith(".md") else (ROOT / f"examples/{name}.c").read_text("utf-8"))
     libraries = installed.flags("--libs", *(["--static"] if how == "static" else []))
     if how == "static":
         libraries = ["-Wl,-Bstatic", *(flag for flag in libraries if flag.startswith(("-L", "-lholdfast")))]
         libraries += ["-Wl,-Bdynamic", *(flag for flag in installed.flags("--libs", "--static") if "holdfast" not in flag)]
     program = tmp_path / "demo"
-    warnings = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-pedantic"]
+    warnings = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-pedantic"]
     run(CC, *warnings, source, *installed.flags("--cflags"), "-o", program, *libraries)
     arguments, expected = PROGRAMS[name]
     path = {"LD_LIBRARY_PATH": str(installed.library)} if how == "shared" else {}

@@ -2,17 +2,14 @@
 
 import gc
 import math
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import holdfast
 from holdfast import MISSING, Change, SharedMap
-
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
-
+from shared_support import OpenMap, in_thread
 
 # -- incr -----------------------------------------------------------------------------------------
 
@@ -46,11 +43,47 @@ def test_incr_of_what_is_no_number(open_map: OpenMap, value: object) -> None:
         with pytest.raises(TypeError):
             m.incr("j", value)
     assert "j" not in m
-    for arguments in ((), (1, 2, 3)):
-        with pytest.raises(TypeError, match="incr"):
-            m.incr(*arguments)
-    with pytest.raises(TypeError, match="'m'"):
-        m.incr("j", m=1)  # type: ignore[call-overload]
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+def test_arguments_by_keyword(open_map: OpenMap) -> None:
+    m = open_map()
+    assert m.incr(key="n") == 1 and m.incr("n", n=4) == 5 and m.incr(n=-5, key="n") == 0
+    assert m.compare_and_set("n", 0, new=1) and m.compare_and_set(new=2, key="n", old=1) and m["n"] == 2
+    assert m.update_with(key="n", fn=lambda n: n + 1, default=0) == 3
+    assert m.get("n", default=1) == 3 and m.snapshot().get("none", default=1) == 1
+
+
+def test_arguments_that_are_wrong(open_map: OpenMap) -> None:
+    """What is wrong is said of the class that the caller knows."""
+    m: Any = open_map()
+    s = m.snapshot()
+    for call, text in (
+        (lambda: m.incr(), r"^incr\(\) missing required argument 'key' \(pos 1\)$"),
+        (lambda: m.incr(n=1), r"^incr\(\) missing required argument 'key' \(pos 1\)$"),
+        (lambda: m.incr(1, 2, 3), r"^incr\(\) takes at most 2 arguments \(3 given\)$"),
+        (lambda: m.incr(1, n=2, key=3), r"^incr\(\) takes at most 2 arguments \(3 given\)$"),
+        (lambda: m.incr("j", m=1), r"^incr\(\) got an unexpected keyword argument 'm'$"),
+        (lambda: m.incr("j", key=1), r"^incr\(\) got multiple values for argument 'key'$"),
+        (lambda: m.compare_and_set("j", 1), r"^compare_and_set\(\) missing required argument 'new' \(pos 3\)$"),
+        (lambda: m.compare_and_set("j", new=1), r"^compare_and_set\(\) missing required argument 'old' \(pos 2\)$"),
+        (lambda: m.compare_and_set("j", 1, 2, 3), r"^compare_and_set\(\) takes at most 3 arguments \(4 given\)$"),
+        (lambda: m.get(), r"^get\(\) missing required argument 'key' \(pos 1\)$"),
+        (lambda: m.get(key="j"), r"^get\(\) got an unexpected keyword argument 'key'$"),
+        (lambda: s.get("j", 1, 2), r"^get\(\) takes at most 2 arguments \(3 given\)$"),
+        (lambda: m.delete(), r"^(holdfast\.)?SharedMap\.delete\(\) takes exactly one argument \(0 given\)$"),
+        (lambda: m.size(1), r"^(holdfast\.)?SharedMap\.size\(\) takes no arguments \(1 given\)$"),
+        (lambda: m.clear(all=True), r"^(holdfast\.)?SharedMap\.clear\(\) takes no keyword arguments$"),
+        (lambda: s.diff(), r"^(holdfast\.)?SharedSnapshot\.diff\(\) takes exactly one argument \(0 given\)$"),
+        (lambda: type(m).close(5), r"'holdfast\.SharedMap'"),
+        (lambda: type(s)(), r"^cannot create 'SharedSnapshot' instances$"),
+    ):
+        with pytest.raises(TypeError, match=text) as caught:
+            call()
+        assert "Core" not in str(caught.value) and "_homes" not in str(caught.value)
+    assert len(m) == 0
 
 
 # -- compare_and_set ------------------------------------------------------------------------------
@@ -144,21 +177,6 @@ def test_update_with(open_map: OpenMap) -> None:
 
 
 # -- transactions ---------------------------------------------------------------------------------
-
-
-def in_thread(fn: Callable[[], object]) -> object:
-    result: list[object] = []
-    thread = threading.Thread(target=lambda: result.append(outcome(fn)))
-    thread.start()
-    thread.join()
-    return result[0]
-
-
-def outcome(fn: Callable[[], object]) -> object:
-    try:
-        return fn()
-    except Exception as error:
-        return error
 
 
 def test_a_transaction_is_one_step(open_map: OpenMap) -> None:

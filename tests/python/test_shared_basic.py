@@ -17,9 +17,7 @@ import pytest
 
 import holdfast
 from holdfast import SharedMap
-from shared_support import unique_name
-
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
+from shared_support import OpenMap, outcome, unique_name
 
 VALUES: list[Any] = [
     None,
@@ -215,11 +213,9 @@ def test_what_cannot_be_stored(open_map: OpenMap) -> None:
 # -- as dict does ---------------------------------------------------------------------------------
 
 
-def outcome(fn: Callable[[], object]) -> object:
-    try:
-        return fn()
-    except Exception as error:
-        return (type(error), error.args)
+def told(result: object) -> object:
+    """Of an exception what can be compared."""
+    return (type(result), result.args) if isinstance(result, Exception) else result
 
 
 @pytest.mark.parametrize(
@@ -293,7 +289,7 @@ def test_does_what_dict_does(open_map: OpenMap, do: Callable[[Any], object]) -> 
     m = open_map()
     m["a"] = 1
     d: Any = {"a": 1}
-    mine, dicts = outcome(lambda: do(m)), outcome(lambda: do(d))
+    mine, dicts = told(outcome(lambda: do(m))), told(outcome(lambda: do(d)))
     if mine is m:
         assert dicts is d
     elif isinstance(dicts, tuple) and dicts and dicts[0] is TypeError:
@@ -372,6 +368,53 @@ def test_iteration_is_over_a_snapshot(open_map: OpenMap) -> None:
     m.close()
     assert len(list(iterator)) == 100
     assert list(iterator) == []
+
+
+def empty_it(name: str) -> int:
+    """What a value is when it is read: and then its map is empty."""
+    with SharedMap(name, create=False) as m:
+        m.clear()
+    return 7
+
+
+class Emptying:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return empty_it, (self.name,)
+
+
+def updated(m: Any) -> Mapping[int, int]:
+    transient: holdfast.TransientMap[int, int] = holdfast.Map().transient()
+    transient.update(m)
+    return transient.persistent()
+
+
+COPIES: list[Callable[[Any], Mapping[int, int]]] = [
+    lambda m: m.copy(),
+    lambda m: dict(m.items()),
+    holdfast.Map,
+    lambda m: holdfast.Map().update(m),
+    updated,
+]
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_copies_are_of_one_version(open_map: OpenMap, copied: Callable[[Any], Mapping[int, int]]) -> None:
+    """Also where others delete meanwhile: here, each value that is read does."""
+    m = open_map()
+    for source in (lambda: m, m.snapshot):
+        m.update({i: Emptying(m.name) for i in range(20)})
+        assert copied(source()) == dict.fromkeys(range(20), 7)
+        assert len(m) == 0
+    for united in (lambda: m | {}, lambda: {} | m):
+        m.update({i: Emptying(m.name) for i in range(20)})
+        assert united() == dict.fromkeys(range(20), 7)
+    m.update({i: Emptying(m.name) for i in range(20)})
+    # This is Python's doing, and documented: it looks up each key on its own.
+    with pytest.raises(KeyError):
+        dict(m)
 
 
 def test_views_are_live(open_map: OpenMap) -> None:

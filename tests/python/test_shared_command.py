@@ -4,24 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import holdfast
 from holdfast import SharedMap
 from holdfast.__main__ import main
-from shared_support import unique_name
+from shared_support import OpenMap, names, unique_name
 from support import HERE
 
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
 Output = pytest.CaptureFixture[str]
-
-
-def names() -> list[str]:
-    return [info.name for info in holdfast.list_shared()]
 
 
 def test_ls(open_map: OpenMap, capsys: Output) -> None:

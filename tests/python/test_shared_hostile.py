@@ -11,9 +11,8 @@ import pytest
 
 import holdfast
 from holdfast import SharedMap
+from shared_support import OpenMap, in_child
 from support import check_python
-
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
 
 
 class Meddler:
@@ -118,15 +117,7 @@ def test_foreign_code_may_fork(meddling: "SharedMap[Any, Any]") -> None:
     children: list[int] = []
 
     def do(when: str) -> None:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                m["child"] = 1
-                m.close()
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        children.append(in_child(lambda: (m.set("child", 1), m.close())))
 
     m["k"] = Meddler()
     Meddler.do = staticmethod(do)

@@ -14,10 +14,9 @@ import pytest
 
 import holdfast
 from holdfast import SharedMap
-from shared_support import in_child, run_python, start_python, unique_name, wait_until
+from shared_support import OpenMap, in_child, run_python, start_python, unique_name, wait_until
 from support import SANITIZED, check_python
 
-OpenMap = Callable[..., "SharedMap[Any, Any]"]
 METHODS = ["fork", "spawn", "forkserver"]
 
 

@@ -512,6 +512,55 @@ def test_a_member_that_is_not_there() -> None:
         decode(enum_bytes("test_value_oracle", "Size", encode("SMALL"), b"\xff"))
 
 
+class When(datetime, enum.Enum):
+    AWARE = 2024, 7, 1, 12, 0, 0, 0, ZoneInfo("Europe/Berlin")
+
+
+class NotEvenItself(float, enum.Enum):
+    NAN = math.nan
+
+
+class OfObjects(tuple, enum.Enum):  # type: ignore[type-arg]
+    A = ((SimpleNamespace(x=math.nan),),)
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "base"),
+    [
+        ("Size", "SMALL", 2),
+        ("Size", "SMALL", 2**70),
+        ("Size", "SMALL", 1.0),
+        ("Size", "SMALL", True),
+        ("Word", "A", "b"),
+        ("StringEnum", "A", b"a"),
+        ("Real", "HALF", math.nan),
+        ("Colour", "RED", 1),
+        ("Colour", "RED", None),
+        ("Number", 3, 4),
+    ],
+)
+def test_a_member_that_equals_something_else_by_now(name: str, member: object, base: object) -> None:
+    """As a key it could not be found: not what was stored."""
+    with pytest.raises(UnknownNameError, match="its class has changed"):
+        decode(enum_bytes("test_value_oracle", name, encode(member), encode(base)))
+    with pytest.raises(UnknownNameError, match="its class has changed"):
+        decode(b"\x07\x01" + enum_bytes("test_value_oracle", name, encode(member), encode(base)))
+
+
+def test_a_member_that_equals_the_same_in_other_bytes() -> None:
+    assert decode(encode(NotEvenItself.NAN)) is NotEvenItself.NAN
+    assert decode(encode(OfObjects.A, pickle=True), pickle=True) is OfObjects.A
+    # Of an aware datetime the offset is stored too, and a zone's rules may have changed.
+    data = encode(When.AWARE)
+    assert decode(data) is When.AWARE
+    base = encode(datetime(2024, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin")))
+    assert data.endswith(base) and base[10:15] == (2 * 3600 * 10**6).to_bytes(5, "little")
+    before = data[: -len(base)]
+    assert decode(before + base[:10] + (3600 * 10**6).to_bytes(5, "little") + base[15:]) is When.AWARE
+    with pytest.raises(UnknownNameError, match="its class has changed"):
+        decode(before + base[:2] + bytes([base[2] ^ 1]) + base[3:])
+
+
 def test_modules_are_not_asked_for_attributes_they_make(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(sys.modules[__name__], "__getattr__", asked.append, raising=False)
