@@ -79,4 +79,7 @@ int hfpy_throw_from(homes_state *state, enum hfpy_error error, const char *forma
  */
 int hfpy_fail(homes_state *state, int status, const char *format, ...);
 
+/* KeyError(key), as a dict's, also where the key is a tuple. Returns NULL. */
+PyObject *hfpy_key_error(PyObject *key);
+
 #endif
