@@ -14,8 +14,8 @@ from collections.abc import (
     Mapping,
     ValuesView,
 )
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from ._core import MISSING
 
@@ -91,7 +91,20 @@ class StoredItems(ItemsView[_K, _V]):
 # -- mappings -------------------------------------------------------------------------------------------------
 
 
-class StoredMapping(Generic[_K, _V]):
+if TYPE_CHECKING:
+
+    class _Generic(Generic[_K, _V]):
+        __slots__ = ()
+
+else:
+
+    class _Generic:
+        # typing remembers for ever what typing.Generic was subscripted with, and with it this module.
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+class StoredMapping(_Generic[_K, _V]):
     """Of maps and of snapshots."""
 
     __slots__ = ()
