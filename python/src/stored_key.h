@@ -126,6 +126,19 @@ static inline int hfpy_stored_value_make(homes_state *state, PyObject *object, u
     return -1;
 }
 
+/* Surrogates begin with this byte. To decode one is an exception first, which is an object that the collector is interested in. */
+static inline bool hfpy_may_have_surrogate(const char *utf8, size_t size)
+{
+    const char *at = size == 0 ? NULL : memchr(utf8, 0xed, size);
+
+    for (; at != NULL; at = memchr(at, 0xed, size - (size_t)(at - utf8))) {
+        at++;
+        if (at == utf8 + size || (unsigned char)*at >= 0xa0)
+            return true;
+    }
+    return false;
+}
+
 /*
  * The object of an encoding that takes no foreign code to make: nothing that the collector is interested in. 1 and
  * the object (NULL: MemoryError), or 0: it is another one, or damaged.
@@ -140,27 +153,29 @@ static inline int hfpy_plain(hf_span value, PyObject **out)
         bool text = tag <= HF_TAG_STR_LONG;
         size_t size = tag - (text ? HF_TAG_STR : HF_TAG_BYTES), head = 1;
         if (tag == (text ? HF_TAG_STR_LONG : HF_TAG_BYTES_LONG)) {
-            /* Of two bytes at most: longer ones have time. */
-            if (value.size < 3)
-                return 0;
-            size = bytes[1] & 0x7f;
-            head = 2;
-            if (bytes[1] & 0x80) {
-                size |= (size_t)bytes[2] << 7;
-                head = 3;
-                if (bytes[2] == 0 || bytes[2] & 0x80)
+            unsigned shift = 0, byte;
+            size = 0;
+            do {
+                if (head == value.size || shift > 28)
                     return 0;
-            }
+                byte = bytes[head++];
+                size |= (size_t)(byte & 0x7f) << shift;
+                shift += 7;
+            } while (byte & 0x80);
+            if (byte == 0)
+                return 0;
             if (size < (text ? HF_TAG_STR_LONG - HF_TAG_STR : HF_TAG_BYTES_LONG - HF_TAG_BYTES))
                 return 0;
         }
         if (value.size != head + size)
             return 0;
         const char *begin = (const char *)bytes + head;
+        if (text && hfpy_may_have_surrogate(begin, size))
+            return 0;
         *out = text ? PyUnicode_DecodeUTF8(begin, (Py_ssize_t)size, NULL)
                     : PyBytes_FromStringAndSize(begin, (Py_ssize_t)size);
         if (*out == NULL && text && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-            PyErr_Clear(); /* a surrogate, or damage */
+            PyErr_Clear(); /* damage */
             return 0;
         }
         return 1;
