@@ -126,8 +126,7 @@ void hf_notes_clear(hf_notes *notes);
 typedef struct hf_segment {
     struct hf_segment *next; /* younger */
     hf_log_writer writer;
-    _Atomic uint64_t synced; /* as writer.synced, for those who do not flush */
-    bool flushed;            /* all of it; only of one that is sealed */
+    bool flushed; /* all of it; only of one that is sealed */
 } hf_segment;
 
 struct hf_cask {
@@ -204,10 +203,7 @@ struct hf_cask {
 
 /* -- page.c -- */
 
-/* The status for a negative result of base/os.h. */
-int hf_cask_error(int error);
-
-/* Opens the folder, makes it where that is asked for. *made: it is new. */
+/* Opens the folder, makes it where that is asked for. */
 int hf_cask_folder_open(const char *path, hf_cask_mode mode, int *folder);
 
 /* The lock that keeps writers out while this one is there. HF_BUSY. */
@@ -291,7 +287,6 @@ struct hf_cask_snapshot {
     hf_index *index;
     hf_snapshot *pinned;
     uint32_t visible;
-    bool expires; /* there may be records that do */
     _Atomic uint64_t counted; /* keys + 1; 0: not known yet */
 };
 

@@ -55,11 +55,13 @@ enum {
     HF_CASK_AT_BITS = 30,
     HF_CASK_SIZE_BITS = 9,
     HF_CASK_SIZE_UNIT = 16,
+    HF_CASK_TIME_BITS = 42,
 };
 
 #define HF_CASK_FILES (UINT32_C(1) << HF_CASK_FILE_BITS)                            /* numbers 1 .. this - 1 */
 #define HF_CASK_FILE_MAX (((UINT64_C(1) << HF_CASK_AT_BITS) - 1) * HF_CASK_ALIGN)   /* bytes of a file */
 #define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                                         /* bytes of a key's canonical form */
+#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1)                    /* of a stamp: the year 2109 */
 
 /* -- log files -- */
 

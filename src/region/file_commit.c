@@ -61,11 +61,8 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 
 int hf_file_limit(uint64_t *out)
 {
-    struct rlimit limit;
-    int result = hf_os_getrlimit(RLIMIT_FSIZE, &limit);
+    int result = hf_os_size_limit(out);
 
-    if (result == 0)
-        *out = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
     return result < 0 ? hf_region_status(result) : 0;
 }
 

@@ -47,26 +47,7 @@ uint64_t hf_region_serial_next(void)
 
 int hf_region_status(int error)
 {
-    switch (error) {
-    case -ENOSPC:
-    case -EDQUOT:
-    case -EFBIG:
-        hf_os_status(error); /* for hf_os_errno */
-        return HF_NOSPACE;
-    case -ENOENT:
-        return HF_ABSENT;
-    case -EEXIST:
-        return HF_EXISTS;
-    case -ENAMETOOLONG:
-        return HF_INVALID;
-    case -EACCES:
-    case -EPERM:
-        return HF_DENIED;
-    case -EROFS:
-        return HF_READ_ONLY;
-    default:
-        return hf_os_status(error);
-    }
+    return hf_os_file_status(error);
 }
 
 /* -- the creators' lock -- */
