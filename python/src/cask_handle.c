@@ -55,31 +55,40 @@ static bool is_running(const hfpy_cask_handle *handle)
     return handle->running > 0 && handle->running_in == getpid();
 }
 
-int hfpy_cask_run(hfpy_cask_handle *handle, hfpy_cask_call call, void *arg)
+void hfpy_cask_begin(hfpy_cask_handle *handle)
 {
-    hf_cask *cask = handle->cask;
     pid_t process = getpid();
-    int status;
 
-    if (cask == NULL || handle->closing) {
-        hfpy_throw(handle->state, HFPY_CLOSED, "operation on closed Cask %R", handle->path);
-        return HF_FOREIGN;
-    }
     if (handle->running_in != process) {
         handle->running_in = process;
         handle->running = 0;
     }
     hfpy_cask_keep(handle);
     handle->running++;
+}
+
+void hfpy_cask_end(hfpy_cask_handle *handle)
+{
+    /* Foreign code in the middle of it (of a check) may have forked. */
+    if (handle->running_in == getpid())
+        handle->running--;
+    hfpy_cask_drop(handle);
+}
+
+int hfpy_cask_run(hfpy_cask_handle *handle, hfpy_cask_call call, void *arg)
+{
+    hf_cask *cask = handle->cask;
+    int status;
+
+    if (cask == NULL || handle->closing) {
+        hfpy_throw(handle->state, HFPY_CLOSED, "operation on closed Cask %R", handle->path);
+        return HF_FOREIGN;
+    }
+    hfpy_cask_begin(handle);
     Py_BEGIN_ALLOW_THREADS;
     status = call(cask, arg);
     Py_END_ALLOW_THREADS;
-    /* What a callback (of check) ran may have forked. */
-    if (handle->running_in == getpid())
-        handle->running--;
-    int number = hf_os_errno();
-    hfpy_cask_drop(handle);
-    errno = number;
+    hfpy_cask_end(handle);
     return status;
 }
 
@@ -109,8 +118,6 @@ static int close_now(hfpy_cask_handle *handle)
     Py_BEGIN_ALLOW_THREADS;
     status = hf_cask_close(cask);
     Py_END_ALLOW_THREADS;
-    if (status == HF_IO)
-        errno = hf_os_errno();
     return status;
 }
 
@@ -160,13 +167,14 @@ int hfpy_cask_fail(homes_state *state, PyObject *path, int status)
     case HF_CORRUPT:
         return hfpy_fail(state, status, "Cask %R is damaged: check() says where", path);
     case HF_LIMIT:
-        return hfpy_fail(state, status,
-                         "too large for Cask %R: as bytes, a key has less than 16 MiB, a value less than 4 GiB, a batch "
-                         "less than 8 GiB",
-                         path);
+        return hfpy_fail(
+            state, status,
+            "too large for Cask %R: as bytes, a key has less than 16 MiB, a value less than 4 GiB, a batch "
+            "less than 8 GiB",
+            path);
     case HF_LOST:
-        return hfpy_fail(state, status, "Cask %R is open in the parent process, not here: open it again, with mode='r'",
-                         path);
+        return hfpy_fail(state, status,
+                         "Cask %R is open in the parent process, not here: open it again, with mode='r'", path);
     case HF_BROKEN:
         return hfpy_fail(state, status,
                          "a flush of Cask %R has failed, so what was written last may be lost: close it and open it "

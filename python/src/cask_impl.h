@@ -39,6 +39,7 @@
 
 #include "base/memory.h"
 #include "cask/cask.h"
+#include "value/codec.h"
 
 #include <stdbool.h>
 #include <structmember.h>
@@ -54,11 +55,12 @@ typedef struct hfpy_cask_handle {
     Py_ssize_t references; /* of objects, and of calls without the GIL */
     Py_ssize_t running;    /* calls without the GIL, of process `running_in` */
     pid_t running_in;
-    unsigned flags;               /* HFPY_PICKLE */
-    bool slow;                    /* a put waits for the disk */
-    bool closing;                 /* nothing begins any more */
-    struct hfpy_cask_pin *pins;   /* that are not ended; borrowed */
-    struct CaskBatch *batches;    /* likewise */
+    unsigned flags;             /* HFPY_PICKLE */
+    bool slow;                  /* a put waits for the disk */
+    bool closing;               /* nothing begins any more */
+    unsigned long telling;      /* the thread that runs foreign code in the middle of a call; 0: none */
+    struct hfpy_cask_pin *pins; /* that are not ended; borrowed */
+    struct CaskBatch *batches;  /* likewise */
 } hfpy_cask_handle;
 
 typedef struct Cask {
@@ -67,7 +69,8 @@ typedef struct Cask {
     hfpy_cask_handle *handle; /* NULL: closed */
     PyObject *path;           /* a str; NULL before it was opened */
     PyObject *weakrefs;
-    bool read_only, in_memory;
+    unsigned flags; /* the handle's */
+    bool read_only;
 } Cask;
 
 /* A snapshot for whoever counts in it. */
@@ -82,10 +85,10 @@ typedef struct hfpy_cask_pin {
 typedef struct CaskBatch {
     PyObject_HEAD
     hfpy_cask_handle *handle;
-    hf_cask_batch *batch; /* NULL: it has ended */
-    bool is_closed;       /* it has, with its cask */
-    bool is_busy;         /* a thread commits it, without the GIL */
-    Py_ssize_t size;      /* steps in it */
+    hf_cask_batch *batch;              /* NULL: it has ended */
+    bool is_closed;                    /* it has, with its cask */
+    bool is_busy;                      /* a thread commits it, without the GIL */
+    Py_ssize_t size;                   /* steps in it */
     struct CaskBatch *next, *previous; /* in handle->batches */
 } CaskBatch;
 
@@ -118,7 +121,12 @@ static inline hfpy_cask_handle *hfpy_cask_handle_of(const Cask *self)
 /* A call that runs without the GIL, and the cask is not closed meanwhile. A status. */
 typedef int (*hfpy_cask_call)(hf_cask *cask, void *arg);
 
-/* The handle need not be there any more afterwards, unless the caller counts in it. */
+/* Counts a call that is about to give up the GIL; and, with the GIL again, that it is over. The handle need not be there any more
+ * then, unless the caller counts in it. */
+void hfpy_cask_begin(hfpy_cask_handle *handle);
+void hfpy_cask_end(hfpy_cask_handle *handle);
+
+/* Both, and the call between them. */
 int hfpy_cask_run(hfpy_cask_handle *handle, hfpy_cask_call call, void *arg);
 
 /* The exception of a status, which names the cask. Returns -1. */
@@ -233,8 +241,9 @@ PyObject *hfpy_cask_snapshot_new(Cask *cask, PyObject *type);
 
 PyObject *hfpy_cask_batch_new(Cask *self);
 void hfpy_cask_batch_lose(CaskBatch *batch); /* the cask is being closed */
-int hfpy_cask_batch_each(hfpy_cask_handle *handle, hf_cask_batch *batch, PyObject *source); /* as dict.update */
-int hfpy_cask_commit(hf_cask *cask, void *batch);
+/* -1 with an exception. What dict.update takes. */
+int hfpy_cask_batch_add_all(CaskBatch *batch, PyObject *source);
+int hfpy_cask_batch_commit_now(CaskBatch *batch);
 
 /* -- methods -- */
 

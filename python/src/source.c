@@ -80,7 +80,8 @@ static int add_version(const sink *it, PyObject *source)
  * that may be derived from have it in C. */
 static bool is_ours(const homes_state *state, PyObject *source)
 {
-    const PyTypeObject *const types[] = {state->shared.map_type, state->shared.snapshot_type};
+    const PyTypeObject *const types[] = {state->shared.map_type, state->shared.snapshot_type, state->cask.map_type,
+                                         state->cask.snapshot_type};
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (Py_TYPE(source)->tp_iter == types[i]->tp_iter)

@@ -317,6 +317,11 @@ static inline hf_span hf_cask_given(const hf_record_out *record)
 int hf_cask_put_encoded(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl);
 int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key);
 
+/* The same, 1, if the newest record of the key has this sequence number (0: there is none, or it is a deletion or has expired); else 0, and nothing is
+ * written. */
+int hf_cask_put_if(hf_cask *cask, const hf_cask_key *key, uint64_t sequence, hf_span head, hf_span value, int64_t ttl);
+int hf_cask_delete_if(hf_cask *cask, const hf_cask_key *key, uint64_t sequence);
+
 /* What a record of now would expire at. HF_INVALID. */
 int hf_cask_expiry(const hf_cask *cask, int64_t ttl, int64_t now, int64_t *out);
 
