@@ -107,6 +107,7 @@ typedef struct hf_note {
     struct hf_keydir_note now; /* as hf_keydir_note, of all that is appended; dead ones as of the last fold */
     bool changed;              /* since it was written to the keydir */
     bool gone;                 /* the file is: the next fold takes the note from the keydir, and this goes */
+    uint64_t died_keys, died_bytes; /* in the fold under way */
 } hf_note;
 
 typedef struct hf_notes {
@@ -116,6 +117,8 @@ typedef struct hf_notes {
 
 hf_note *hf_notes_find(const hf_notes *notes, uint32_t number); /* or NULL */
 int hf_notes_add(hf_notes *notes, uint32_t number, uint32_t kind, hf_note **out); /* or what is there */
+/* One more record, of so many bytes. A deletion is dead from the beginning: it is no key's. */
+void hf_note_record(hf_note *note, const hf_record_in *record, uint64_t size);
 int hf_notes_copy(const hf_notes *from, hf_notes *out);
 void hf_notes_remove(hf_notes *notes, uint32_t number);
 void hf_notes_clear(hf_notes *notes);
@@ -174,6 +177,9 @@ struct hf_cask {
     bool flushing, folding;  /* duties */
     bool freezing;           /* nobody appends: what is not visible yet is to become so */
     bool stopping;           /* the thread is to end */
+    bool sealing;            /* duty */
+    uint64_t fold_at;        /* the next checkpoint is due when `since_fold` is here, */
+    uint32_t fold_entries;   /* or the active tail has so many */
     int fold_failed;         /* what the last fold failed with, 0: it did not */
     unsigned waiting;        /* for `changed` */
     unsigned char *room;     /* records are made here; as long as ROOM in write.c */
@@ -181,7 +187,7 @@ struct hf_cask {
 
     /* The fold under way; of who has the duty, but for position: */
     uint64_t frozen_end;     /* position that `frozen` reaches up to, */
-    uint64_t frozen_sequence;
+    uint64_t frozen_sequence, frozen_clock;
     hf_notes frozen_notes;   /* the notes as they were there */
 
     /* The keydir's meta as of the newest version; of who has the duty `folding`. */
@@ -331,8 +337,15 @@ int hf_cask_expiry(const hf_cask *cask, int64_t ttl, int64_t now, int64_t *out);
  */
 int hf_write_begin(hf_cask *cask, uint64_t bytes, uint32_t entries);
 
-/* Appends bytes that were made for cask->appended. The caller then appends `entries` to the tail (hf_write_entry), moves cask->sequence. */
-int hf_write_append(hf_cask *cask, const void *bytes, uint64_t size);
+/* Where the next record goes in the active file. */
+static inline uint64_t hf_write_at(const hf_cask *cask)
+{
+    return cask->active->writer.end;
+}
+
+/* Appends bytes that were made for there: so many records, with the sequence numbers from cask->sequence + 1 on, which are used up in any case. The caller
+ * then tells of each of them by hf_write_entry. */
+int hf_write_append(hf_cask *cask, const void *bytes, uint64_t size, uint32_t records);
 void hf_write_entry(hf_cask *cask, uint64_t hash, const hf_record_in *record, uint64_t at, uint64_t size);
 
 /* Shows what was appended, at once or when it is durable, as the cask is told; gives the mutex back. The status is that of all. */
@@ -343,8 +356,11 @@ void hf_write_undo(hf_cask *cask);
 hf_log_salt hf_write_salt(const hf_cask *cask);
 uint64_t hf_write_synced(const hf_cask *cask);
 
-/* With the mutex: a record that says how late it is, where somebody was told that something has expired and no record is as late. */
+/* Without the mutex: a record that says how late it is, where somebody was told that something has expired and no record is as late. */
 int hf_write_clock(hf_cask *cask);
+
+/* With the mutex: so many entries of the active tail are visible, and the log up to there, to other processes too. */
+void hf_write_show(hf_cask *cask, uint32_t visible, uint64_t end, uint64_t sequence);
 
 /* With the mutex: an entry of the active tail without a record in the log: a merge has moved one. The tail has room for it: hf_write_room. */
 int hf_write_room(hf_cask *cask, uint32_t entries);
@@ -374,12 +390,19 @@ int hf_sync_broken(hf_cask *cask, int status);
 /* Without the mutex: all that is visible when it begins is in the keydir, durably, when it returns 0. */
 int hf_checkpoint(hf_cask *cask);
 
+/* With the mutex: when the next one is due. */
+void hf_checkpoint_plan(hf_cask *cask, uint64_t keys);
+
+/* So many entries a tail is made for. */
+uint32_t hf_checkpoint_room(const hf_cask *cask);
+
 /* With the mutex: is it time for one? */
 bool hf_checkpoint_is_due(const hf_cask *cask);
 
-/* Folds entries 0 .. count of the tail into the keydir: one transaction, with meta and notes; the notes of dead records are added up in `notes`. *txid: the new version. */
-int hf_fold(hf_cask *cask, const hf_log_set *logs, const hf_tail *tail, uint32_t count, bool expires, struct hf_keydir_meta *meta,
-            hf_notes *notes, uint64_t *txid);
+/* Folds the first `count` entries of a tail into the keydir: one transaction, with `meta` (of which `expiring` is kept up) and `notes` (to which the dead are
+ * added). *txid: the new version. On failure `meta` and `notes` are as they were. */
+int hf_fold(hf_cask *cask, const hf_log_set *logs, const hf_tail *tail, uint32_t count, bool expires,
+            struct hf_keydir_meta *meta, hf_notes *notes, uint64_t *txid);
 
 /* -- thread.c -- */
 

@@ -138,6 +138,7 @@ static int open_as(int folder, const uint64_t id[2], uint32_t number, int kind, 
     }
     file_is(file, id, number, kind == 0 ? head.kind : (enum hf_log_kind)kind, end);
     file->created = kind == 0 ? head.created : 0;
+    file->after = kind == 0 ? head.after : 0;
     *out = file;
     return 0;
 }
@@ -236,7 +237,8 @@ static void writer_init(hf_log_writer *writer, int fd, hf_log_file *file, uint64
     atomic_init(&writer->broken, 0);
 }
 
-static int write_head(int fd, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time)
+static int write_head(int fd, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time,
+                      uint64_t after)
 {
     struct hf_log_head head = {
         .magic = HF_CASK_LOG_MAGIC,
@@ -245,6 +247,7 @@ static int write_head(int fd, const uint64_t id[2], uint32_t number, enum hf_log
         .id = {id[0], id[1]},
         .number = number,
         .created = (uint64_t)time,
+        .after = after,
     };
     int result;
 
@@ -254,7 +257,7 @@ static int write_head(int fd, const uint64_t id[2], uint32_t number, enum hf_log
 }
 
 int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time,
-                  uint64_t most, uint64_t step, hf_log_writer *out)
+                  uint64_t after, uint64_t most, uint64_t step, hf_log_writer *out)
 {
     char name[HF_LOG_NAME_SIZE];
     hf_log_file *file = NULL;
@@ -271,7 +274,7 @@ int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log
     HF_OS_RETRY(fd, hf_os_openat(folder, name, O_RDWR | O_CREAT | O_EXCL, 0600));
     if (fd < 0)
         return hf_os_file_status(fd);
-    status = write_head(fd, id, number, kind, time);
+    status = write_head(fd, id, number, kind, time, after);
     if (status == 0)
         status = file_new(fd, most, &file);
     if (status < 0) {
@@ -281,6 +284,7 @@ int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log
     }
     file_is(file, id, number, kind, HF_CASK_DATA_AT);
     file->created = (uint64_t)time;
+    file->after = after;
     writer_init(out, fd, file, HF_CASK_DATA_AT, 0, step, limit);
     out->total = HF_CASK_DATA_AT;
     return 0;
@@ -413,6 +417,17 @@ int hf_log_flush(hf_log_writer *writer, uint64_t upto)
     bool done = upto <= atomic_load_explicit(&writer->synced, memory_order_relaxed);
 
     return done && atomic_load_explicit(&writer->broken, memory_order_relaxed) == 0 ? 0 : flush(writer, upto);
+}
+
+int hf_log_cut(hf_log_writer *writer)
+{
+    if (!writer->torn && writer->written <= writer->end)
+        return 0;
+    int status = cut(writer);
+    /* The length is to be durable too. */
+    if (status == 0)
+        atomic_store_explicit(&writer->synced, 0, memory_order_relaxed);
+    return status;
 }
 
 int hf_log_seal(hf_log_writer *writer)

@@ -47,6 +47,7 @@ typedef struct hf_log_file {
     uint64_t mapped;
     _Atomic uint64_t end; /* up to here there are records */
     uint64_t created;     /* milliseconds since 1970 */
+    uint64_t after;       /* as in its head */
 } hf_log_file;
 
 /* The name of a file: 0000000001.log. `folder` is a descriptor of its folder in all that follows. */
@@ -70,7 +71,7 @@ int hf_log_open(int folder, const uint64_t id[2], uint32_t number, uint64_t size
 
 /*
  * The same, whatever its head says: for what is left of a file whose head is damaged. Its records say themselves
- * whose * they are.
+ * whose they are.
  */
 int hf_log_open_damaged(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, uint64_t size,
                         hf_log_file **out);
@@ -87,7 +88,7 @@ typedef struct hf_log_set {
 
 /*
  * Another set: what `old` (NULL: nothing) has, without `without` (0: nothing; it need not be there) and with `with`
- * (NULL: * nothing), in place of a file with its number. It has counts of its own of all its files.
+ * (NULL: nothing), in place of a file with its number. It has counts of its own of all its files.
  */
 int hf_log_set_change(const hf_log_set *old, uint32_t without, hf_log_file *with, hf_log_set **out);
 void hf_log_set_keep(hf_log_set *set);
@@ -120,7 +121,7 @@ typedef struct hf_log_writer {
  * file.
  */
 int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time,
-                  uint64_t most, uint64_t step, hf_log_writer *out);
+                  uint64_t after, uint64_t most, uint64_t step, hf_log_writer *out);
 
 /*
  * To go on with a file whose records end at `end`: what is behind them is cut, and that is durable when this returns.
@@ -141,9 +142,12 @@ int hf_log_append(hf_log_writer *writer, const void *bytes, size_t size);
  */
 int hf_log_flush(hf_log_writer *writer, uint64_t upto);
 
+/* Cuts the file to its records, without a flush: before a reader may be sent past it. */
+int hf_log_cut(hf_log_writer *writer);
+
 /*
  * Cuts the file to its records, flushes it, closes the descriptor. After a failure it is as it was, but for what was
- * cut; * HF_BROKEN: the flush failed.
+ * cut; HF_BROKEN: the flush failed.
  */
 int hf_log_seal(hf_log_writer *writer);
 

@@ -53,6 +53,24 @@ int hf_notes_add(hf_notes *notes, uint32_t number, uint32_t kind, hf_note **out)
     return 0;
 }
 
+void hf_note_record(hf_note *note, const hf_record_in *record, uint64_t size)
+{
+    struct hf_keydir_note *now = &note->now;
+    bool dead = (record->flags & HF_RECORD_KIND) != HF_RECORD_PUT;
+
+    now->keys++;
+    now->bytes += size;
+    now->dead_keys += dead;
+    now->dead_bytes += dead ? size : 0;
+    if (record->sequence < now->first)
+        now->first = record->sequence;
+    if (record->sequence > now->last)
+        now->last = record->sequence;
+    if ((uint64_t)record->expires < now->soonest && record->expires != INT64_MAX)
+        now->soonest = (uint64_t)record->expires;
+    note->changed = true;
+}
+
 int hf_notes_copy(const hf_notes *from, hf_notes *out)
 {
     hf_notes copy = {0};

@@ -14,14 +14,14 @@
 #include <string.h>
 
 enum {
-    HEAD = sizeof(struct hf_record),
+    HEAD = sizeof(struct hf_log_record),
     FLAGS_AT = 16, /* in a stamp */
     TIME_AT = 22,
     FLAGS = 63,
 };
 
 _Static_assert(64 - TIME_AT == HF_CASK_TIME_BITS && TIME_AT - FLAGS_AT == 6, "a stamp");
-_Static_assert(HF_CASK_FILE_MAX / HF_CASK_ALIGN <= UINT32_MAX, "hf_record.synced has 32 bits");
+_Static_assert(HF_CASK_FILE_MAX / HF_CASK_ALIGN <= UINT32_MAX, "hf_log_record.synced has 32 bits");
 
 static uint64_t padded(uint64_t size)
 {
@@ -36,9 +36,9 @@ hf_log_salt hf_log_salt_of(const uint64_t id[2], uint32_t number)
                          hf_checksum64(words, 2 * sizeof *words, HF_CASK_LOG_MAGIC)};
 }
 
-static uint32_t head_checksum(const struct hf_record *head, hf_log_salt salt, uint64_t at)
+static uint32_t head_checksum(const struct hf_log_record *head, hf_log_salt salt, uint64_t at)
 {
-    return hf_checksum32(&head->body_checksum, HEAD - offsetof(struct hf_record, body_checksum), salt.head + at);
+    return hf_checksum32(&head->body_checksum, HEAD - offsetof(struct hf_log_record, body_checksum), salt.head + at);
 }
 
 static uint32_t body_checksum(const unsigned char *body, uint64_t size, hf_log_salt salt, uint64_t sequence)
@@ -46,7 +46,7 @@ static uint32_t body_checksum(const unsigned char *body, uint64_t size, hf_log_s
     return hf_checksum32(body, size, salt.body + sequence);
 }
 
-static void head_seal(struct hf_record *head, hf_log_salt salt, uint64_t at, uint64_t synced)
+static void head_seal(struct hf_log_record *head, hf_log_salt salt, uint64_t at, uint64_t synced)
 {
     HF_ASSERT(at % HF_CASK_ALIGN == 0 && synced <= at && at <= HF_CASK_FILE_MAX);
     head->synced = (uint32_t)(synced / HF_CASK_ALIGN);
@@ -64,13 +64,14 @@ static bool is_long(const hf_record_in *record)
 static uint64_t body_size(const hf_record_in *record)
 {
     return (record->expires != INT64_MAX ? 8u : 0u) + (is_long(record) ? 4u : 0u) +
-           (record->given.size > 0 ? 4u : 0u) + record->key.size + record->given.size + record->value.size;
+           (record->given.size > 0 ? 4u : 0u) + record->key.size + record->given.size + record->head.size +
+           record->value.size;
 }
 
 int64_t hf_record_size_in(const hf_record_in *record)
 {
     if (record->key.size >= HF_CASK_KEY_MAX || record->given.size >= HF_CASK_KEY_MAX ||
-        record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX || record->expires < 0)
+        record->head.size + record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX || record->expires < 0)
         return HF_LIMIT;
     return (int64_t)(HEAD + padded(body_size(record)));
 }
@@ -89,7 +90,7 @@ uint64_t hf_record_write(const hf_record_in *record, hf_log_salt salt, uint64_t 
     uint32_t key_size = (uint32_t)record->key.size, given_size = (uint32_t)record->given.size;
     uint64_t size = body_size(record);
     unsigned char *body = out + HEAD, *to = body;
-    struct hf_record head;
+    struct hf_log_record head;
 
     HF_ASSERT(hf_record_size_in(record) > 0 && record->sequence > 0 && (flags & HF_RECORD_KIND) != 0);
     HF_ASSERT((flags & HF_RECORD_KIND) != HF_RECORD_DELETE || size == record->key.size + (is_long(record) ? 4 : 0));
@@ -109,11 +110,12 @@ uint64_t hf_record_write(const hf_record_in *record, hf_log_salt salt, uint64_t 
     }
     to = put(to, record->key.bytes, record->key.size);
     to = put(to, record->given.bytes, record->given.size);
+    to = put(to, record->head.bytes, record->head.size);
     put(to, record->value.bytes, record->value.size);
     head.sequence = record->sequence;
     head.stamp = (uint64_t)record->time << TIME_AT | (uint64_t)flags << FLAGS_AT |
                  (is_long(record) ? HF_KEY_SIZE_LONG : key_size);
-    head.value_size = (uint32_t)record->value.size;
+    head.value_size = (uint32_t)(record->head.size + record->value.size);
     head.body_checksum = body_checksum(body, size, salt, record->sequence);
     head_seal(&head, salt, at, synced);
     memcpy(out, &head, HEAD);
@@ -123,7 +125,7 @@ uint64_t hf_record_write(const hf_record_in *record, hf_log_salt salt, uint64_t 
 uint64_t hf_record_copy(const hf_record_out *record, hf_log_salt salt, uint64_t at, uint64_t synced,
                         unsigned char *out)
 {
-    struct hf_record head;
+    struct hf_log_record head;
 
     memcpy(&head, record->bytes, HEAD);
     head.stamp &= ~((uint64_t)HF_RECORD_MORE << FLAGS_AT);
@@ -159,7 +161,7 @@ static hf_span take_span(const unsigned char **from, size_t size)
  * False: hf_record_write makes no such record. Apart from the flags, which a header's checksum covers, all of this is
  * of the body, which nobody has verified yet: it may be anything.
  */
-static bool body_parts(const struct hf_record *head, const unsigned char *body, uint64_t left, hf_record_in *in,
+static bool body_parts(const struct hf_log_record *head, const unsigned char *body, uint64_t left, hf_record_in *in,
                        uint64_t *size)
 {
     const unsigned char *from = body;
@@ -190,6 +192,7 @@ static bool body_parts(const struct hf_record *head, const unsigned char *body, 
         return false;
     in->key = take_span(&from, key_size);
     in->given = take_span(&from, given_size);
+    in->head = hf_span_of(NULL, 0);
     in->value = take_span(&from, head->value_size);
     *size = (uint64_t)(from - body);
     return true;
@@ -205,8 +208,8 @@ static bool is_zero(const unsigned char *bytes, uint64_t size)
 }
 
 /* 1, 0 or HF_CORRUPT as hf_record_look; *body: its body's size. */
-static inline int look(const unsigned char *file, uint64_t end, uint64_t at, hf_log_salt salt, struct hf_record *head,
-                       hf_record_out *out, uint64_t *body)
+static inline int look(const unsigned char *file, uint64_t end, uint64_t at, hf_log_salt salt,
+                       struct hf_log_record *head, hf_record_out *out, uint64_t *body)
 {
     if (at % HF_CASK_ALIGN != 0 || at < HF_CASK_DATA_AT || at > end)
         return HF_CORRUPT;
@@ -227,14 +230,14 @@ static inline int look(const unsigned char *file, uint64_t end, uint64_t at, hf_
 
 int hf_record_look(const unsigned char *file, uint64_t end, uint64_t at, hf_log_salt salt, hf_record_out *out)
 {
-    struct hf_record head;
+    struct hf_log_record head;
     uint64_t body;
 
     return look(file, end, at, salt, &head, out, &body);
 }
 
 /* Is a body that is all there right, and is what is behind it up to a multiple of 8 zero? */
-static inline bool body_is_right(const struct hf_record *head, const unsigned char *body, uint64_t size,
+static inline bool body_is_right(const struct hf_log_record *head, const unsigned char *body, uint64_t size,
                                  hf_log_salt salt)
 {
     for (uint64_t i = size; i < padded(size); i++)
@@ -245,7 +248,7 @@ static inline bool body_is_right(const struct hf_record *head, const unsigned ch
 
 int hf_record_read(const unsigned char *file, uint64_t end, uint64_t at, hf_log_salt salt, hf_record_out *out)
 {
-    struct hf_record head;
+    struct hf_log_record head;
     uint64_t body;
     int found = look(file, end, at, salt, &head, out, &body);
 
@@ -260,14 +263,14 @@ static inline bool may_begin(const unsigned char *bytes, uint64_t at, uint64_t r
     uint64_t sequence, stamp;
     uint32_t value_size, synced;
 
-    memcpy(&sequence, bytes + offsetof(struct hf_record, sequence), sizeof sequence);
+    memcpy(&sequence, bytes + offsetof(struct hf_log_record, sequence), sizeof sequence);
     if (sequence == 0)
         return false;
-    memcpy(&synced, bytes + offsetof(struct hf_record, synced), sizeof synced);
-    memcpy(&value_size, bytes + offsetof(struct hf_record, value_size), sizeof value_size);
+    memcpy(&synced, bytes + offsetof(struct hf_log_record, synced), sizeof synced);
+    memcpy(&value_size, bytes + offsetof(struct hf_log_record, value_size), sizeof value_size);
     if ((uint64_t)synced * HF_CASK_ALIGN > at || HEAD + (uint64_t)value_size > rest)
         return false;
-    memcpy(&stamp, bytes + offsetof(struct hf_record, stamp), sizeof stamp);
+    memcpy(&stamp, bytes + offsetof(struct hf_log_record, stamp), sizeof stamp);
     return (stamp >> FLAGS_AT & HF_RECORD_KIND) != 0;
 }
 
@@ -275,7 +278,7 @@ int hf_record_resync(const unsigned char *file, uint64_t end, uint64_t at, hf_lo
 {
     at = at < HF_CASK_DATA_AT ? (uint64_t)HF_CASK_DATA_AT : padded(at);
     while (at < end && end - at >= HEAD) {
-        struct hf_record head;
+        struct hf_log_record head;
         uint64_t body, step = HF_CASK_ALIGN;
 
         if (may_begin(file + at, at, end - at) && look(file, end, at, salt, &head, out, &body) > 0) {

@@ -37,6 +37,7 @@ typedef struct hf_record_in {
     int64_t expires; /* from 0 on; INT64_MAX: never */
     hf_span key;     /* canonical */
     hf_span given;   /* no bytes: as `key` */
+    hf_span head;    /* what goes in front of the value, as part of it; no bytes in what was read */
     hf_span value;
 } hf_record_in;
 
@@ -47,8 +48,8 @@ typedef struct hf_record_in {
 int64_t hf_record_size_in(const hf_record_in *record);
 
 /*
- * Writes it for that place of a file, to `out`, which has room for it. Its size. `synced`: as hf_record.synced, but
- * in bytes; not behind `at`. A DELETE has a key only, a CLOCK nothing; none has the sequence number 0.
+ * Writes it for that place of a file, to `out`, which has room for it. Its size. `synced`: as hf_log_record.synced,
+ * but in bytes; not behind `at`. A DELETE has a key only, a CLOCK nothing; none has the sequence number 0.
  */
 uint64_t hf_record_write(const hf_record_in *record, hf_log_salt salt, uint64_t at, uint64_t synced,
                          unsigned char *out);

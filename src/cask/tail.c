@@ -97,7 +97,7 @@ static uint32_t rank_of(hf_tail_link link)
 
 /*
  * Of entry i, before which there is `before` in its bucket: where the two last stretches are of one length, one over
- * both * and one step more; else a step.
+ * both and one step more; else a step.
  */
 static hf_tail_link link_of(const hf_tail *tail, uint32_t i, uint32_t before)
 {

@@ -82,7 +82,7 @@ void hf_tail_drop(hf_tail *tail); /* NULL too */
 
 /*
  * Another one with all that this has, as much of it visible, and room for `more`: twice this one's room, if that is
- * enough * and not too much. By who appends.
+ * enough and not too much. By who appends.
  */
 int hf_tail_grow(const hf_tail *tail, uint32_t more, hf_tail **out);
 
@@ -102,7 +102,7 @@ static inline uint32_t hf_tail_visible(const hf_tail *tail)
 
 /*
  * The newest entry before `below` with that hash, or HF_TAIL_NONE: begin with what is visible; then with what was
- * found, * for the one before it.
+ * found, for the one before it.
  */
 uint32_t hf_tail_find(const hf_tail *tail, uint64_t hash, uint32_t below);
 
