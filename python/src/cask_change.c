@@ -67,35 +67,41 @@ static bool is_to_be_repeated(int status)
 
 typedef struct exchange {
     const hf_cask_key *key;
-    uint64_t sequence;
-    hf_span head, value;
+    hf_cask_terms terms;
+    hf_span head, value; /* of what is put */
 } exchange;
 
 static int call_take(hf_cask *cask, void *arg)
 {
     const exchange *it = arg;
 
-    return hf_cask_delete_if(cask, it->key, it->sequence);
+    return hf_cask_delete_on(cask, it->key, it->terms);
 }
 
 static int call_add(hf_cask *cask, void *arg)
 {
     const exchange *it = arg;
 
-    return hf_cask_put_if(cask, it->key, it->sequence, it->head, it->value, 0);
+    return hf_cask_put_on(cask, it->key, it->head, it->value, 0, it->terms);
 }
 
-/* What the call says; the cask may be closed by now: HF_FOREIGN. */
-static int change(Cask *self, const hfpy_stored_key *key, hfpy_cask_call call, exchange *it)
+/* If the key's newest record is still the one that was seen: 1, 0; a status. The cask may be closed by now: HF_FOREIGN. */
+static int change(Cask *self, const hfpy_stored_key *key, const peeked *seen, hfpy_cask_call call, exchange *it)
 {
     hfpy_cask_handle *handle = hfpy_cask_handle_of(self);
+    int status = HF_TIMEOUT;
 
     if (handle == NULL)
         return HF_FOREIGN;
     hf_cask_key sought = hfpy_cask_key(handle->cask, key);
     it->key = &sought;
-    return handle->slow || it->value.size > HFPY_CASK_LARGE ? hfpy_cask_run(handle, call, it)
-                                                            : call(handle->cask, it);
+    it->terms = (hf_cask_terms){.at_once = true, .only_if = true, .sequence = seen->sequence};
+    if (!handle->slow && it->value.size <= HFPY_CASK_LARGE)
+        status = call(handle->cask, it);
+    if (status != HF_TIMEOUT)
+        return status;
+    it->terms.at_once = false;
+    return hfpy_cask_run(handle, call, it);
 }
 
 /* -- pop, setdefault -- */
@@ -110,9 +116,9 @@ static PyObject *take_out(Cask *self, const hfpy_stored_key *key)
     do {
         if (peek(self, key, &seen) <= 0)
             return NULL;
-        exchange step = {.sequence = seen.sequence};
+        exchange step = {.key = NULL};
         value = decode(self, &seen);
-        status = value == NULL ? HF_FOREIGN : change(self, key, call_take, &step);
+        status = value == NULL ? HF_FOREIGN : change(self, key, &seen, call_take, &step);
         peeked_clear(&seen);
         if (status <= 0)
             Py_CLEAR(value);
@@ -153,7 +159,7 @@ static PyObject *set_default(Cask *self, const hfpy_stored_key *key, PyObject *f
             status = result == NULL ? HF_FOREIGN : 1;
         } else if (hfpy_cask_value_make(self->state, fallback, self->flags, &value) == 0) {
             exchange step = {.head = value.head, .value = value.value};
-            status = change(self, key, call_add, &step);
+            status = change(self, key, &seen, call_add, &step);
             hfpy_cask_value_clear(&value);
             if (status > 0)
                 result = Py_NewRef(fallback);

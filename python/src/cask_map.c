@@ -341,6 +341,8 @@ static int call_put(hf_cask *cask, void *arg)
     return hf_cask_put_encoded(cask, it->key, it->head, it->value, it->ttl);
 }
 
+static const hf_cask_terms at_once = {.at_once = true};
+
 static int put(Cask *self, PyObject *key_object, PyObject *value_object, int64_t ttl)
 {
     hfpy_cask_value value;
@@ -353,10 +355,11 @@ static int put(Cask *self, PyObject *key_object, PyObject *value_object, int64_t
         hfpy_cask_handle *handle = hfpy_cask_handle_of(self);
         if (handle != NULL) {
             hf_cask_key sought = hfpy_cask_key(handle->cask, &key);
-            if (handle->slow || value.value.size > HFPY_CASK_LARGE)
+            status = handle->slow || value.value.size > HFPY_CASK_LARGE
+                         ? HF_TIMEOUT
+                         : hf_cask_put_on(handle->cask, &sought, value.head, value.value, ttl, at_once);
+            if (status == HF_TIMEOUT)
                 status = hfpy_cask_run(handle, call_put, &(putting){&sought, value.head, value.value, ttl});
-            else
-                status = hf_cask_put_encoded(handle->cask, &sought, value.head, value.value, ttl);
         }
         hfpy_cask_value_clear(&value);
     }
@@ -380,8 +383,9 @@ static int discard(Cask *self, PyObject *key_object)
     hfpy_cask_handle *handle = hfpy_cask_handle_of(self);
     if (handle != NULL) {
         hf_cask_key sought = hfpy_cask_key(handle->cask, &key);
-        status = handle->slow ? hfpy_cask_run(handle, call_delete, &sought)
-                              : hf_cask_delete_encoded(handle->cask, &sought);
+        status = handle->slow ? HF_TIMEOUT : hf_cask_delete_on(handle->cask, &sought, at_once);
+        if (status == HF_TIMEOUT)
+            status = hfpy_cask_run(handle, call_delete, &sought);
     }
     hfpy_stored_key_clear(&key);
     return status >= 0 ? status : hfpy_cask_fail(self->state, self->path, status);
