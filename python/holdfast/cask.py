@@ -7,12 +7,11 @@ that the C classes define, so a look-up goes straight there.
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar, cast
 
 from . import _homes
 from ._core import MISSING
@@ -23,16 +22,20 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 
-_Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-_Seconds = float | datetime.timedelta
+if TYPE_CHECKING:
+    import datetime
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    _Seconds = float | datetime.timedelta
+
 _NEVER = 2**64 - 1  # HF_CASK_NEVER
 
 
 def _moment(milliseconds: int) -> datetime.datetime:
+    import datetime
+
     try:
-        return _EPOCH + datetime.timedelta(milliseconds=milliseconds)
+        return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(milliseconds=milliseconds)
     except OverflowError:
         return datetime.datetime.max.replace(tzinfo=datetime.UTC)
 
@@ -150,8 +153,8 @@ def _choice(name: str, value: object, choices: Mapping[str, int]) -> int:
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
+    if hasattr(value, "total_seconds"):
+        return cast("datetime.timedelta", value).total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds or a timedelta, not {type(value).__name__!r}")
     return value
@@ -405,10 +408,9 @@ class Cask(CaskCore[_K, _V], StoredMutableMapping[_K, _V]):
 
     def status(self) -> CaskStatus:
         """Sizes and counts, of each log file too: see CaskStatus."""
-        keys, files, *numbers, merged, recovered, cut, lost, broken = self._status()
-        return CaskStatus(
-            keys, tuple(CaskFile(*row) for row in files), *numbers, CaskMerged(*merged), recovered, cut, lost, broken
-        )
+        keys, files, *rest = self._status()
+        rest[8] = CaskMerged(*rest[8])
+        return CaskStatus._make((keys, tuple(CaskFile(*row) for row in files), *rest))
 
     def merge(self, files: int | None = None) -> CaskMerged:
         """Merge the log files that are worth it, at most so many of them; say what was done.
