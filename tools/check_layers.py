@@ -41,6 +41,7 @@ PUBLIC: dict[str, str] = {
     "api.h": "base",
     "cask.h": "cask",
     "datum.h": "base",
+    "cask.h": "cask",
     "shared.h": "shared",
     "memory.h": "base",
     "status.h": "base",

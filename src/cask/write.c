@@ -88,7 +88,7 @@ static int segment_new(hf_cask *cask, uint64_t bytes, hf_segment **out)
     segment->next = NULL;
     segment->flushed = false;
     int status = hf_log_create(cask->folder, cask->id, cask->next_number, HF_LOG_WRITTEN, hf_cask_now(cask),
-                               cask->sequence, most, step, &segment->writer);
+                               cask->logged, most, step, &segment->writer);
     if (status < 0) {
         hf_free(segment);
         return status;
@@ -99,7 +99,7 @@ static int segment_new(hf_cask *cask, uint64_t bytes, hf_segment **out)
 
 static int roll(hf_cask *cask, uint64_t bytes)
 {
-    hf_segment *segment;
+    hf_segment *segment = NULL;
     hf_note *note;
     int status = cask->active == NULL ? 0 : hf_log_cut(&cask->active->writer);
 
@@ -288,6 +288,7 @@ int hf_write_append(hf_cask *cask, const void *bytes, uint64_t size, uint32_t re
     cask->sequence += records;
     if (status < 0)
         return status;
+    cask->logged = cask->sequence;
     atomic_store_explicit(&writer->file->end, writer->end, memory_order_release);
     cask->appended = hf_position(writer->file->number, writer->end);
     cask->since_fold += size;

@@ -1,6 +1,6 @@
 /*
- * The tail: against an array, with good and bad hashes, seen as it was at every moment; growing; the far links; look-ups
- * while another thread appends.
+ * The tail: against an array, with good and bad hashes, seen as it was at every moment; growing; the far links;
+ * look-ups while another thread appends.
  */
 #include "cask/tail.h"
 
