@@ -44,34 +44,31 @@ void hfpy_cask_batch_lose(CaskBatch *batch)
 
 PyObject *hfpy_cask_batch_new(Cask *cask)
 {
-    hfpy_cask_handle *handle = hfpy_cask_handle_of(cask);
-
-    if (handle == NULL)
-        return NULL;
     CaskBatch *self = PyObject_GC_New(CaskBatch, cask->state->cask.batch_type);
-    if (self == NULL)
+    /* Not before: the collector may close the cask. */
+    hfpy_cask_handle *handle = self == NULL ? NULL : hfpy_cask_handle_of(cask);
+    int status = handle == NULL ? HF_FOREIGN : hf_cask_batch_begin(handle->cask, &self->batch);
+
+    if (status < 0) {
+        if (handle != NULL)
+            hfpy_cask_fail(cask->state, cask->path, status);
+        if (self != NULL) {
+            self->handle = NULL;
+            self->batch = NULL;
+            Py_DECREF(self);
+        }
         return NULL;
+    }
     self->handle = hfpy_cask_keep(handle);
-    self->batch = NULL;
-    self->next = self->previous = NULL;
     self->size = 0;
     self->is_closed = self->is_busy = false;
-    int status = cask->handle == handle ? hf_cask_batch_begin(handle->cask, &self->batch) : HF_BUSY;
-    if (status == 0) {
-        self->next = handle->batches;
-        if (self->next != NULL)
-            self->next->previous = self;
-        handle->batches = self;
-    }
+    self->previous = NULL;
+    self->next = handle->batches;
+    if (self->next != NULL)
+        self->next->previous = self;
+    handle->batches = self;
     PyObject_GC_Track((PyObject *)self);
-    if (status == 0)
-        return (PyObject *)self;
-    if (cask->handle != handle) /* closed by what the collector ran */
-        hfpy_cask_closed(cask);
-    else
-        hfpy_cask_fail(cask->state, cask->path, status);
-    Py_DECREF(self);
-    return NULL;
+    return (PyObject *)self;
 }
 
 /* 0, or -1 with an exception: it has ended, or is another thread's just now. */
@@ -286,7 +283,8 @@ static void batch_dealloc(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     end(self);
-    hfpy_cask_drop(self->handle);
+    if (self->handle != NULL)
+        hfpy_cask_drop(self->handle);
     PyObject_GC_Del(object);
     Py_DECREF(type);
 }

@@ -57,6 +57,9 @@ static int options_of(PyObject *args, PyObject **path, PyObject **ttl, hf_cask_o
 
 static int fail_open(homes_state *state, PyObject *path, hf_cask_mode mode, int status)
 {
+    /* Whoever has it open was here before. */
+    if (status == HF_BUSY && mode == HF_CASK_CREATE)
+        status = HF_EXISTS;
     switch (status) {
     case HF_ABSENT:
         return hfpy_fail(state, status,

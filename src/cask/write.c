@@ -396,7 +396,7 @@ static int write_record(hf_cask *cask, const hf_cask_key *key, hf_record_in *rec
 {
     bool is_delete = (record->flags & HF_RECORD_KIND) == HF_RECORD_DELETE;
     uint64_t sequence;
-    unsigned char *own;
+    unsigned char *own = NULL;
     int64_t size = hf_record_size_in(record);
     int yes = 1, status = size < 0 ? (int)size : room_for(cask, (uint64_t)size, &own);
 
