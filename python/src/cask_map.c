@@ -192,7 +192,13 @@ static PyObject *cask_close(PyObject *object, PyObject *unused)
     }
     self->handle = NULL;
     int status = hfpy_cask_handle_close(handle);
-    if (status < 0)
+    if (status == HF_NOSPACE)
+        hfpy_throw(
+            self->state, HFPY_DISK_FULL,
+            "there was no space left to write the index of Cask %R: it is closed, and its log will be read when "
+            "it is opened again",
+            self->path);
+    else if (status < 0)
         hfpy_cask_fail(self->state, self->path, status);
     hfpy_cask_drop(handle);
     if (status < 0)

@@ -328,7 +328,7 @@ def test_failures_of_the_core(open_cask: OpenCask) -> None:
     path = c.path
     todo: list[Callable[[], object]] = [
         lambda: c[1], lambda: c.put(1, "y" * 100), lambda: c.put(1, "z" * 100_000), lambda: list(c.items()),
-        lambda: c.snapshot().get(3), lambda: c.update({2: [1], 3: [2]}), lambda: c.pop(5), lambda: c.setdefault(6, 6),
+        lambda: c.snapshot().get(3), lambda: c.update({2: [1], 3: [2]}), lambda: c.pop(5, None), lambda: c.setdefault(6, 6),
         lambda: len(c), lambda: c.status(), lambda: c.info(1), lambda: Cask(path, mode="r").close(),
     ]  # fmt: skip
     for do in todo:

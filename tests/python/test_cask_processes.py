@@ -428,27 +428,34 @@ import errno, os, sys
 import holdfast
 from holdfast import Cask
 
-with Cask(sys.argv[1] + "/full", max_file_size=1 << 20, background=False) as c:
-    c.update({("kept", i): i for i in range(1000)})
-    n = 0
+path = sys.argv[1] + "/full"
+c = Cask(path, max_file_size=1 << 20, background=False)
+c.update({("kept", i): i for i in range(1000)})
+n = 0
+try:
+    while True:
+        c[n] = os.urandom(30000)
+        n += 1
+except OSError as error:
+    assert isinstance(error, holdfast.DiskFullError) and error.errno == errno.ENOSPC, error
+    assert "nothing has changed" in str(error)
+assert n > 100, n
+for attempt in (lambda: c.put("no", bytes(100_000)), lambda: c.update(half=1, no=bytes(100_000))):
     try:
-        while True:
-            c[n] = os.urandom(30000)
-            n += 1
-    except OSError as error:
-        assert isinstance(error, holdfast.DiskFullError) and error.errno == errno.ENOSPC, error
-        assert "nothing has changed" in str(error)
-    assert n > 100, n
-    for attempt in (lambda: c.put("no", bytes(100_000)), lambda: c.update(half=1, no=bytes(100_000))):
-        try:
-            attempt()
-            raise AssertionError("there was room")
-        except OSError:
-            pass
-    assert "half" not in c and "no" not in c and len(c) == 1000 + n
-with Cask(sys.argv[1] + "/full", mode="r") as c:
+        attempt()
+        raise AssertionError("there was room")
+    except OSError:
+        pass
+assert "half" not in c and "no" not in c and len(c) == 1000 + n
+try:
+    c.close()
+except holdfast.DiskFullError as error:
+    assert "its log will be read" in str(error), error
+assert c.closed
+with Cask(path, mode="r") as c:
     assert len(c) == 1000 + n and c["kept", 5] == 5
     c.check()
+open(sys.argv[1] + "/more", "w").close()
 print("well")
 """
 
