@@ -1,4 +1,4 @@
-"""Maps that never change, and maps that many processes share.
+"""Maps that never change, maps that many processes share, and maps on disk.
 
 A `Map` is a dict that never changes. `m.set(key, value)` gives a new Map and leaves `m` as it was;
 the two share every part that is the same, so a version costs what it changed, and all of them can be
@@ -26,6 +26,19 @@ A `SharedMap` is a dict in shared memory, for any number of processes at once, w
     ...     shared.unlink()
     2
 
+A `Cask` is a dict on disk, an append-only log, which is there at once when it is opened, and which other processes can read
+while it is written:
+
+    >>> from holdfast import Cask
+    >>> with Cask("accounts") as cask:
+    ...     cask["alice"] = {"balance": 10}
+    ...     with cask.batch() as b:               # all of it or nothing, whatever happens
+    ...         b["alice"] = {"balance": 6}
+    ...         b["bob"] = {"balance": 4}
+    ...     cask.put("token", "secret", ttl=3600)
+    >>> Cask("accounts")["bob"]
+    {'balance': 4}
+
 `python -m holdfast tour` shows all of it at work on the source of the standard library.
 """
 
@@ -49,6 +62,7 @@ from ._homes import (
     ClosedError,
     CorruptError,
     DeniedError,
+    DiskFullError,
     ExistsError,
     FormatError,
     FullError,
@@ -70,6 +84,7 @@ from ._homes import (
     WaitTimeoutError,
     register_codec,
 )
+from .cask import Cask, CaskBatch, CaskFault, CaskFile, CaskInfo, CaskMerged, CaskSnapshot, CaskStatus
 from .shared import SharedInfo, SharedMap, SharedSnapshot, SharedStats, list_shared
 
 __all__ = [
@@ -77,11 +92,20 @@ __all__ = [
     "AbsentError",
     "BrokenError",
     "BusyError",
+    "Cask",
+    "CaskBatch",
+    "CaskFault",
+    "CaskFile",
+    "CaskInfo",
+    "CaskMerged",
+    "CaskSnapshot",
+    "CaskStatus",
     "Change",
     "ClosedError",
     "Conflict",
     "CorruptError",
     "DeniedError",
+    "DiskFullError",
     "ExistsError",
     "FormatError",
     "FullError",

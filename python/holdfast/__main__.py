@@ -9,14 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, _shared_command, tour
+from . import __version__, _cask_command, _shared_command, tour
 
-COMMANDS = (tour, _shared_command)
+COMMANDS = (tour, _shared_command, _cask_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m holdfast", description="Holdfast: maps that never change, and maps that many processes share."
+        prog="python -m holdfast", description="Holdfast: maps that never change, maps that many processes share, and maps on disk."
     )
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -1,11 +1,10 @@
 """`python -m holdfast shared`: which SharedMaps there are, what is in one; removes those that were left behind."""
 
 import argparse
-import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from . import _homes
+from . import _command, _homes
+from ._command import printable, size_text, table, text_of, time_text
 from .shared import SharedInfo, SharedMap, list_shared
 
 
@@ -35,17 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def complain(text: object) -> int:
-    print(f"holdfast shared: {text}", file=sys.stderr)
-    return 1
-
-
-def size_text(size: float) -> str:
-    """Such as 4.0 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    return _command.complain("shared", text)
 
 
 def user_text(number: int) -> str:
@@ -55,16 +44,6 @@ def user_text(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
-
-
-def time_text(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def run_ls(args: argparse.Namespace) -> int:
@@ -85,11 +64,6 @@ def run_ls(args: argparse.Namespace) -> int:
     else:
         print("\n".join(table(rows)))
     return 0
-
-
-def printable(name: str) -> str:
-    """A name as it is, unless a terminal would do something with it."""
-    return name if name.isprintable() else repr(name)
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -122,11 +96,6 @@ def describe(shared: SharedMap[object, object], info: SharedInfo | None) -> Iter
         yield f"  owner      {user_text(info.owner)}, {info.mode:04o}"
         yield f"  created    {time_text(info.created)}"
         yield f"  in use     {'yes' if info.in_use else 'no'}"
-
-
-def text_of(error: BaseException) -> str:
-    """What an exception says, without the number that an OSError begins with."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def run_rm(args: argparse.Namespace) -> int:

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from types import GenericAlias, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from . import _homes
 from ._core import MISSING, MissingType
 from ._homes import AbsentError, SharedMapCore, SharedSnapshotCore
+from ._mapping import StoredItems, StoredKeys, StoredMapping, StoredMutableMapping, StoredValues
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-_K2 = TypeVar("_K2")
 _V2 = TypeVar("_V2")
 
 
@@ -72,131 +62,28 @@ class SharedInfo(NamedTuple):
 # -- views ----------------------------------------------------------------------------------------------------
 
 
-class SharedKeys(KeysView[_K]):
+class SharedKeys(StoredKeys[_K]):
     """The keys of a SharedMap, live; or those of a snapshot. Each iteration runs over a snapshot."""
 
     __slots__ = ()
-    _mapping: SharedMap[_K, Any] | SharedSnapshot[_K, Any]
-
-    @property
-    def mapping(self) -> Mapping[_K, Any]:
-        return cast("Mapping[_K, Any]", self._mapping)
-
-    def __iter__(self) -> Iterator[_K]:
-        return iter(self._mapping)
-
-    def isdisjoint(self, other: Iterable[Any]) -> bool:
-        return not any(element in self for element in other)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self)!r})"
 
 
-class SharedValues(ValuesView[_V]):
+class SharedValues(StoredValues[_V]):
     """The values of a SharedMap, live; or those of a snapshot. Each iteration runs over a snapshot."""
 
     __slots__ = ()
-    _mapping: SharedMap[Any, _V] | SharedSnapshot[Any, _V]
-
-    @property
-    def mapping(self) -> Mapping[Any, _V]:
-        return cast("Mapping[Any, _V]", self._mapping)
-
-    def __iter__(self) -> Iterator[_V]:
-        return self._mapping._iter_values()
-
-    def __contains__(self, value: object) -> bool:
-        return any(value is one or value == one for one in self)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self)!r})"
 
 
-class SharedItems(ItemsView[_K, _V]):
+class SharedItems(StoredItems[_K, _V]):
     """The pairs of a SharedMap, live; or those of a snapshot. Each iteration runs over a snapshot."""
 
     __slots__ = ()
-    _mapping: SharedMap[_K, _V] | SharedSnapshot[_K, _V]
-
-    @property
-    def mapping(self) -> Mapping[_K, _V]:
-        return cast("Mapping[_K, _V]", self._mapping)
-
-    def __iter__(self) -> Iterator[tuple[_K, _V]]:
-        return self._mapping.__holdfast_items__()
-
-    def __contains__(self, item: object) -> bool:
-        if not isinstance(item, tuple) or len(item) != 2:
-            return False
-        key, wanted = item
-        value = self._mapping.get(key, MISSING)
-        return value is not MISSING and bool(value is wanted or value == wanted)
-
-    def isdisjoint(self, other: Iterable[Any]) -> bool:
-        return not any(element in self for element in other)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self)!r})"
-
-
-if TYPE_CHECKING:
-
-    class _OfC(Generic[_K, _V]):
-        def __len__(self) -> int: ...
-        def __holdfast_items__(self) -> _homes.SharedIterator[tuple[_K, _V]]: ...
-        def close(self) -> None: ...
-
-else:
-
-    class _OfC:
-        """What the C classes have in common. (Not a Generic: typing would remember it for ever, and all it refers to.)"""
-
-        __slots__ = ()
-        __class_getitem__ = classmethod(GenericAlias)
-
-
-class _Contents(_OfC[_K, _V]):
-    """What SharedMap and SharedSnapshot have in common beyond that: views, copies, comparison, `with`."""
-
-    __slots__ = ()
-
-    def keys(self) -> SharedKeys[_K]:
-        """The keys, as a set-like view: of a SharedMap, a live one."""
-        return SharedKeys(cast("SharedMap[_K, Any]", self))
-
-    def values(self) -> SharedValues[_V]:
-        """The values, as a view: of a SharedMap, a live one."""
-        return SharedValues(cast("SharedMap[Any, _V]", self))
-
-    def items(self) -> SharedItems[_K, _V]:
-        """The pairs, as a set-like view: of a SharedMap, a live one."""
-        return SharedItems(cast("SharedMap[_K, _V]", self))
-
-    def copy(self) -> dict[_K, _V]:
-        """A dict of what is in it now, in one version. (dict(m) asks for each key on its own: see SharedMap.)"""
-        return dict(self.__holdfast_items__())
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        return len(self) == len(other) and self.copy() == dict(other.items())
-
-    __hash__ = None  # type: ignore[assignment]
-    __reversed__ = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 # -- snapshots ------------------------------------------------------------------------------------------------
 
 
-class SharedSnapshot(_Contents[_K, _V], SharedSnapshotCore[_K, _V]):
+class SharedSnapshot(SharedSnapshotCore[_K, _V], StoredMapping[_K, _V]):
     """A version of a SharedMap, which never changes: a read-only mapping, made by SharedMap.snapshot().
 
     It costs nothing to make, and never makes a writer wait. While it is open, the memory that it alone needs is not
@@ -205,6 +92,18 @@ class SharedSnapshot(_Contents[_K, _V], SharedSnapshotCore[_K, _V]):
     """
 
     __slots__ = ()
+
+    def keys(self) -> SharedKeys[_K]:
+        """Its keys, as a set-like view."""
+        return SharedKeys(self)
+
+    def values(self) -> SharedValues[_V]:
+        """Its values."""
+        return SharedValues(self)
+
+    def items(self) -> SharedItems[_K, _V]:
+        """Its pairs, as a set-like view."""
+        return SharedItems(self)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a snapshot of a SharedMap cannot be pickled: send the map, or snapshot.copy()")
@@ -216,7 +115,7 @@ Mapping.register(SharedSnapshot)
 # -- maps -----------------------------------------------------------------------------------------------------
 
 
-class SharedMap(_Contents[_K, _V], SharedMapCore[_K, _V]):
+class SharedMap(SharedMapCore[_K, _V], StoredMutableMapping[_K, _V]):
     """A dict in shared memory, for any number of processes and threads at once.
 
     SharedMap(name) opens the map of this name, which is a file name in /dev/shm; or creates it.
@@ -268,23 +167,17 @@ class SharedMap(_Contents[_K, _V], SharedMapCore[_K, _V]):
 
     # -- as a dict ------------------------------------------------------------------------------
 
-    def __or__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        both: dict[_K | _K2, _V | _V2] = dict(self.__holdfast_items__())
-        both.update(other.items())
-        return both
+    def keys(self) -> SharedKeys[_K]:
+        """The keys, as a live, set-like view."""
+        return SharedKeys(self)
 
-    def __ror__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        both: dict[_K | _K2, _V | _V2] = dict(other.items())
-        both.update(self.__holdfast_items__())
-        return both
+    def values(self) -> SharedValues[_V]:
+        """The values, as a live view."""
+        return SharedValues(self)
 
-    def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:  # type: ignore[misc]
-        self.update(other)
-        return self
+    def items(self) -> SharedItems[_K, _V]:
+        """The pairs, as a live, set-like view."""
+        return SharedItems(self)
 
     # -- atomic steps ---------------------------------------------------------------------------
 

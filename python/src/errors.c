@@ -122,3 +122,13 @@ int hfpy_fail(homes_state *state, int status, const char *format, ...)
             return raise_text(state->errors[i], status == HF_IO && number != 0 ? number : errors[i].number, text);
     return raise_text(builtin_of(status), 0, text);
 }
+
+PyObject *hfpy_key_error(PyObject *key)
+{
+    PyObject *arguments = PyTuple_Pack(1, key);
+
+    if (arguments != NULL)
+        PyErr_SetObject(PyExc_KeyError, arguments);
+    Py_XDECREF(arguments);
+    return NULL;
+}

@@ -31,6 +31,7 @@ typedef struct homes_state homes_state;
     X(TIMEOUT, HF_TIMEOUT, ETIMEDOUT, "WaitTimeoutError", PyExc_TimeoutError, \
       "Waiting for the writer's lock took longer than was allowed.") \
     X(NOSPACE, HF_NOSPACE, 0, "FullError", PyExc_MemoryError, "There is no space left for what was to be stored.") \
+    X(DISK_FULL, 0, ENOSPC, "DiskFullError", PyExc_OSError, "There is no space left on the file system.") \
     X(ABSENT, HF_ABSENT, ENOENT, "AbsentError", PyExc_FileNotFoundError, "There is nothing of this name.") \
     X(EXISTS, HF_EXISTS, EEXIST, "ExistsError", PyExc_FileExistsError, "There is something of this name already.") \
     X(DENIED, HF_DENIED, EACCES, "DeniedError", PyExc_PermissionError, \
@@ -79,5 +80,8 @@ int hfpy_throw_from(homes_state *state, enum hfpy_error error, const char *forma
  * keeps the exception that is set. HF_IO takes its number from errno. Returns -1.
  */
 int hfpy_fail(homes_state *state, int status, const char *format, ...);
+
+/* KeyError(key), as a dict's, also where the key is a tuple. Returns NULL. */
+PyObject *hfpy_key_error(PyObject *key);
 
 #endif

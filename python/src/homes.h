@@ -9,6 +9,7 @@
  *      errors.h    exceptions
  *      value.h     objects as encoded values and back, keys, codecs
  *      shared_impl.h   SharedMap
+ *      cask_impl.h     Cask
  */
 #ifndef HFPY_HOMES_H
 #define HFPY_HOMES_H
@@ -27,11 +28,17 @@ typedef struct hfpy_shared_state {
     PyObject *str_keys;    /* interned "keys" */
 } hfpy_shared_state;
 
+/* What Cask needs (cask_module.c). */
+typedef struct hfpy_cask_state {
+    PyTypeObject *map_type, *snapshot_type, *iterator_type, *batch_type;
+} hfpy_cask_state;
+
 struct homes_state {
     PyObject *base_error;               /* HoldfastError */
     PyObject *errors[HFPY_ERROR_COUNT]; /* by enum hfpy_error */
     hfpy_values values;
     hfpy_shared_state shared;
+    hfpy_cask_state cask;
 };
 
 static inline homes_state *hfpy_homes_state(PyObject *module)
@@ -48,5 +55,11 @@ int hfpy_shared_traverse(hfpy_shared_state *shared, visitproc visit, void *arg);
 void hfpy_shared_state_clear(hfpy_shared_state *shared);
 PyObject *hfpy_shared_list(PyObject *module, PyObject *unused);
 PyObject *hfpy_shared_unlink_name(PyObject *module, PyObject *name);
+
+/* cask_module.c, cask_look.c */
+int hfpy_cask_exec(PyObject *module, homes_state *state);
+int hfpy_cask_traverse(hfpy_cask_state *cask, visitproc visit, void *arg);
+void hfpy_cask_state_clear(hfpy_cask_state *cask);
+PyObject *hfpy_cask_salvage(PyObject *module, PyObject *args);
 
 #endif

@@ -88,6 +88,7 @@ static PyMethodDef methods[] = {
     {"decode", WITH_KEYWORDS(homes_decode), METH_VARARGS | METH_KEYWORDS, decode_doc},
     {"canonical", WITH_KEYWORDS(homes_canonical), METH_VARARGS | METH_KEYWORDS, canonical_doc},
     {"fail", homes_fail, METH_O, fail_doc},
+    {"cask_salvage", hfpy_cask_salvage, METH_VARARGS, NULL},
     {"shared_list", hfpy_shared_list, METH_NOARGS, NULL},
     {"shared_unlink", hfpy_shared_unlink_name, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -111,7 +112,7 @@ static int module_exec(PyObject *module)
 {
     homes_state *state = hfpy_homes_state(module);
     if (hfpy_errors_exec(module, state) < 0 || hfpy_values_exec(module, state) < 0 ||
-        hfpy_shared_exec(module, state) < 0)
+        hfpy_shared_exec(module, state) < 0 || hfpy_cask_exec(module, state) < 0)
         return -1;
     return add_function(module, &register_codec);
 }
@@ -123,13 +124,16 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     for (size_t i = 0; i < HFPY_ERROR_COUNT; i++)
         Py_VISIT(state->errors[i]);
     int status = hfpy_values_traverse(&state->values, visit, arg);
-    return status != 0 ? status : hfpy_shared_traverse(&state->shared, visit, arg);
+    if (status == 0)
+        status = hfpy_shared_traverse(&state->shared, visit, arg);
+    return status != 0 ? status : hfpy_cask_traverse(&state->cask, visit, arg);
 }
 
 static int module_clear(PyObject *module)
 {
     hfpy_values_clear(&hfpy_homes_state(module)->values);
     hfpy_shared_state_clear(&hfpy_homes_state(module)->shared);
+    hfpy_cask_state_clear(&hfpy_homes_state(module)->cask);
     return 0;
 }
 
@@ -141,6 +145,7 @@ static void module_free(void *module)
         Py_CLEAR(state->errors[i]);
     hfpy_values_free(&state->values);
     hfpy_shared_state_clear(&state->shared);
+    hfpy_cask_state_clear(&state->cask);
 }
 
 /* clang-format off */

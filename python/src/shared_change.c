@@ -12,6 +12,7 @@
  * Concurrency: a retry means that another has made progress. Failure: shared_impl.h; an update is whole or is not.
  */
 #include "shared_key.h"
+#include "source.h"
 
 /* More entries than these are put without the GIL. */
 enum { BATCH_WITH_GIL = 64, PEEK_ROOM = 512 };
@@ -115,7 +116,7 @@ static PyObject *take_out(SharedMap *self, hfpy_shared_key *key)
         if (found <= 0)
             return NULL;
         status = HF_FOREIGN;
-        value = hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
+        value = hfpy_stored_decode(self->state, peeked_span(&seen), self->flags);
         if (value != NULL)
             status = exchange(self, &key->shared, &seen, hf_span_of(NULL, 0));
         peeked_clear(&seen);
@@ -132,12 +133,7 @@ PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t co
     SharedMap *self = (SharedMap *)object;
     hfpy_shared_key key;
 
-    if (count < 1 || count > 2) {
-        PyErr_Format(PyExc_TypeError, "pop expected at %s argument%s, got %zd", count < 1 ? "least 1" : "most 2",
-                     count < 1 ? "" : "s", count);
-        return NULL;
-    }
-    if (hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
+    if (hfpy_one_or_two("pop", count) < 0 || hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
         return NULL;
     PyObject *value = take_out(self, &key);
     hfpy_shared_key_clear(&key);
@@ -203,11 +199,11 @@ static int take_entry(SharedMap *self, const entry *it)
 static PyObject *pop_entry(SharedMap *self, const entry *it, int *status)
 {
     PyObject *value = NULL, *pair = NULL;
-    PyObject *key = hfpy_shared_decode(self->state, peeked_span(&it->key), self->flags);
+    PyObject *key = hfpy_stored_decode(self->state, peeked_span(&it->key), self->flags);
 
     *status = HF_FOREIGN;
     if (key != NULL)
-        value = hfpy_shared_decode(self->state, peeked_span(&it->value), self->flags);
+        value = hfpy_stored_decode(self->state, peeked_span(&it->value), self->flags);
     if (value != NULL)
         pair = PyTuple_Pack(2, key, value);
     Py_XDECREF(key);
@@ -271,7 +267,7 @@ static int step_default(hf_shared_write *write, void *arg)
 
 static PyObject *set_default(SharedMap *self, hfpy_shared_key *key, PyObject *fallback)
 {
-    hfpy_shared_value value;
+    hfpy_stored_value value;
     PyObject *result = NULL;
     peeked seen;
     int found = look(self, key, &seen);
@@ -279,17 +275,17 @@ static PyObject *set_default(SharedMap *self, hfpy_shared_key *key, PyObject *fa
     if (found < 0)
         return NULL;
     if (found == 0) {
-        if (hfpy_shared_value_make(self->state, fallback, self->flags, &value) < 0)
+        if (hfpy_stored_value_make(self->state, fallback, self->flags, &value) < 0)
             goto done;
         hfpy_handle *handle = hfpy_shared_handle(self);
-        default_step step = {&key->shared, hfpy_shared_value_span(&value), &seen};
+        default_step step = {&key->shared, hfpy_stored_value_span(&value), &seen};
         found = handle == NULL ? HF_FOREIGN : hfpy_shared_change(self, handle, step_default, &step);
-        hfpy_shared_value_clear(&value);
+        hfpy_stored_value_clear(&value);
     }
     if (found < 0)
         hfpy_shared_fail(self, found);
     else
-        result = found == 0 ? Py_NewRef(fallback) : hfpy_shared_decode(self->state, peeked_span(&seen), self->flags);
+        result = found == 0 ? Py_NewRef(fallback) : hfpy_stored_decode(self->state, peeked_span(&seen), self->flags);
 done:
     peeked_clear(&seen);
     return result;
@@ -300,12 +296,7 @@ PyObject *hfpy_shared_setdefault(PyObject *object, PyObject *const *args, Py_ssi
     SharedMap *self = (SharedMap *)object;
     hfpy_shared_key key;
 
-    if (count < 1 || count > 2) {
-        PyErr_Format(PyExc_TypeError, "setdefault expected at %s argument%s, got %zd",
-                     count < 1 ? "least 1" : "most 2", count < 1 ? "" : "s", count);
-        return NULL;
-    }
-    if (hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
+    if (hfpy_one_or_two("setdefault", count) < 0 || hfpy_shared_key_make(self->state, args[0], self->flags, &key) < 0)
         return NULL;
     PyObject *result = set_default(self, &key, count == 2 ? args[1] : Py_None);
     hfpy_shared_key_clear(&key);
@@ -403,115 +394,27 @@ static int batch_append(batch *it, const hf_shared_key *key, hf_span value)
     return 0;
 }
 
-static int batch_add(SharedMap *self, batch *it, PyObject *key_object, PyObject *value_object)
+typedef struct adding {
+    SharedMap *self;
+    batch *batch;
+} adding;
+
+static int batch_add(void *arg, PyObject *key_object, PyObject *value_object)
 {
-    hfpy_shared_value value;
+    SharedMap *self = ((adding *)arg)->self;
+    batch *it = ((adding *)arg)->batch;
+    hfpy_stored_value value;
     hfpy_shared_key key;
 
     if (hfpy_shared_key_make(self->state, key_object, self->flags, &key) < 0)
         return -1;
-    int status = hfpy_shared_value_make(self->state, value_object, self->flags, &value);
+    int status = hfpy_stored_value_make(self->state, value_object, self->flags, &value);
     if (status == 0) {
-        status = batch_append(it, &key.shared, hfpy_shared_value_span(&value));
-        hfpy_shared_value_clear(&value);
+        status = batch_append(it, &key.shared, hfpy_stored_value_span(&value));
+        hfpy_stored_value_clear(&value);
     }
     hfpy_shared_key_clear(&key);
     return status;
-}
-
-/* One element of an iterable of pairs, with dict's complaints. */
-static int add_pair(SharedMap *self, batch *it, PyObject *element, Py_ssize_t index)
-{
-    PyObject *pair = PySequence_Fast(element, "");
-    int status = -1;
-
-    if (pair == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError, "cannot convert dictionary update sequence element #%zd to a sequence",
-                         index);
-        return -1;
-    }
-    if (PySequence_Fast_GET_SIZE(pair) == 2) {
-        PyObject *key = Py_NewRef(PySequence_Fast_GET_ITEM(pair, 0));
-        PyObject *value = Py_NewRef(PySequence_Fast_GET_ITEM(pair, 1));
-        status = batch_add(self, it, key, value);
-        Py_DECREF(key);
-        Py_DECREF(value);
-    } else {
-        PyErr_Format(PyExc_ValueError, "dictionary update sequence element #%zd has length %zd; 2 is required", index,
-                     PySequence_Fast_GET_SIZE(pair));
-    }
-    Py_DECREF(pair);
-    return status;
-}
-
-static int add_pairs(SharedMap *self, batch *it, PyObject *source)
-{
-    PyObject *element, *iterator = PyObject_GetIter(source);
-    int status = iterator == NULL ? -1 : 0;
-
-    for (Py_ssize_t i = 0; status == 0 && (element = PyIter_Next(iterator)) != NULL; i++) {
-        status = add_pair(self, it, element, i);
-        Py_DECREF(element);
-    }
-    Py_XDECREF(iterator);
-    return status == 0 && PyErr_Occurred() ? -1 : status;
-}
-
-/* Something with keys() and []. */
-static int add_mapping(SharedMap *self, batch *it, PyObject *source)
-{
-    PyObject *key, *keys = PyObject_CallMethod(source, "keys", NULL);
-    PyObject *iterator = keys == NULL ? NULL : PyObject_GetIter(keys);
-    int status = iterator == NULL ? -1 : 0;
-
-    while (status == 0 && (key = PyIter_Next(iterator)) != NULL) {
-        PyObject *value = PyObject_GetItem(source, key);
-        status = value == NULL ? -1 : batch_add(self, it, key, value);
-        Py_XDECREF(value);
-        Py_DECREF(key);
-    }
-    Py_XDECREF(iterator);
-    Py_XDECREF(keys);
-    return status == 0 && PyErr_Occurred() ? -1 : status;
-}
-
-/* Of one of ours: the pairs of one version. Looked up one by one, an entry that others delete meanwhile would be a
- * KeyError. */
-static int add_version(SharedMap *self, batch *it, PyObject *source)
-{
-    PyObject *items = PyObject_CallMethod(source, "__holdfast_items__", NULL);
-    int status = items == NULL ? -1 : add_pairs(self, it, items);
-
-    Py_XDECREF(items);
-    return status;
-}
-
-static int add_source(SharedMap *self, batch *it, PyObject *source)
-{
-    const hfpy_shared_state *shared = &self->state->shared;
-    int status;
-
-    if (Py_TYPE(source)->tp_iter == shared->map_type->tp_iter ||
-        Py_TYPE(source)->tp_iter == shared->snapshot_type->tp_iter)
-        return add_version(self, it, source);
-
-    if (PyDict_CheckExact(source)) {
-        /* A list of its own: encoding runs foreign code, which may change the dict. */
-        PyObject *items = PyDict_Items(source);
-        status = items == NULL ? -1 : add_pairs(self, it, items);
-        Py_XDECREF(items);
-        return status;
-    }
-    PyObject *keys = PyObject_GetAttr(source, self->state->shared.str_keys);
-    if (keys == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return -1;
-    status = keys != NULL;
-    Py_XDECREF(keys);
-    if (status)
-        return add_mapping(self, it, source);
-    PyErr_Clear();
-    return add_pairs(self, it, source);
 }
 
 PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs)
@@ -526,9 +429,11 @@ PyObject *hfpy_shared_update(PyObject *object, PyObject *args, PyObject *kwargs)
     if (handle == NULL)
         return NULL;
     batch it = {.seed = handle->map->seed};
+    adding to = {self, &it};
     hf_buffer_init(&it.bytes, NULL, 0, SIZE_MAX);
-    if ((source == NULL || add_source(self, &it, source) == 0) &&
-        (kwargs == NULL || add_source(self, &it, kwargs) == 0) && (handle = hfpy_shared_handle(self)) != NULL) {
+    if ((source == NULL || hfpy_source_each(self->state, source, batch_add, &to) == 0) &&
+        (kwargs == NULL || hfpy_source_each(self->state, kwargs, batch_add, &to) == 0) &&
+        (handle = hfpy_shared_handle(self)) != NULL) {
         if (it.count == 0)
             status = 0;
         else if (handle->map->seed != it.seed) /* another map was opened meanwhile */
@@ -574,7 +479,7 @@ static PyObject *number_of(PyObject *object)
 static PyObject *sum_of(SharedMap *self, PyObject *key_object, const peeked *seen, PyObject *n)
 {
     PyObject *old =
-        seen->is_there ? hfpy_shared_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
+        seen->is_there ? hfpy_stored_decode(self->state, peeked_span(seen), self->flags) : PyLong_FromLong(0);
     PyObject *sum = NULL;
 
     if (old != NULL && !PyLong_CheckExact(old) && !PyFloat_CheckExact(old))
@@ -589,7 +494,7 @@ static PyObject *sum_of(SharedMap *self, PyObject *key_object, const peeked *see
 /* For sums that have more than 64 bits, and floats. */
 static PyObject *incr_any(SharedMap *self, PyObject *key_object, hfpy_shared_key *key, PyObject *n)
 {
-    hfpy_shared_value value;
+    hfpy_stored_value value;
     PyObject *sum;
     peeked seen;
     int status;
@@ -599,9 +504,9 @@ static PyObject *incr_any(SharedMap *self, PyObject *key_object, hfpy_shared_key
             return NULL;
         status = HF_FOREIGN;
         sum = sum_of(self, key_object, &seen, n);
-        if (sum != NULL && hfpy_shared_value_make(self->state, sum, self->flags, &value) == 0) {
-            status = exchange(self, &key->shared, &seen, hfpy_shared_value_span(&value));
-            hfpy_shared_value_clear(&value);
+        if (sum != NULL && hfpy_stored_value_make(self->state, sum, self->flags, &value) == 0) {
+            status = exchange(self, &key->shared, &seen, hfpy_stored_value_span(&value));
+            hfpy_stored_value_clear(&value);
         }
         peeked_clear(&seen);
         if (status <= 0)
@@ -660,7 +565,7 @@ static int is_old(SharedMap *self, const peeked *seen, PyObject *old)
 {
     if (!seen->is_there || old == self->state->shared.missing)
         return !seen->is_there && old == self->state->shared.missing;
-    PyObject *value = hfpy_shared_decode(self->state, peeked_span(seen), self->flags);
+    PyObject *value = hfpy_stored_decode(self->state, peeked_span(seen), self->flags);
     int same = value == NULL ? -1 : PyObject_RichCompareBool(value, old, Py_EQ);
     Py_XDECREF(value);
     return same;
@@ -693,7 +598,7 @@ PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, P
     static const hfpy_signature signature = {"compare_and_set", {"key", "old", "new"}, .least = 3, .most = 3};
     SharedMap *self = (SharedMap *)object;
     PyObject *given[3];
-    hfpy_shared_value value;
+    hfpy_stored_value value;
     hfpy_shared_key key;
     int result = -1;
 
@@ -703,9 +608,9 @@ PyObject *hfpy_shared_compare_and_set(PyObject *object, PyObject *const *args, P
     PyObject *old = given[1], *now = given[2];
     if (now == self->state->shared.missing) {
         result = compare_and_set(self, &key, old, hf_span_of(NULL, 0));
-    } else if (hfpy_shared_value_make(self->state, now, self->flags, &value) == 0) {
-        result = compare_and_set(self, &key, old, hfpy_shared_value_span(&value));
-        hfpy_shared_value_clear(&value);
+    } else if (hfpy_stored_value_make(self->state, now, self->flags, &value) == 0) {
+        result = compare_and_set(self, &key, old, hfpy_stored_value_span(&value));
+        hfpy_stored_value_clear(&value);
     }
     hfpy_shared_key_clear(&key);
     return result < 0 ? NULL : PyBool_FromLong(result);

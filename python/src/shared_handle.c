@@ -133,16 +133,6 @@ int hfpy_shared_change_slowly(SharedMap *self, hfpy_handle *handle, hfpy_step st
 
 /* -- exceptions -- */
 
-PyObject *hfpy_key_error(PyObject *key)
-{
-    PyObject *arguments = PyTuple_Pack(1, key);
-
-    if (arguments != NULL)
-        PyErr_SetObject(PyExc_KeyError, arguments);
-    Py_XDECREF(arguments);
-    return NULL;
-}
-
 /* What there is no space for, and why. */
 static int fail_full(homes_state *state, PyObject *name, hfpy_handle *handle)
 {
@@ -221,22 +211,6 @@ void hfpy_pin_drop(hfpy_pin *pin)
 }
 
 /* -- keys and values (shared_key.h) -- */
-
-int hfpy_shared_key_long(homes_state *state, PyObject *object, unsigned flags, hfpy_shared_key *key)
-{
-    struct hfpy_key *codec = &key->codec;
-
-    if (hfpy_key(state, object, flags | HFPY_AS_KEY, codec) < 0)
-        return -1;
-    const hf_buffer *encoded = &codec->encoded;
-    const hf_canonical *form = &codec->canonical;
-    bool own = form->size == encoded->size && memcmp(form->bytes, encoded->bytes, form->size) == 0;
-    key->is_long = true;
-    key->shared.key.bytes = form->bytes;
-    key->shared.key.size = form->size;
-    key->shared.given = own ? hf_span_of(NULL, 0) : hf_span_of(encoded->bytes, encoded->size);
-    return 0;
-}
 
 PyObject *hfpy_shared_take_copied(homes_state *state, hf_shared_hold *hold, hf_span value, unsigned flags)
 {

@@ -32,9 +32,9 @@
 #ifndef HFPY_SHARED_IMPL_H
 #define HFPY_SHARED_IMPL_H
 
-#include "homes.h"
-
+#include "arguments.h"
 #include "compat.h"
+#include "homes.h"
 
 #include "base/memory.h"
 #include "shared/shared.h"
@@ -109,8 +109,6 @@ int hfpy_shared_fail(SharedMap *self, int status);
 /* The same for what is not, or no longer, a SharedMap's: by its name, of which there may be none. */
 int hfpy_shared_fail_named(homes_state *state, PyObject *name, hfpy_handle *handle, int64_t timeout, int status);
 
-PyObject *hfpy_key_error(PyObject *key);
-
 /* -- waiting -- */
 
 /* Tries something for at most so long, without the GIL; HF_TIMEOUT where that was not long enough. */
@@ -177,18 +175,6 @@ PyObject *hfpy_shared_name(homes_state *state, PyObject *name);
 /* Of a class that derives from SharedSnapshotCore. */
 PyObject *hfpy_shared_snapshot_new(SharedMap *map, PyObject *type);
 PyObject *hfpy_transaction_new(SharedMap *map);
-
-/* What a fast call takes: its first `by_position` arguments have no keyword, those behind the first `least` are optional. */
-typedef struct hfpy_signature {
-    const char *method, *names[3];
-    Py_ssize_t by_position, least, most;
-} hfpy_signature;
-
-/* The arguments of such a call in their order, borrowed; NULL for one that was not given. -1 and TypeError. */
-int hfpy_fast_arguments(const hfpy_signature *signature, PyObject *const *args, Py_ssize_t count, PyObject *names,
-                        PyObject **out);
-
-extern const hfpy_signature hfpy_signature_get;
 
 /* shared_change.c: methods. */
 PyObject *hfpy_shared_pop(PyObject *object, PyObject *const *args, Py_ssize_t count);

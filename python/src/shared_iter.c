@@ -141,22 +141,6 @@ static int advance(SharedIterator *self, hf_span *key, hf_span *value)
     return 1;
 }
 
-static PyObject *make_item(SharedIterator *self, hf_span key_bytes, hf_span value_bytes)
-{
-    PyObject *key = hfpy_shared_decode(self->state, key_bytes, self->flags);
-    PyObject *value = key == NULL ? NULL : hfpy_shared_decode(self->state, value_bytes, self->flags);
-    PyObject *pair = value == NULL ? NULL : PyTuple_New(2);
-
-    if (pair == NULL) {
-        Py_XDECREF(key);
-        Py_XDECREF(value);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(pair, 0, key);
-    PyTuple_SET_ITEM(pair, 1, value);
-    return pair;
-}
-
 /* Foreign code may run while an entry is decoded, and may finish this very iterator: hence what holds the bytes is
  * kept. */
 static PyObject *iterator_next(PyObject *object)
@@ -172,8 +156,8 @@ static PyObject *iterator_next(PyObject *object)
     self->left -= self->left > 0;
     hfpy_pin *pin = self->pin == NULL ? NULL : hfpy_pin_keep(self->pin);
     PyObject *made = self->kind == HFPY_ITEMS
-                         ? make_item(self, key, value)
-                         : hfpy_shared_decode(self->state, self->kind == HFPY_KEYS ? key : value, self->flags);
+                         ? hfpy_stored_item(self->state, key, value, self->flags)
+                         : hfpy_stored_decode(self->state, self->kind == HFPY_KEYS ? key : value, self->flags);
     hfpy_pin_drop(pin);
     return made;
 }

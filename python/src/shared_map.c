@@ -35,28 +35,6 @@ static int attempt_open(void *arg, int64_t timeout)
                        : hf_shared_open(it->name, &it->options, &it->map);
 }
 
-/* A count of something, None for 0. */
-static int count_of(PyObject *object, const char *what, uint64_t *out)
-{
-    *out = 0;
-    if (object == Py_None)
-        return 0;
-    PyObject *number = PyNumber_Index(object);
-    if (number == NULL)
-        return -1;
-    unsigned long long count = PyLong_AsUnsignedLongLong(number);
-    Py_DECREF(number);
-    if (count == (unsigned long long)-1 && PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
-            return -1;
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "%s must be a number from 0 to 2**64 - 1, not %R", what, object);
-        return -1;
-    }
-    *out = count;
-    return 0;
-}
-
 static int timeout_of(PyObject *object, int64_t *out)
 {
     *out = -1;
@@ -92,7 +70,7 @@ static int mode_of(PyObject *object, unsigned *out)
 {
     uint64_t mode;
 
-    if (count_of(object, "mode", &mode) < 0)
+    if (hfpy_count_of(object, "mode", &mode) < 0)
         return -1;
     if (mode > 0777 || (mode & 0600) != 0600) {
         PyErr_Format(PyExc_ValueError,
@@ -209,8 +187,8 @@ static int map_init(PyObject *object, PyObject *args, PyObject *kwargs)
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOOpOi:SharedMap", keywords, &name, &create, &capacity,
                                      &max_size, &mode, &pickle, &wait, &it.fd) ||
-        create_of(create, &it.options.mode) < 0 || count_of(capacity, "capacity", &it.options.capacity) < 0 ||
-        count_of(max_size, "max_size", &it.options.max_size) < 0 || timeout_of(wait, &timeout) < 0 ||
+        create_of(create, &it.options.mode) < 0 || hfpy_count_of(capacity, "capacity", &it.options.capacity) < 0 ||
+        hfpy_count_of(max_size, "max_size", &it.options.max_size) < 0 || timeout_of(wait, &timeout) < 0 ||
         (mode != Py_None && mode_of(mode, &it.options.permissions) < 0))
         return -1;
     PyObject *bytes = hfpy_shared_name(self->state, name);
@@ -346,48 +324,6 @@ static int map_contains(PyObject *object, PyObject *key)
     return found;
 }
 
-static int place_of(const hfpy_signature *it, PyObject *name)
-{
-    for (Py_ssize_t i = it->by_position; i < it->most; i++)
-        if (PyUnicode_CompareWithASCIIString(name, it->names[i]) == 0)
-            return (int)i;
-    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", it->method, name);
-    return -1;
-}
-
-int hfpy_fast_arguments(const hfpy_signature *it, PyObject *const *args, Py_ssize_t count, PyObject *names,
-                        PyObject **out)
-{
-    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-
-    if (count + named > it->most) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", it->method, it->most,
-                     count + named);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < it->most; i++)
-        out[i] = i < count ? args[i] : NULL;
-    for (Py_ssize_t i = 0; i < named; i++) {
-        int place = place_of(it, PyTuple_GET_ITEM(names, i));
-        if (place < 0)
-            return -1;
-        if (out[place] != NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", it->method, it->names[place]);
-            return -1;
-        }
-        out[place] = args[count + i];
-    }
-    for (Py_ssize_t i = 0; i < it->least; i++)
-        if (out[i] == NULL) {
-            PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s' (pos %zd)", it->method, it->names[i],
-                         i + 1);
-            return -1;
-        }
-    return 0;
-}
-
-const hfpy_signature hfpy_signature_get = {"get", {"key", "default"}, .by_position = 1, .least = 1, .most = 2};
-
 static PyObject *map_get(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     SharedMap *self = (SharedMap *)object;
@@ -449,22 +385,22 @@ static int step_remove(hf_shared_write *write, void *arg)
 
 static int put(SharedMap *self, PyObject *key_object, PyObject *value_object)
 {
-    hfpy_shared_value value;
+    hfpy_stored_value value;
     hfpy_shared_key key;
     int status = HF_FOREIGN;
 
     if (hfpy_shared_key_make(self->state, key_object, self->flags, &key) < 0)
         return -1;
-    if (hfpy_shared_value_make(self->state, value_object, self->flags, &value) == 0) {
+    if (hfpy_stored_value_make(self->state, value_object, self->flags, &value) == 0) {
         hfpy_handle *handle = hfpy_shared_handle(self);
         if (handle != NULL) {
             hfpy_shared_key_hash(&key, handle->map);
-            put_step step = {&key.shared, hfpy_shared_value_span(&value)};
+            put_step step = {&key.shared, hfpy_stored_value_span(&value)};
             /* Others may go on while much is copied. */
             status = step.value.size > LARGE ? hfpy_shared_change_slowly(self, handle, step_put, &step)
                                              : hfpy_shared_change(self, handle, step_put, &step);
         }
-        hfpy_shared_value_clear(&value);
+        hfpy_stored_value_clear(&value);
     }
     hfpy_shared_key_clear(&key);
     return status >= 0 ? 0 : hfpy_shared_fail(self, status);

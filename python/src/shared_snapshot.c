@@ -85,7 +85,7 @@ static PyObject *lookup(SharedSnapshot *self, PyObject *key)
 
     if (find(self, key, &pin, &value) <= 0)
         return NULL;
-    PyObject *object = hfpy_shared_decode(self->state, value, self->flags);
+    PyObject *object = hfpy_stored_decode(self->state, value, self->flags);
     hfpy_pin_drop(pin);
     return object;
 }
@@ -167,7 +167,7 @@ typedef struct differing {
 static PyObject *side_of(const SharedSnapshot *self, const hf_span *value)
 {
     return value == NULL ? Py_NewRef(self->state->shared.missing)
-                         : hfpy_shared_decode(self->state, *value, self->flags);
+                         : hfpy_stored_decode(self->state, *value, self->flags);
 }
 
 static int differs(void *arg, const hf_key *key, const hf_span *from, const hf_span *to)
@@ -179,7 +179,7 @@ static int differs(void *arg, const hf_key *key, const hf_span *from, const hf_s
 
     if (status < 0)
         return status;
-    PyObject *change = NULL, *name = hfpy_shared_decode(state, given, it->self->flags);
+    PyObject *change = NULL, *name = hfpy_stored_decode(state, given, it->self->flags);
     PyObject *old = name == NULL ? NULL : side_of(it->self, from), *new = old == NULL ? NULL : side_of(it->self, to);
     if (new != NULL)
         change = PyObject_CallFunctionObjArgs(state->shared.change_type, name, old, new, NULL);

@@ -337,6 +337,17 @@ static inline hf_span hf_cask_given(const hf_record_out *record)
 int hf_cask_put_encoded(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl);
 int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key);
 
+/* On what terms something is written. */
+typedef struct hf_cask_terms {
+    bool at_once;      /* HF_TIMEOUT instead of waiting for others (that it is durable, is waited for) */
+    bool only_if;      /* the newest record of the key has this number; 0: it has no value. Else nothing is written: */
+    uint64_t sequence;
+} hf_cask_terms;
+
+/* 1: it is done; 0: the terms were not met; of a deletion also: the key was not there. */
+int hf_cask_put_on(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl, hf_cask_terms terms);
+int hf_cask_delete_on(hf_cask *cask, const hf_cask_key *key, hf_cask_terms terms);
+
 /* What a record of now would expire at. HF_INVALID. */
 int hf_cask_expiry(const hf_cask *cask, int64_t ttl, int64_t now, int64_t *out);
 

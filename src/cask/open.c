@@ -166,10 +166,13 @@ static int let_go(hf_cask *cask)
     hf_manifest_clear(&cask->manifest);
     hf_notes_clear(&cask->notes);
     hf_notes_clear(&cask->frozen_notes);
-    pthread_mutex_destroy(&cask->mutex);
-    pthread_mutex_destroy(&cask->counting);
-    pthread_cond_destroy(&cask->changed);
-    pthread_cond_destroy(&cask->work);
+    /* In a forked child they may have waiters, or an owner, that are not there; to destroy a condition waits for those. */
+    if (!atomic_load(&cask->lost)) {
+        pthread_mutex_destroy(&cask->mutex);
+        pthread_mutex_destroy(&cask->counting);
+        pthread_cond_destroy(&cask->changed);
+        pthread_cond_destroy(&cask->work);
+    }
     hf_free(cask->room);
     hf_free(cask->path);
     hf_free(cask);

@@ -19,6 +19,7 @@
 enum {
     ROOM = 64 << 10,
     AHEAD = 1 << 20, /* zeros that are written ahead where every record is synced: log.h */
+    TRIES = 50,      /* of the mutex, for who does not want to wait */
     BACKLOG = 4,     /* so many checkpoints' worth in the active tail, and writers wait */
 };
 
@@ -215,13 +216,15 @@ static bool is_backed_up(const hf_cask *cask)
 }
 
 /* With the mutex: until it is this thread's turn to append. */
-static int await_turn(hf_cask *cask)
+static int await_turn(hf_cask *cask, bool wait)
 {
     while (cask->broken == 0) {
+        if (!cask->freezing && !is_backed_up(cask))
+            return 0;
+        if (!wait)
+            return HF_TIMEOUT;
         if (cask->freezing) {
             wait_for_change(cask);
-        } else if (!is_backed_up(cask)) {
-            return 0;
         } else if (cask->fold_failed < 0 && !cask->folding) {
             /* It is for who waits to try once more, and to be told. */
             pthread_mutex_unlock(&cask->mutex);
@@ -237,14 +240,27 @@ static int await_turn(hf_cask *cask)
     return HF_BROKEN;
 }
 
-int hf_write_begin(hf_cask *cask, uint64_t bytes, uint32_t entries)
+/* Others have the mutex for a moment only. HF_TIMEOUT. */
+static int lock_soon(hf_cask *cask)
+{
+    for (int i = 0; i < TRIES; i++)
+        if (pthread_mutex_trylock(&cask->mutex) == 0)
+            return 0;
+    return HF_TIMEOUT;
+}
+
+static int begin(hf_cask *cask, uint64_t bytes, uint32_t entries, bool wait)
 {
     int status = may_write(cask);
 
     if (status < 0)
         return status;
-    pthread_mutex_lock(&cask->mutex);
-    status = __builtin_expect(cask->freezing || cask->broken != 0 || is_backed_up(cask), 0) ? await_turn(cask) : 0;
+    if (wait)
+        pthread_mutex_lock(&cask->mutex);
+    else if ((status = lock_soon(cask)) < 0)
+        return status;
+    status =
+        __builtin_expect(cask->freezing || cask->broken != 0 || is_backed_up(cask), 0) ? await_turn(cask, wait) : 0;
     if (status == 0 && !fits(cask, bytes))
         status = roll(cask, bytes);
     if (status == 0)
@@ -252,6 +268,11 @@ int hf_write_begin(hf_cask *cask, uint64_t bytes, uint32_t entries)
     if (status < 0)
         pthread_mutex_unlock(&cask->mutex);
     return status;
+}
+
+int hf_write_begin(hf_cask *cask, uint64_t bytes, uint32_t entries)
+{
+    return begin(cask, bytes, entries, true);
 }
 
 void hf_write_undo(hf_cask *cask)
@@ -344,48 +365,23 @@ static int write_one(hf_cask *cask, hf_record_in *record, uint64_t hash, uint64_
     return hf_write_end(cask);
 }
 
-int hf_cask_put_encoded(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl)
-{
-    hf_record_in record = {
-        .flags = HF_RECORD_PUT,
-        .key = key->canonical,
-        .given = key->given,
-        .head = head,
-        .value = value,
-    };
-    unsigned char *own;
-    int status = hf_cask_expiry(cask, ttl, 0, &record.expires);
-    int64_t size = status < 0 ? status : hf_record_size_in(&record);
-
-    if (size < 0)
-        return (int)size;
-    status = room_for(cask, (uint64_t)size, &own);
-    if (status < 0)
-        return status;
-    status = hf_write_begin(cask, (uint64_t)size, 1);
-    if (status == 0) {
-        record.time = hf_cask_now(cask);
-        status = hf_cask_expiry(cask, ttl, record.time, &record.expires);
-        HF_ASSERT(status == 0);
-        status = write_one(cask, &record, key->hash, (uint64_t)size, own);
-    }
-    hf_free(own);
-    return status;
-}
-
-/* With the mutex: is the key there, for one who sees what is not visible yet? */
-static int is_there(hf_cask *cask, const hf_cask_key *key)
+/* With the mutex: the newest record of the key, for one who sees what is not visible yet. 1: it has a value; 0; *sequence of
+ * that, else 0. */
+static int newest(hf_cask *cask, const hf_cask_key *key, uint64_t *sequence)
 {
     const hf_index *index = hf_index_now(cask);
     hf_probe probe = {.key = key};
     uint64_t place;
     int status = hf_index_find(cask, index, index->active->filled, NULL, &probe, &place);
 
-    return status <= 0 ? status
-                       : (place & HF_PLACE_DELETED) == 0 && !hf_cask_has_expired(cask, probe.record.in.expires);
+    *sequence = 0;
+    if (status <= 0 || (place & HF_PLACE_DELETED) != 0 || hf_cask_has_expired(cask, probe.record.in.expires))
+        return status < 0 ? status : 0;
+    *sequence = probe.record.in.sequence;
+    return 1;
 }
 
-/* With the mutex, which it gives back: the key is not there; that is to be durable too where all is. */
+/* With the mutex, which it gives back: nothing is to be done, as things are; that is to be durable too where all is. */
 static int write_nothing(hf_cask *cask)
 {
     int status = cask->how.sync == HF_CASK_SYNC_PUT ? hf_sync_upto(cask, cask->appended) : 0;
@@ -394,41 +390,82 @@ static int write_nothing(hf_cask *cask)
     return status;
 }
 
-int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key)
+/* 1; 0: the terms say no. `is_delete`: nothing is written where the key has no value. */
+static int write_record(hf_cask *cask, const hf_cask_key *key, hf_record_in *record, int64_t ttl,
+                        const hf_cask_terms *terms)
+{
+    bool is_delete = (record->flags & HF_RECORD_KIND) == HF_RECORD_DELETE;
+    uint64_t sequence;
+    unsigned char *own = NULL;
+    int64_t size = hf_record_size_in(record);
+    int yes = 1, status = size < 0 ? (int)size : room_for(cask, (uint64_t)size, &own);
+
+    if (status < 0)
+        return status;
+    status = begin(cask, (uint64_t)size, 1, !terms->at_once);
+    if (status < 0)
+        goto done;
+    if (is_delete || terms->only_if) {
+        yes = newest(cask, key, &sequence);
+        if (yes >= 0)
+            yes = (yes > 0 || !is_delete) && (!terms->only_if || sequence == terms->sequence);
+    }
+    if (yes > 0) {
+        record->time = hf_cask_now(cask);
+        status = is_delete ? 0 : hf_cask_expiry(cask, ttl, record->time, &record->expires);
+        HF_ASSERT(status == 0);
+        status = write_one(cask, record, key->hash, (uint64_t)size, own);
+    } else if (yes == 0) {
+        status = write_nothing(cask);
+    } else {
+        hf_write_undo(cask);
+        status = yes;
+    }
+done:
+    hf_free(own);
+    return status < 0 ? status : yes;
+}
+
+int hf_cask_put_on(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl,
+                   hf_cask_terms terms)
+{
+    hf_record_in record = {
+        .flags = HF_RECORD_PUT,
+        .key = key->canonical,
+        .given = key->given,
+        .head = head,
+        .value = value,
+    };
+    int status = hf_cask_expiry(cask, ttl, 0, &record.expires);
+
+    return status < 0 ? status : write_record(cask, key, &record, ttl, &terms);
+}
+
+int hf_cask_delete_on(hf_cask *cask, const hf_cask_key *key, hf_cask_terms terms)
 {
     hf_record_in record = {.flags = HF_RECORD_DELETE, .expires = INT64_MAX, .key = key->canonical};
     hf_record_out found;
     hf_cask_hold hold;
-    unsigned char *own;
     uint64_t place;
     int status = may_write(cask);
-    int64_t size = status < 0 ? status : hf_record_size_in(&record);
 
-    if (size < 0)
-        return (int)size;
-    status = hf_cask_find(cask, key, false, &hold, &found, &place);
-    hf_cask_release(&hold);
-    if (status <= 0)
-        return status;
-    status = room_for(cask, (uint64_t)size, &own);
     if (status < 0)
         return status;
-    status = hf_write_begin(cask, (uint64_t)size, 1);
-    if (status == 0) {
-        int there = is_there(cask, key);
-        if (there > 0) {
-            record.time = hf_cask_now(cask);
-            status = write_one(cask, &record, key->hash, (uint64_t)size, own);
-            status = status < 0 ? status : 1;
-        } else if (there == 0) {
-            status = write_nothing(cask);
-        } else {
-            hf_write_undo(cask);
-            status = there;
-        }
-    }
-    hf_free(own);
-    return status;
+    status = hf_cask_find(cask, key, false, &hold, &found, &place);
+    hf_cask_release(&hold);
+    return status <= 0 ? status : write_record(cask, key, &record, 0, &terms);
+}
+
+int hf_cask_put_encoded(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl)
+{
+    int status = hf_cask_put_on(cask, key, head, value, ttl, (hf_cask_terms){.at_once = false});
+
+    return status < 0 ? status : 0;
+}
+
+int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key)
+{
+    return hf_cask_delete_on(cask, key, (hf_cask_terms){.at_once = false});
 }
 
 int hf_write_clock(hf_cask *cask)

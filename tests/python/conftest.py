@@ -10,9 +10,11 @@ Tests that draw random numbers of their own take them from the `rng` fixture, se
 
 import contextlib
 import gc
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +82,19 @@ def open_map() -> Iterator[Callable[..., "holdfast.SharedMap[Any, Any]"]]:
         shared.close()
         with contextlib.suppress(FileNotFoundError):
             shared.unlink()
+
+
+@pytest.fixture
+def open_cask(tmp_path: Path) -> Iterator[Callable[..., "holdfast.Cask[Any, Any]"]]:
+    """Cask, in a folder of this test's own if it is given none; what it has opened is closed in the end."""
+    made: list[holdfast.Cask[Any, Any]] = []
+    numbers = itertools.count()
+
+    def open_one(path: Any = None, **options: Any) -> "holdfast.Cask[Any, Any]":
+        cask: holdfast.Cask[Any, Any] = holdfast.Cask(path or tmp_path / f"cask-{next(numbers)}", **options)
+        made.append(cask)
+        return cask
+
+    yield open_one
+    for cask in made:
+        cask.close()
