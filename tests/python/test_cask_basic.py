@@ -18,7 +18,8 @@ import pytest
 
 import holdfast
 from holdfast import Cask
-from test_shared_basic import KEYS, VALUES, Plain, outcome, same
+from shared_support import outcome
+from test_shared_basic import KEYS, VALUES, Plain, same, told
 
 OpenCask = Callable[..., "Cask[Any, Any]"]
 
@@ -263,7 +264,7 @@ def test_does_what_dict_does(open_cask: OpenCask, do: Callable[[Any], object]) -
     c = open_cask()
     c["a"] = 1
     d: Any = {"a": 1}
-    mine, dicts = outcome(lambda: do(c)), outcome(lambda: do(d))
+    mine, dicts = told(outcome(lambda: do(c))), told(outcome(lambda: do(d)))
     if mine is c:
         assert dicts is d
     elif isinstance(dicts, tuple) and dicts and dicts[0] is TypeError:

@@ -16,11 +16,11 @@ import traceback
 from collections.abc import Iterator
 
 from .. import __version__
-from . import chapter_map, chapter_shared
+from . import chapter_cask, chapter_map, chapter_shared
 from ._chapter import Checks, Summary, Tour
 from ._terminal import Terminal
 
-CHAPTERS = {"map": chapter_map.run, "shared": chapter_shared.run}
+CHAPTERS = {"map": chapter_map.run, "shared": chapter_shared.run, "cask": chapter_cask.run}
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,8 +28,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "tour",
         help="show what holdfast does, on the source of the standard library",
         description="Index every identifier of the standard library's source, keep every version, undo, "
-        "diff and merge; then do it in four processes with one shared map, and kill one. Check each result "
-        "against plain dicts. Exit status 1 if a check fails.",
+        "diff and merge; then do it in four processes with one shared map, and kill one; then in a log on disk, "
+        "which is merged, killed and opened again. Check each result against plain dicts. Exit status 1 if a check "
+        "fails.",
     )
     parser.add_argument("--files", type=positive, metavar="N", help="read only the first N files")
     parser.add_argument("--quiet", action="store_true", help="write nothing but checks that fail")
