@@ -17,7 +17,7 @@ static hf_log_writer writer;
 
 static void create(uint64_t step)
 {
-    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, MOST, step, &writer));
+    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 41, MOST, step, &writer));
 }
 
 /* -- records in it: number n says n */
@@ -120,7 +120,7 @@ static void what_is_appended_is_read(void **state)
         ok(hf_log_open(folder, the_id, NUMBER, 0, &file));
         assert_true(file->end == end && file->mapped == end && file->kind == HF_LOG_WRITTEN &&
                     file->number == NUMBER);
-        assert_true(file->created == 1700000000000);
+        assert_true(file->created == 1700000000000 && file->after == 41);
         expect_records(file, HF_CASK_DATA_AT, 1, 1000);
         /* The mapping keeps it. */
         ok(unlinkat(folder, name, 0));
@@ -134,7 +134,7 @@ static void a_name_that_is_taken_is_left_alone(void **state)
 {
     char left[4];
     write_file(name, "mine", 4);
-    assert_int_equal(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 0, MOST, 0, &writer), HF_EXISTS);
+    assert_int_equal(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 0, 0, MOST, 0, &writer), HF_EXISTS);
     assert_int_equal(read_file(name, left, 4), 4);
     assert_memory_equal(left, "mine", 4);
     hf_log_file *file;
@@ -174,7 +174,7 @@ static void a_file_is_gone_on_with(void **state)
 static void what_does_not_fit_is_refused(void **state)
 {
     static unsigned char bytes[8192];
-    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_MERGED, 1, 10000, 4096, &writer));
+    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_MERGED, 1, 0, 10000, 4096, &writer));
     assert_int_equal(writer.file->kind, HF_LOG_MERGED);
     ok(hf_log_append(&writer, bytes, 8192));
     assert_true(writer.written == 10000);
@@ -304,6 +304,29 @@ static void a_flush_that_failed_is_not_tried_again(void **state)
     hf_log_writer_close(&writer);
 }
 
+static void a_cut_is_flushed_by_the_next_flush(void **state)
+{
+    create(4096);
+    ok(append(1));
+    ok(hf_log_flush(&writer, writer.end));
+    uint64_t end = writer.end;
+    hf_fault_arm(HF_OS_SITE_ftruncate, 1, EIO);
+    assert_int_equal(hf_log_cut(&writer), HF_IO);
+    hf_fault_disarm();
+    assert_true(writer.written > end && writer.synced == end);
+    note_calls();
+    ok(hf_log_cut(&writer));
+    ok(hf_log_cut(&writer));
+    assert_true(size_of_file(name) == end && writer.end == end);
+    ok(hf_log_flush(&writer, end));
+    ok(hf_log_flush(&writer, end));
+    expect_calls("cut sync");
+    assert_true(writer.synced == end);
+    ok(append(2));
+    expect_calls("write write");
+    hf_log_writer_close(&writer);
+}
+
 static void sealing_flushes_also_what_was_synced(void **state)
 {
     create(4096);
@@ -385,7 +408,7 @@ static void each_failure_leaves_nothing(void **state)
         for (uint64_t n = 1, failed = 1; failed > 0; n++) {
             hf_log_file *file = NULL;
             hf_fault_arm(HF_FAULT_ANY, n, errors[e]);
-            int made = hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, MOST, 0, &writer);
+            int made = hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, 0, MOST, 0, &writer);
             failed = hf_fault_failed(HF_FAULT_ANY);
             assert_true(failed == 0 ? made == 0 : made < 0 && made != HF_CORRUPT);
             hf_fault_disarm();
@@ -441,7 +464,7 @@ static void in_a_small_limit(void)
 {
     struct rlimit limit = {20000, RLIM_INFINITY};
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    must(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, MOST, 8192, &writer) == 0);
+    must(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, 0, MOST, 8192, &writer) == 0);
     uint64_t n = 1;
     int status;
     while ((status = append(n)) == 0)
@@ -454,7 +477,7 @@ static void in_a_small_limit(void)
     hf_log_writer_close(&writer);
     limit.rlim_cur = 10;
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    must(hf_log_create(folder, the_id, NUMBER + 1, HF_LOG_WRITTEN, 1, MOST, 8192, &writer) == HF_NOSPACE);
+    must(hf_log_create(folder, the_id, NUMBER + 1, HF_LOG_WRITTEN, 1, 0, MOST, 8192, &writer) == HF_NOSPACE);
     must(!is_there("0000000008.log"));
 }
 
@@ -525,8 +548,8 @@ static void heads_are_believed_only_if_right(void **state)
     ok(hf_log_open(folder, the_id, NUMBER, 0, &file));
     hf_log_drop(file);
     assert_hex(&head, sizeof head,
-               "4861734b6c6f670a01000000010000001111111111111111222222222222222207000000000000000068e5cf8b010000"
-               "000000000000000001467ae1196a1a04");
+               "4861734b6c6f670a0100000001000000111111111111111122222222222222220700000000000000"
+               "0068e5cf8b0100002900000000000000f8017b3fb8e89aa4");
 }
 
 static void what_is_no_file_is_refused(void **state)
@@ -620,6 +643,7 @@ int main(void)
         in_a_folder(what_could_not_be_cut_is_cut_before_the_next),
         in_a_folder(zeros_are_a_courtesy),
         in_a_folder(a_flush_that_failed_is_not_tried_again),
+        in_a_folder(a_cut_is_flushed_by_the_next_flush),
         in_a_folder(sealing_flushes_also_what_was_synced),
         in_a_folder(a_leader_flushes_without_the_lock),
         in_a_folder(each_failure_leaves_nothing),
