@@ -134,11 +134,12 @@ static void test_hints(void **state)
     assert_int_equal(hf_cask_check(cask, tell, &t), HF_CORRUPT);
     assert_true(was_told(&t, "a hint does not say what a record says", 2, at, 0));
     maker.entries[3].hash ^= 1;
+    uint64_t last = hf_place_offset(maker.entries[maker.head.count - 1].place);
     maker.head.count--;
     t = (told){0};
     assert_int_equal(hf_hint_write(cask->folder, &maker, atomic_load(&file->end), NULL), 0);
     assert_int_equal(hf_cask_check(cask, tell, &t), HF_CORRUPT);
-    assert_int_equal(t.count, 1);
+    assert_true(was_told(&t, "a hint does not say what a record says", 2, last, 0));
     maker.head.count++;
     hf_hint_maker_clear(&maker);
     /* None is no fault. */
