@@ -731,7 +731,7 @@ static void set_position(recovery *r)
     atomic_store(&cask->stamp, (int64_t)(clock > (uint64_t)HF_CASK_TIME_MAX ? (uint64_t)HF_CASK_TIME_MAX : clock));
     cask->appended = highest(r->rebuild ? 0 : cask->meta.position, hf_position(1, 0));
     for (size_t i = 0; i < r->count; i++)
-        if (is_written(&r->files[i]) && !r->files[i].listed)
+        if (is_written(&r->files[i]))
             cask->appended = highest(cask->appended, hf_position(r->files[i].number, r->files[i].end));
     cask->durable = r->rebuild ? 0 : cask->meta.position;
     if (r->credible)
@@ -748,8 +748,10 @@ static int make_index(recovery *r)
     hf_index *index;
     hf_view view;
 
-    hf_tail_show(r->replay.tail);
-    int status = hf_view_pin(cask->keydir, &view);
+    int status = hf_replay_end(&r->replay);
+    if (status < 0)
+        return status;
+    status = hf_view_pin(cask->keydir, &view);
     if (status < 0)
         return status;
     uint64_t keys = hf_keydir_count(&view);
@@ -757,6 +759,7 @@ static int make_index(recovery *r)
     hf_view_unpin(&view);
     if (status < 0)
         return status;
+    atomic_store(&index->end, cask->appended);
     cask->recovered = r->replay.bytes > 0 || cask->cut > 0 || cask->lost_bytes > 0;
     cask->since_fold = r->replay.bytes;
     cask->notes = r->notes;

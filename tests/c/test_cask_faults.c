@@ -118,14 +118,23 @@ static bool is_clear(int status)
 }
 
 /* Opening: whatever fails, nothing is held, and the next try finds all. */
-static void opening(unsigned site, int error, const char *before)
+static void take_away(unsigned what)
 {
-    char command[400];
+    static const char *const names[] = {"page", "keydir", "keydir-lock", "0000000001.hint"};
+    char path[160];
 
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", cask_path, names[i]);
+        if ((what >> i & 1) != 0)
+            unlink(path);
+    }
+}
+
+static void opening(unsigned site, int error, unsigned before)
+{
     for (uint64_t n = 1;; n++) {
         hf_cask *cask = NULL;
-        snprintf(command, sizeof command, "cd %s && %s", cask_path, before);
-        assert_int_equal(system(command), 0);
+        take_away(before);
         held was = hold();
         snprintf(doing, sizeof doing, "opening, %s number %u", hf_os_site_name(site), (unsigned)n);
         hf_fault_arm(site, n, error);
@@ -150,8 +159,7 @@ static void opening(unsigned site, int error, const char *before)
 
 static void test_opening(void **state)
 {
-    static const char *const before[] = {"true", "rm -f page", "rm -f keydir*", "rm -f keydir* *.hint",
-                                         "rm -f *.hint"};
+    static const unsigned before[] = {0, 1, 6, 14, 15}; /* what is taken away */
 
     for (int memory = 0; memory < 2; memory++) {
         options = (hf_cask_options){.no_thread = true, .max_file_size = 4096, .keydir_in_memory = memory};
