@@ -40,7 +40,10 @@ def from_json(shown: Any) -> bytes:
     """Of what json.loads() made. ValueError where that is nothing that to_json() gives."""
     if isinstance(shown, dict) and "$encoded" in shown:
         return base64.b64decode(_text(_only(shown)), validate=True)
-    return _homes.encode(_made(shown))
+    try:
+        return _homes.encode(_made(shown))
+    except (ArithmeticError, struct.error) as error:
+        raise ValueError(f"{error or type(error).__name__}") from error
 
 
 def _base64(data: bytes | bytearray) -> str:

@@ -96,7 +96,7 @@ class CaskStatus(NamedTuple):
 
     keys: int
     files: tuple[CaskFile, ...]
-    """By number. What is dead in them is known as of the last checkpoint."""
+    """By number. What is dead in them is known as of the last checkpoint; where it was opened with mode='r', all of this is."""
     bytes: int
     """Of all log files."""
     dead_bytes: int

@@ -1,16 +1,24 @@
 """What a type checker must accept, and infer exactly. mypy --strict reads this file; nothing runs it."""
 
 import copy
+import math
 import pickle
 from collections import ChainMap, OrderedDict
 from collections.abc import Hashable, ItemsView, Iterator, KeysView, Mapping, MutableMapping, Sequence, ValuesView
+from datetime import datetime, timedelta
 from operator import add
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, assert_type
 
 import holdfast
 from holdfast import (
     MISSING,
+    Cask,
+    CaskBatch,
+    CaskFault,
+    CaskMerged,
+    CaskSnapshot,
     Change,
     Conflict,
     Map,
@@ -297,3 +305,48 @@ def shared(name: str, things: dict[str, int]) -> None:
         assert_type(m.stats().entries, int)
         print(mapping, mutable, m.keys() & {"a"}, m.name, m.closed)
     assert_type(list_shared(), list[SharedInfo])
+
+
+def on_disk(path: Path, things: dict[str, int]) -> None:
+    with Cask[str, int](path, mode="x", sync=timedelta(seconds=1), ttl=5, dead_bytes_trigger=math.inf) as c:
+        assert_type(c, Cask[str, int])
+        assert_type(c["a"], int)
+        assert_type(c.get("a"), int | None)
+        assert_type(c.get("a", 0), int)
+        assert_type(c.pop("a"), int)
+        assert_type(c.pop("a", None), int | None)
+        assert_type(c.popitem(), tuple[str, int])
+        assert_type(c.setdefault("a", 1), int)
+        assert_type(c.delete("a"), bool)
+        c.put("a", 1)
+        c.put("a", 1, ttl=timedelta(days=1))
+        c.put("a", 1, 0.5)
+        assert_type(list(c), list[str])
+        assert_type(c.list_keys(), list[str])
+        assert_type(dict(c.items()), dict[str, int])
+        assert_type(c.copy(), dict[str, int])
+        assert_type(c | {1: b""}, dict[str | int, int | bytes])
+        c |= things
+        c.update(things, b=2)
+        assert_type(c.fold(lambda key, value, total: total + value, 0), int)
+        assert_type(c.info("a").expires, datetime | None)
+        with c.batch() as b:
+            assert_type(b, CaskBatch[str, int])
+            b["a"] = 1
+            del b["a"]
+            b.put("a", 1, ttl=5)
+            b.update(things, c=1)
+            b.commit()
+        with c.snapshot() as s:
+            assert_type(s, CaskSnapshot[str, int])
+            assert_type(s["a"], int)
+            assert_type(s.fold(lambda key, value, keys: keys + [key], list[str]()), list[str])
+            mapping: Mapping[str, int] = s
+        mutable: MutableMapping[str, int] = c
+        assert_type(c.status().files[0].fragmentation, int)
+        assert_type(c.merge(), CaskMerged)
+        assert_type(c.merge(3).copied, int)
+        assert_type(c.needs_merge(), bool)
+        c.backup(b"there")
+        print(mapping, mutable, c.keys() & {"a"}, c.path, c.closed, c.read_only)
+    assert_type(Cask.salvage("here", path), list[CaskFault])

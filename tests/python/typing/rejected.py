@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, MutableMapping
 
-from holdfast import MISSING, Change, Map, SharedMap, SharedSnapshot, TransientMap, footprint
+from holdfast import MISSING, Cask, CaskBatch, CaskSnapshot, Change, Map, SharedMap, SharedSnapshot, TransientMap, footprint
 
 
 class Sub(Map[str, int]):  # E: misc
@@ -99,3 +99,22 @@ def shared(m: SharedMap[str, int], s: SharedSnapshot[str, int]) -> None:
     s.diff(m)  # E: arg-type
     SharedMap[str, int]("x", "y")  # E: arg-type, call-arg
     SharedMap[str, int]("x", what=1)  # E: call-arg
+
+
+def on_disk(c: Cask[str, int], s: CaskSnapshot[str, int], b: CaskBatch[str, int]) -> None:
+    c[1]  # E: index
+    c["a"] = "b"  # E: assignment
+    c.put("a", b"")  # E: arg-type
+    c.put("a", 1, ttl="soon")  # E: arg-type
+    c.delete(1)  # E: arg-type
+    c.info(1)  # E: arg-type
+    c.fold(lambda key: 0, 0)  # E: arg-type, misc
+    s["a"] = 1  # E: index
+    del s["a"]  # E: attr-defined
+    b["a"] = "b"  # E: assignment
+    b["a"]  # E: index
+    Cask[str, int]("x", "r")  # E: call-arg, misc
+    Cask[str, int]("x", mode="w")  # E: arg-type
+    Cask[str, int]("x", sync="always")  # E: arg-type
+    Cask[str, int]("x", what=1)  # E: call-arg
+    Cask[str, int](5)  # E: arg-type
