@@ -2,7 +2,7 @@
  * cask_rows.h: what the files of cask_bench have in common: keys, values, contenders.
  *
  *      cask_bench.c       keys and values; the command line
- *      cask_contend.c     contenders: a cask, LevelDB, LMDB, one write() a record
+ *      cask_contend.c     contenders: a cask, LevelDB, LMDB, an array in memory, one write() a record
  *      cask_single.c      rows of one thread: puts, batches, gets, snapshots, gets by the number of keys
  *      cask_merge.c       keys written over while files are merged: speed, the slowest puts, bytes written
  *      cask_durable.c     puts that are durable when they return, of 1 and of 64 threads
@@ -72,7 +72,7 @@ static inline void expect(uint64_t number, uint64_t version, const void *found, 
 /* -- contenders (cask_contend.c) -- */
 
 /* In which order they are in `contenders`, where they are there. */
-enum who { CASK, LEVELDB, LMDB, LMDB_ONE, RAW, CONTENDERS };
+enum who { CASK, LEVELDB, LMDB, LMDB_ONE, ARRAY, RAW, CONTENDERS };
 
 struct contender {
     const char *name;
