@@ -36,12 +36,13 @@ HF_BEGIN_DECLS
     X(HF_EXISTS, -14, "there is something of this name already")                                 \
     X(HF_DENIED, -15, "it belongs to somebody else")                                             \
     X(HF_NOT_REGION, -16, "this is not a region")                                                \
-    X(HF_FORMAT, -17, "the region is in a format of another version or machine")                 \
+    X(HF_FORMAT, -17, "it is in a format of another version or machine")                         \
     X(HF_SLOTS, -18, "all reader slots are taken")                                               \
     X(HF_LOST, -19, "it did not survive a fork")                                                 \
     X(HF_NETWORK, -20, "it is on a network file system")                                         \
     X(HF_BROKEN, -21, "a flush of the file has failed: close it everywhere, then open it again") \
-    X(HF_READ_ONLY, -22, "it is on a file system that cannot be written to")
+    X(HF_READ_ONLY, -22, "it is on a file system that cannot be written to")                     \
+    X(HF_NOT_CASK, -23, "this is not a cask")
 
 enum hf_status {
     HF_OK = 0,

@@ -44,6 +44,7 @@ typedef struct homes_state homes_state;
     X(BROKEN, HF_BROKEN, EIO, "BrokenError", PyExc_OSError, \
       "A flush of the file has failed; it has to be closed everywhere and opened again.") \
     X(READ_ONLY, HF_READ_ONLY, EROFS, "ReadOnlyError", PyExc_OSError, "It cannot be written to.") \
+    X(NOT_CASK, HF_NOT_CASK, 0, "NotCaskError", PyExc_ValueError, "What is in the folder is not a cask.") \
     X(CLOSED, 0, 0, "ClosedError", PyExc_ValueError, "It has been closed.") \
     X(NAME, 0, 0, "NameFormatError", PyExc_ValueError, "This cannot be the name of something in shared memory.") \
     X(TRANSACTION, 0, 0, "TransactionError", PyExc_RuntimeError, \

@@ -218,6 +218,30 @@ int hf_os_status(int result)
     return result == -ENOMEM ? HF_NOMEM : HF_IO;
 }
 
+int hf_os_file_status(int result)
+{
+    switch (result) {
+    case -ENOSPC:
+    case -EDQUOT:
+    case -EFBIG:
+        hf_os_status(result); /* for hf_os_errno */
+        return HF_NOSPACE;
+    case -ENOENT:
+        return HF_ABSENT;
+    case -EEXIST:
+        return HF_EXISTS;
+    case -ENAMETOOLONG:
+        return HF_INVALID;
+    case -EACCES:
+    case -EPERM:
+        return HF_DENIED;
+    case -EROFS:
+        return HF_READ_ONLY;
+    default:
+        return hf_os_status(result);
+    }
+}
+
 int hf_os_errno(void)
 {
     return hf_os_errno_last;
@@ -279,6 +303,16 @@ int hf_os_getrandom_all(void *buffer, size_t size)
         done += (size_t)got;
     }
     return 0;
+}
+
+int hf_os_size_limit(uint64_t *out)
+{
+    struct rlimit limit;
+    int result = hf_os_getrlimit(RLIMIT_FSIZE, &limit);
+
+    if (result == 0)
+        *out = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+    return result;
 }
 
 int hf_os_sleep(int64_t nanoseconds)

@@ -167,6 +167,12 @@ const char *hf_os_site_name(unsigned site);
 int hf_os_status(int result);
 int hf_os_errno(void);
 
+/*
+ * The same for a call that was given a name, or asked for space: HF_ABSENT, HF_EXISTS, HF_DENIED, HF_READ_ONLY,
+ * HF_NOSPACE and HF_INVALID (a name that is too long) are what these mean there.
+ */
+int hf_os_file_status(int result);
+
 /* Repeat while a signal interrupts. `result` is a variable. */
 #define HF_OS_RETRY(result, call) \
     do                            \
@@ -184,6 +190,12 @@ int hf_os_pwrite_all(int fd, const void *buffer, size_t size, off_t at);
 
 /* Fill the buffer with random bytes of the system: 0 or -errno. */
 int hf_os_getrandom_all(void *buffer, size_t size);
+
+/*
+ * The most bytes that a file may have for this process: RLIMIT_FSIZE. Who writes past it is killed by SIGXFSZ, so it is to be
+ * asked first, and to be said -EFBIG. 0 or -errno.
+ */
+int hf_os_size_limit(uint64_t *out);
 
 /* Sleep at least so long, signals or not: 0 or -errno. */
 int hf_os_sleep(int64_t nanoseconds);

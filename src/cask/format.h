@@ -5,7 +5,7 @@
  *        MANIFEST                which files count; replaced as a whole                                (hf_cask_manifest)
  *        page                    what the writer tells readers; good for one boot                      (hf_cask_page)
  *        keydir, keydir-lock     a region: where each key's newest record is; can be made again from the rest
- *        0000000001.log          records, in the order of their sequence numbers                       (hf_log_head, hf_record)
+ *        0000000001.log          records, in the order of their sequence numbers                       (hf_log_head, hf_log_record)
  *        0000000001.hint         of a file that is sealed: its records without keys and values, and a filter; can be
  *                                made again                                                            (hf_hint_head)
  *
@@ -14,7 +14,7 @@
  *                      +------------------+--------+--------+--------+-----+-------------+
  *
  *      a record        +----------------+----------+-----------+------------+-----+-------+-------+-----+
- *                      | hf_record, 32  | expiry 8 | key size 4| given size 4| key | given | value | 0.. |
+ *                      | log_record, 32 | expiry 8 | key size 4| given size 4| key | given | value | 0.. |
  *                      +----------------+----------+-----------+------------+-----+-------+-------+-----+
  *                                        EXPIRES    long key    GIVEN               GIVEN           up to a multiple of 8
  *
@@ -30,7 +30,7 @@
  *  F2  A sealed file never changes. It is as long as its records.
  *  F3  A batch is records that follow each other in one file, with numbers that follow each other, all but the last with
  *      MORE. A merge writes its records without it: what is in a sealed file, was whole.
- *  F4  hf_record.synced: what lies before that position of its file was on the disk when the record was written. So what
+ *  F4  hf_log_record.synced: what lies before that position of its file was on the disk when the record was written. So what
  *      is wrong there is damage, not a write that a power cut has interrupted.
  *  F5  A log file counts if the manifest lists it, or if its number is not below the manifest's `next` and it is of kind LOG.
  */
@@ -55,11 +55,13 @@ enum {
     HF_CASK_AT_BITS = 30,
     HF_CASK_SIZE_BITS = 9,
     HF_CASK_SIZE_UNIT = 16,
+    HF_CASK_TIME_BITS = 42,
 };
 
 #define HF_CASK_FILES (UINT32_C(1) << HF_CASK_FILE_BITS)                            /* numbers 1 .. this - 1 */
 #define HF_CASK_FILE_MAX (((UINT64_C(1) << HF_CASK_AT_BITS) - 1) * HF_CASK_ALIGN)   /* bytes of a file */
 #define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                                         /* bytes of a key's canonical form */
+#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1)                    /* of a stamp: the year 2109 */
 
 /* -- log files -- */
 
@@ -72,7 +74,7 @@ struct hf_log_head {
     uint64_t id[2]; /* of the cask */
     uint64_t number;
     uint64_t created; /* milliseconds since 1970 */
-    uint64_t reserved;
+    uint64_t after;   /* of kind WRITTEN: the sequence number of the last record in such a file before this one; see recover.c */
     uint64_t checksum; /* of all the above */
 };
 
@@ -91,7 +93,7 @@ enum hf_record_flags {
 
 #define HF_KEY_SIZE_LONG 0xffffu
 
-struct hf_record {
+struct hf_log_record {
     uint32_t head_checksum; /* of the 28 bytes that follow */
     uint32_t body_checksum; /* of the body, without the padding */
     uint64_t sequence;      /* from 1 on */
@@ -100,8 +102,8 @@ struct hf_record {
     uint32_t synced; /* in 8 bytes: see F4 */
 };
 
-_Static_assert(sizeof(struct hf_record) == 32 && offsetof(struct hf_record, stamp) == 16, "layout");
-_Static_assert(offsetof(struct hf_record, value_size) == 24 && offsetof(struct hf_record, synced) == 28, "layout");
+_Static_assert(sizeof(struct hf_log_record) == 32 && offsetof(struct hf_log_record, stamp) == 16, "layout");
+_Static_assert(offsetof(struct hf_log_record, value_size) == 24 && offsetof(struct hf_log_record, synced) == 28, "layout");
 
 /* -- hints -- */
 

@@ -266,7 +266,7 @@ static int check_record(struct checker *checker, uint64_t entry, uint64_t *count
     return status;
 }
 
-static int check_node(struct checker *checker, uint64_t at, unsigned depth, uint64_t *count)
+static int check_node(struct checker *checker, uint64_t at, bool places, unsigned depth, uint64_t *count)
 {
     if (depth > HF_TRIE_LEVELS || !readable(checker, at, sizeof(struct hf_node)))
         return wrong(checker, "a link leads nowhere", at);
@@ -275,13 +275,14 @@ static int check_node(struct checker *checker, uint64_t at, unsigned depth, uint
     if (collision && (depth != HF_TRIE_LEVELS || node->maps.entry_map != node->maps.child_map))
         return wrong(checker, "a slot holds an entry and a child", at);
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
-    uint64_t size = sizeof *node + 8 * (entries + children);
+    uint64_t words = entries * hf_entry_words(places), size = sizeof *node + 8 * (words + children);
     int status = readable(checker, at, size) ? reach(checker, at, size, HF_KIND_NODE)
                                              : wrong(checker, "a node longer than the region", at);
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
+    for (uint64_t i = 0; !places && status == 0 && i < entries; i++)
         status = check_record(checker, node->slots[i], count);
+    *count += places ? entries : 0;
     for (uint64_t i = 0; status == 0 && i < children; i++)
-        status = check_node(checker, node->slots[entries + i], depth + 1, count);
+        status = check_node(checker, node->slots[words + i], places, depth + 1, count);
     return status;
 }
 
@@ -289,13 +290,15 @@ static int check_trees(struct checker *checker, const struct hf_tree *trees)
 {
     for (unsigned i = 0; i < HF_REGION_TREES; i++) {
         uint64_t count = 0;
-        int status = trees[i].root == 0 ? 0 : check_node(checker, trees[i].root, 0, &count);
+        bool places = hf_has_places(checker->region, i);
+        int status = trees[i].root == 0 ? 0 : check_node(checker, trees[i].root, places, 0, &count);
         if (status < 0)
             return status;
         if (count != trees[i].count)
             return wrong(checker, "a trie with more or fewer entries than its root says", trees[i].root);
         const char *fault = NULL;
-        status = checker->region->ops->check(checker->region, checker->state->version.top, &trees[i], &fault);
+        status = hf_tree_ops(checker->region, places)
+                     ->check(checker->region, checker->state->version.top, &trees[i], &fault);
         if (status == HF_CORRUPT)
             return wrong(checker, fault != NULL ? fault : "a trie that is damaged", trees[i].root);
         if (status < 0)

@@ -139,6 +139,46 @@ static int remove_all(struct copy *copy, const hf_view *view, const hf_view *bef
     return status < 0 ? status : more;
 }
 
+/* The same of entries that are places. An entry is what it says: one of the same hash and another place is another one. */
+static int is_place(void *arg, uint64_t place)
+{
+    return place == *(const uint64_t *)arg;
+}
+
+static int set_all(struct copy *copy, const hf_view *view, const hf_view *before, unsigned tree)
+{
+    hf_region_cursor cursor;
+    hf_place_entry entry;
+    uint64_t was;
+    int status = hf_region_cursor_begin(&cursor, view, tree), more = 0;
+
+    while (status == 0 && (more = hf_region_cursor_next_place(&cursor, &entry)) > 0) {
+        int found = before == NULL ? 0 : hf_view_find_place(before, tree, entry.hash, is_place, &entry.place, &was);
+        if (found > 0)
+            continue;
+        if (found == 0)
+            found = hf_txn_set_place(copy->txn, tree, entry.hash, entry.place, is_place, &entry.place, NULL);
+        status = found < 0 ? found : next_batch(copy, 2 * sizeof entry);
+    }
+    return status < 0 ? status : more;
+}
+
+static int unset_all(struct copy *copy, const hf_view *view, const hf_view *before, unsigned tree)
+{
+    hf_region_cursor cursor;
+    hf_place_entry entry;
+    uint64_t place;
+    int status = hf_region_cursor_begin(&cursor, before, tree), more = 0;
+
+    while (status == 0 && (more = hf_region_cursor_next_place(&cursor, &entry)) > 0) {
+        int found = hf_view_find_place(view, tree, entry.hash, is_place, &entry.place, &place);
+        if (found == 0)
+            found = hf_txn_unset_place(copy->txn, tree, entry.hash, is_place, &entry.place, NULL);
+        status = found < 0 ? found : next_batch(copy, 2 * sizeof entry);
+    }
+    return status < 0 ? status : more;
+}
+
 static int copy_version(struct copy *copy, const hf_view *view, const hf_view *before, const char *name)
 {
     int status = hf_txn_begin(copy->to, -1, &copy->txn);
@@ -146,9 +186,10 @@ static int copy_version(struct copy *copy, const hf_view *view, const hf_view *b
     if (status < 0)
         return status;
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++) {
-        status = put_all(copy, view, before, tree);
+        bool places = hf_has_places(view->region, tree);
+        status = (places ? set_all : put_all)(copy, view, before, tree);
         if (status == 0 && before != NULL)
-            status = remove_all(copy, view, before, tree);
+            status = (places ? unset_all : remove_all)(copy, view, before, tree);
     }
     if (status == 0 && name[0] != '\0')
         status = hf_txn_keep(copy->txn, name);
@@ -164,7 +205,8 @@ int hf_region_copy(hf_region *from, hf_region *to)
     struct versions versions;
     struct copy copy = {.to = to};
     hf_view view;
-    int status = hf_region_seed(from) == hf_region_seed(to) ? hf_view_pin(to, &view) : HF_INVALID;
+    bool alike = hf_region_seed(from) == hf_region_seed(to) && from->place_trees == to->place_trees;
+    int status = alike ? hf_view_pin(to, &view) : HF_INVALID;
 
     if (status < 0)
         return status;
@@ -206,7 +248,7 @@ static int write_copy(hf_region *from, const char *path, struct hf_making *makin
         .mode = HF_REGION_ATTACH, .timeout = -1, .level = HF_REGION_OFF, .reserve = from->reserved};
     uint64_t seed = hf_region_seed(from);
     hf_region *to;
-    int status = hf_making_begin(path, &seed, making);
+    int status = hf_making_begin(path, &seed, from->place_trees, making);
 
     if (status < 0)
         return status;

@@ -2,7 +2,9 @@
  * file.h: what the files of a region in a file know of each other.
  *
  *      file_stage.c    the staging area: what a transaction makes, before it has a place
- *      file_trie.c     the trie over both, staged blocks and those of the file (compiled once for each CPU level)
+ *      trie_file.h     nodes of both, staged ones and those of the file
+ *      file_trie.c     the trie of records over them (compiled once for each CPU level)
+ *      file_keydir.c   and that of places
  *      file_verify.c   is a block of the file what it should be?
  *      file_nursery.c  where those of a commit that is not durable wait
  *      file_place.c    where blocks go: pages with room, fresh pages, extents
@@ -183,6 +185,24 @@ static inline void hf_set_verified(const struct hf_file_home *file, uint64_t uni
     atomic_store_explicit(hf_verified_at(file, units), hf_verified_key(units, head), memory_order_relaxed);
 }
 
+/* What a node takes up. */
+static inline uint64_t hf_file_node_size(const struct hf_file_node *node, bool places)
+{
+    return sizeof *node +
+           (hf_trie_entry_count(node->maps) * hf_entry_words(places) + hf_trie_child_count(node->maps)) *
+               sizeof(uint64_t);
+}
+
+/* The links of a node of this size, which are the last of its words: all, or those behind entries that are places. */
+static inline const uint64_t *hf_file_node_links(const struct hf_file_node *node, uint64_t size, uint64_t *count)
+{
+    bool places = size != hf_file_node_size(node, false);
+    uint64_t words = (size - sizeof *node) / sizeof(uint64_t);
+
+    *count = places ? hf_trie_child_count(node->maps) : words;
+    return node->slots + (words - *count);
+}
+
 /* -- file_place.c -- */
 
 /* A staged block on its way into the file. */
@@ -226,7 +246,7 @@ void hf_placer_end(struct hf_placer *placer);
 void hf_placer_free(struct hf_placer *placer);
 
 /* Adds a trie's (or a table's) staged blocks. HF_NOMEM. */
-int hf_placer_collect(struct hf_placer *placer, uint64_t link);
+int hf_placer_collect(struct hf_placer *placer, uint64_t link, bool places);
 int hf_placer_add(struct hf_placer *placer, uint64_t link, uint64_t size);
 
 /* Gives places to the blocks that have none. `offers`: taking all that it needs of them, whatever that changes. */
@@ -401,7 +421,7 @@ void hf_file_publish(hf_region *region, const struct hf_version *version, const 
                      const struct hf_nursery *nursery);
 
 /* What a link to a staged block becomes, when that is sealed. */
-void hf_seal_links(const hf_region *region, struct hf_file_table *staged);
+void hf_seal_links(const hf_region *region, struct hf_file_table *staged, uint64_t size);
 void hf_seal_root(const hf_region *region, uint64_t *root);
 
 /* How long RLIMIT_FSIZE lets a file be. What is behind that must not be tried, since the system sends a signal that kills.
@@ -442,7 +462,7 @@ struct hf_making {
 };
 
 /* Makes one, an empty region with the seed of another one, or NULL. HF_NOSPACE, ... Then `name` can be opened as a region. */
-int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *out);
+int hf_making_begin(const char *path, const uint64_t *seed, unsigned place_trees, struct hf_making *out);
 /* It has its own name now, or it has not and goes. */
 void hf_making_end(struct hf_making *making, bool named);
 
@@ -450,9 +470,9 @@ void hf_making_end(struct hf_making *making, bool named);
 void hf_file_sweep(const char *path);
 
 /* Makes a file, which has no name like that yet. The seed of another one, or NULL. HF_EXISTS, HF_NOSPACE, ... */
-int hf_file_make(const char *path, const uint64_t *seed);
+int hf_file_make(const char *path, const uint64_t *seed, unsigned place_trees);
 /* The same where symbolic links lead nowhere: what they lead to is made, as open does it with O_CREAT. */
-int hf_file_make_behind(const char *path);
+int hf_file_make_behind(const char *path, unsigned place_trees);
 
 /* -- file_recover.c -- */
 

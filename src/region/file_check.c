@@ -161,7 +161,7 @@ static int check_record(struct checker *checker, uint64_t link, uint64_t *count)
     return reach(checker, link, sizeof *record + (uint64_t)record->key_size + record->value_size, HF_KIND_RECORD);
 }
 
-static int check_node(struct checker *checker, uint64_t link, unsigned depth, uint64_t *count)
+static int check_node(struct checker *checker, uint64_t link, bool places, unsigned depth, uint64_t *count)
 {
     const struct hf_file_node *node = look(checker, link);
 
@@ -171,25 +171,27 @@ static int check_node(struct checker *checker, uint64_t link, unsigned depth, ui
         (depth != HF_TRIE_LEVELS || node->maps.entry_map != node->maps.child_map))
         return wrong(checker, "a slot holds an entry and a child", hf_link_units(link));
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
-    int status = reach(checker, link, sizeof *node + 8 * (entries + children), HF_KIND_NODE);
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
+    const uint64_t *links = node->slots + entries * hf_entry_words(places);
+    int status = reach(checker, link, hf_file_node_size(node, places), HF_KIND_NODE);
+    for (uint64_t i = 0; !places && status == 0 && i < entries; i++)
         status = check_record(checker, node->slots[i], count);
-    for (uint64_t i = entries; status == 0 && i < entries + children; i++)
-        status = check_node(checker, node->slots[i], depth + 1, count);
+    *count += places ? entries : 0;
+    for (uint64_t i = 0; status == 0 && i < children; i++)
+        status = check_node(checker, links[i], places, depth + 1, count);
     return status;
 }
 
-static int check_tree(struct checker *checker, const struct hf_tree *tree)
+static int check_tree(struct checker *checker, const struct hf_tree *tree, bool places)
 {
     const char *fault = NULL;
     uint64_t count = 0;
-    int status = tree->root == 0 ? 0 : check_node(checker, tree->root, 0, &count);
+    int status = tree->root == 0 ? 0 : check_node(checker, tree->root, places, 0, &count);
 
     if (status < 0)
         return status;
     if (count != tree->count)
         return wrong(checker, "a trie with more or fewer entries than its root says", hf_link_units(tree->root));
-    status = checker->region->ops->check(checker->region, checker->version->top, tree, &fault);
+    status = hf_tree_ops(checker->region, places)->check(checker->region, checker->version->top, tree, &fault);
     if (status == HF_CORRUPT)
         return wrong(checker, fault != NULL ? fault : "a trie that is damaged", hf_link_units(tree->root));
     return status;
@@ -207,7 +209,7 @@ static int check_version(struct checker *checker)
     int status = 0;
 
     for (unsigned i = 0; status == 0 && i < HF_REGION_TREES; i++)
-        status = check_tree(checker, &checker->version->trees[i]);
+        status = check_tree(checker, &checker->version->trees[i], hf_has_places(checker->region, i));
     if (status == 0 && hf_kept_table_at(checker->region, checker->version, &table) < 0)
         return wrong(checker, "the table of kept snapshots is damaged", hf_link_units(checker->version->kept));
     if (status == 0 && table != NULL)
@@ -219,7 +221,7 @@ static int check_version(struct checker *checker)
 static int check_internal(struct checker *checker)
 {
     const struct hf_file_state *state = checker->state;
-    int status = check_tree(checker, &state->space);
+    int status = check_tree(checker, &state->space, false);
 
     if (status == 0)
         status = mark_live(checker, state->spill, hf_units(state->spill_count * sizeof(struct hf_file_cell)),
@@ -321,7 +323,7 @@ static int check_space(struct checker *checker)
     hf_span value;
 
     view.version.trees[0] = checker->state->space;
-    int status = hf_region_cursor_begin(&cursor, &view, 0), more;
+    int status = hf_cursor_begin(&cursor, &view, 0, false), more;
     while (status == 0 && (more = hf_region_cursor_next(&cursor, &key, &value)) != 0) {
         uint64_t number, aligned[sizeof(union hf_space_entry) / 8];
         if (more < 0 || key.size != sizeof number || value.size == 0 || value.size > sizeof aligned)
@@ -413,7 +415,7 @@ static int check_kept(struct checker *checker)
         if (status == 0)
             status = check_free(checker);
         for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-            status = check_tree(checker, &table->kept[i].trees[tree]);
+            status = check_tree(checker, &table->kept[i].trees[tree], hf_has_places(checker->region, tree));
         hf_free(reached.word);
         hf_free(checker->had.word);
         reached.word = checker->had.word = NULL;
@@ -509,7 +511,7 @@ static int check_kept_pinned(struct checker *checker, const struct hf_kept *kept
         checker->kept = kept->txid;
         checker->reached = &reached;
         for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-            status = check_tree(checker, &kept->trees[tree]);
+            status = check_tree(checker, &kept->trees[tree], hf_has_places(checker->region, tree));
         checker->reached = NULL;
         hf_free(reached.word);
     }
@@ -569,7 +571,7 @@ int hf_file_check_reading(hf_region *region, int64_t timeout, hf_region_fault *f
     };
     if (fd >= 0) {
         const struct hf_file_commit *record = (const void *)hf_region_seen(region, version.txid);
-        hf_record_read(&record->seen, &version);
+        hf_record_version(&record->seen, &version);
         checker.state = &record->state;
         checker.nursery = &record->nursery;
         status = hf_record_is_sound(&version, checker.state, checker.nursery)

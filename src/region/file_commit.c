@@ -61,11 +61,8 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
 
 int hf_file_limit(uint64_t *out)
 {
-    struct rlimit limit;
-    int result = hf_os_getrlimit(RLIMIT_FSIZE, &limit);
+    int result = hf_os_size_limit(out);
 
-    if (result == 0)
-        *out = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
     return result < 0 ? hf_region_status(result) : 0;
 }
 
@@ -143,17 +140,19 @@ static uint64_t sealed_link(const hf_region *region, uint64_t link)
     return hf_link((block->head & 0xff) << 32 | (uint32_t)block->mark, block->mark);
 }
 
-void hf_seal_links(const hf_region *region, struct hf_file_table *staged)
+void hf_seal_links(const hf_region *region, struct hf_file_table *staged, uint64_t size)
 {
     struct hf_file_node *node = (struct hf_file_node *)(void *)staged;
+    uint64_t count;
 
     if (hf_head_kind(staged->head) != HF_KIND_NODE)
         return;
-    uint64_t slots = (uint64_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps);
+    const uint64_t *first = hf_file_node_links(node, size, &count);
+    uint64_t *links = &node->slots[first - node->slots];
 
-    for (uint64_t i = 0; i < slots; i++)
-        if (hf_is_staged(region->file, node->slots[i]))
-            node->slots[i] = sealed_link(region, node->slots[i]);
+    for (uint64_t i = 0; i < count; i++)
+        if (hf_is_staged(region->file, links[i]))
+            links[i] = sealed_link(region, links[i]);
 }
 
 static void seal(struct hf_placer *placer, size_t from, size_t to)
@@ -164,7 +163,7 @@ static void seal(struct hf_placer *placer, size_t from, size_t to)
         const struct hf_block *block = &placer->blocks.block[i];
         struct hf_file_table *bytes = hf_unit_at(region, block->staged);
         HF_ASSERT(block->place != 0);
-        hf_seal_links(region, bytes);
+        hf_seal_links(region, bytes, block->size);
         hf_block_seal(bytes, block->size, block->place);
     }
 }
@@ -540,7 +539,7 @@ static int place_all(struct hf_placer *placer, bool durable, size_t *kept)
     int status = 0;
 
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-        status = hf_placer_collect(placer, version->trees[tree].root);
+        status = hf_placer_collect(placer, version->trees[tree].root, hf_has_places(txn->region, tree));
     *kept = placer->blocks.count;
     if (status == 0)
         status = hf_kept_table_at(txn->region, version, &table);
@@ -555,7 +554,7 @@ static int place_all(struct hf_placer *placer, bool durable, size_t *kept)
     if (status == 0)
         status = hf_space_settle(placer);
     if (status == 0)
-        status = hf_placer_collect(placer, txn->state.file.space.root);
+        status = hf_placer_collect(placer, txn->state.file.space.root, false);
     if (status == 0)
         status = hf_placer_place(placer, true);
     return status == 0 ? hf_placer_finish(placer) : status;
@@ -736,7 +735,7 @@ int hf_file_load(hf_txn *txn, uint64_t txid)
     struct hf_version *version = &txn->state.version;
     if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
         return HF_CORRUPT;
-    hf_record_read(&record->seen, version);
+    hf_record_version(&record->seen, version);
     txn->state.file = record->state;
     txn->state.nursery = record->nursery;
     if (!hf_record_is_sound(version, &txn->state.file, &txn->state.nursery))

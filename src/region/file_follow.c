@@ -80,7 +80,7 @@ static void follow(hf_region *region)
     uint64_t ours = atomic_load(&region->lock->published);
     if (atomic_load(&theirs->published) <= ours || !read_newest(base, &record) || record.seen.txid <= ours)
         return;
-    hf_record_read(&record.seen, &version);
+    hf_record_version(&record.seen, &version);
     if (!hf_record_is_sound(&version, &record.state, &record.nursery))
         return;
     /* Where that is of another lock file than the one that is mapped, it waits for a version that is in FILE alone. */

@@ -43,7 +43,7 @@
 
 /* Features, by their bits: an older program may use a file with such of the first kind, and not of the second. */
 #define HF_FILE_COMPATIBLE UINT64_C(0)
-#define HF_FILE_INCOMPATIBLE UINT64_C(0)
+#define HF_FILE_INCOMPATIBLE HF_REGION_PLACES
 
 enum {
     HF_UNIT = 16,

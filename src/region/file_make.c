@@ -53,7 +53,7 @@ static size_t stem_of(const char *name)
 }
 
 /* Superblock, the first root, a clean mark. */
-static int fill_pages(char *pages, const uint64_t *seed)
+static int fill_pages(char *pages, const uint64_t *seed, unsigned place_trees)
 {
     struct hf_superblock *super = (struct hf_superblock *)(void *)pages;
     struct hf_root *root = (struct hf_root *)(void *)(pages + HF_FILE_ROOT_AT);
@@ -69,12 +69,12 @@ static int fill_pages(char *pages, const uint64_t *seed)
         .format = HF_FILE_FORMAT,
         .page_size = HF_REGION_PAGE,
         .compatible = HF_FILE_COMPATIBLE,
-        .incompatible = HF_FILE_INCOMPATIBLE,
         .id = {random[0], random[1]},
         .seed = seed != NULL ? *seed : random[2],
         .record_size = sizeof(struct hf_root),
         .heap_at = HF_FILE_HEAP_AT,
     };
+    hf_super_set_trees(super, place_trees);
     super->checksum = hf_super_checksum(super);
     *root = (struct hf_root){.magic = HF_FILE_ROOT_MAGIC, .id = {random[0], random[1]}};
     root->version = (struct hf_version){.txid = 1, .top = HF_FILE_HEAP_AT};
@@ -91,7 +91,7 @@ static int fill_pages(char *pages, const uint64_t *seed)
     return 0;
 }
 
-static int write_new(int fd, const uint64_t *seed)
+static int write_new(int fd, const uint64_t *seed, unsigned place_trees)
 {
     enum { SIZE = HF_FILE_HEAP_AT + HF_REGION_PAGE };
     char *pages = hf_alloc(SIZE);
@@ -103,7 +103,7 @@ static int write_new(int fd, const uint64_t *seed)
     memset(pages, 0, SIZE);
     status = hf_file_limit(&most);
     if (status == 0)
-        status = most < SIZE ? hf_region_status(-EFBIG) : fill_pages(pages, seed);
+        status = most < SIZE ? hf_region_status(-EFBIG) : fill_pages(pages, seed, place_trees);
     if (status == 0) {
         int result = hf_os_pwrite_all(fd, pages, SIZE, 0);
         if (result == 0)
@@ -188,7 +188,7 @@ static int make_locked(const char *name, int *out)
     return result < 0 ? result : -EAGAIN;
 }
 
-int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *out)
+int hf_making_begin(const char *path, const uint64_t *seed, unsigned place_trees, struct hf_making *out)
 {
     enum { TRIES = 8 };
     uint64_t random;
@@ -217,7 +217,7 @@ int hf_making_begin(const char *path, const uint64_t *seed, struct hf_making *ou
     *out = (struct hf_making){.name = name, .fd = fd};
     int status = hf_place_refuse_network(fd);
     if (status == 0)
-        status = write_new(fd, seed);
+        status = write_new(fd, seed, place_trees);
     if (status != 0)
         hf_making_end(out, false);
     return status;
@@ -232,7 +232,7 @@ void hf_making_end(struct hf_making *making, bool named)
     making->name = NULL;
 }
 
-int hf_file_make_behind(const char *path)
+int hf_file_make_behind(const char *path, unsigned place_trees)
 {
     char own[sizeof "/proc/self/fd/" + 12 + HF_OS_NAME_SIZE];
     struct hf_place place;
@@ -241,15 +241,15 @@ int hf_file_make_behind(const char *path)
     if (status < 0)
         return status;
     snprintf(own, sizeof own, "/proc/self/fd/%d/%s", place.dir, place.name);
-    status = hf_file_make(own, NULL);
+    status = hf_file_make(own, NULL, place_trees);
     hf_os_close(place.dir);
     return status;
 }
 
-int hf_file_make(const char *path, const uint64_t *seed)
+int hf_file_make(const char *path, const uint64_t *seed, unsigned place_trees)
 {
     struct hf_making making = {.fd = -1};
-    int status = hf_making_begin(path, seed, &making);
+    int status = hf_making_begin(path, seed, place_trees, &making);
 
     if (status != 0)
         return status;

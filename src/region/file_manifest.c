@@ -188,7 +188,7 @@ static int walk_record(struct walk *walk, uint64_t link)
     return status < 0 ? status : 0;
 }
 
-static int walk_node(struct walk *walk, uint64_t link, unsigned depth)
+static int walk_node(struct walk *walk, uint64_t link, bool places, unsigned depth)
 {
     const struct hf_file_node *node = hf_unit_at(walk->region, hf_link_units(link));
     int status = link == 0 ? 0 : worth_it(walk, link);
@@ -198,14 +198,15 @@ static int walk_node(struct walk *walk, uint64_t link, unsigned depth)
     if (depth > HF_TRIE_LEVELS)
         return HF_CORRUPT;
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
-    status = walk_block(walk, link, sizeof *node + (entries + children) * sizeof(uint64_t));
+    const uint64_t *links = node->slots + entries * hf_entry_words(places);
+    status = walk_block(walk, link, hf_file_node_size(node, places));
     if (status <= 0)
         return status;
     status = 0;
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
+    for (uint64_t i = 0; !places && status == 0 && i < entries; i++)
         status = walk_record(walk, node->slots[i]);
-    for (uint64_t i = entries; status == 0 && i < entries + children; i++)
-        status = walk_node(walk, node->slots[i], depth + 1);
+    for (uint64_t i = 0; status == 0 && i < children; i++)
+        status = walk_node(walk, links[i], places, depth + 1);
     return status;
 }
 
@@ -221,7 +222,7 @@ static int walk_kept(struct walk *walk, const struct hf_version *version)
         status = walk_block(walk, version->kept, hf_kept_table_size(table->count));
     for (uint64_t i = 0; status >= 0 && i < table->count; i++)
         for (unsigned tree = 0; status >= 0 && tree < HF_REGION_TREES; tree++)
-            status = walk_node(walk, table->kept[i].trees[tree].root, 0);
+            status = walk_node(walk, table->kept[i].trees[tree].root, hf_has_places(walk->region, tree), 0);
     return status < 0 ? status : 0;
 }
 
@@ -231,9 +232,9 @@ static int walk_version(struct walk *walk, const struct hf_version *version, con
     int status = 0;
 
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-        status = walk_node(walk, version->trees[tree].root, 0);
+        status = walk_node(walk, version->trees[tree].root, hf_has_places(walk->region, tree), 0);
     if (status == 0)
-        status = walk_node(walk, state->space.root, 0);
+        status = walk_node(walk, state->space.root, false, 0);
     return status == 0 ? walk_kept(walk, version) : status;
 }
 

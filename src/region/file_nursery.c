@@ -265,7 +265,7 @@ static void copy_blocks(struct hf_placer *placer, struct hf_nursery *nursery)
         struct hf_file_table *bytes = hf_unit_at(region, block->staged);
         uint64_t place = HF_NURSERY_FIRST + nursery->at;
 
-        hf_seal_links(region, bytes);
+        hf_seal_links(region, bytes, block->size);
         hf_block_seal(bytes, block->size, place);
         memcpy(nursery_at(region, nursery->at), bytes, hf_units(block->size) * HF_UNIT);
         nursery->at += hf_units(block->size);
@@ -286,7 +286,7 @@ int hf_nursery_commit(struct hf_placer *placer)
         stage->freed_count > HF_NURSERY_SEGMENT / SMALL || hf_is_staged(region->file, txn->state.version.kept))
         return 0;
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-        status = hf_placer_collect(placer, txn->state.version.trees[tree].root);
+        status = hf_placer_collect(placer, txn->state.version.trees[tree].root, hf_has_places(region, tree));
     if (status < 0)
         return status;
     for (size_t i = 0; i < placer->blocks.count; i++)
@@ -350,7 +350,7 @@ static int move_record(struct move *move, uint64_t *link)
 }
 
 /* A node that is here, and all below it. What was staged is looked at too, since it may lead here. */
-static int move_node(struct move *move, uint64_t *link, unsigned depth)
+static int move_node(struct move *move, uint64_t *link, bool places, unsigned depth)
 {
     const hf_region *region = move->txn->region;
     struct hf_file_node *node = hf_unit_at(region, *link);
@@ -363,19 +363,17 @@ static int move_node(struct move *move, uint64_t *link, unsigned depth)
     if (hf_is_in_nursery(*link)) {
         if (!hf_nursery_has(region, hf_link_units(*link), 1) || hf_head_kind(node->head) != HF_KIND_NODE)
             return HF_CORRUPT;
-        status =
-            copy_back(move, link,
-                      sizeof *node + ((size_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps)) *
-                                         sizeof *node->slots);
+        status = copy_back(move, link, hf_file_node_size(node, places));
         if (status < 0)
             return status;
         node = hf_unit_at(region, *link);
     }
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
+    uint64_t *links = node->slots + entries * hf_entry_words(places);
+    for (uint64_t i = 0; !places && status == 0 && i < entries; i++)
         status = move_record(move, &node->slots[i]);
-    for (uint64_t i = entries; status == 0 && i < entries + children; i++)
-        status = move_node(move, &node->slots[i], depth + 1);
+    for (uint64_t i = 0; status == 0 && i < children; i++)
+        status = move_node(move, &links[i], places, depth + 1);
     return status;
 }
 
@@ -391,7 +389,7 @@ static int take_all(hf_txn *txn)
     for (uint64_t i = 0; status == 0 && i < nursery->cells; i++)
         status = hf_stage_freed(txn, cells[i].piece, cells[i].birth, cells[i].unlink);
     for (unsigned tree = 0; status == 0 && tree < HF_REGION_TREES; tree++)
-        status = move_node(&move, &txn->state.version.trees[tree].root, 0);
+        status = move_node(&move, &txn->state.version.trees[tree].root, hf_has_places(txn->region, tree), 0);
     return status;
 }
 

@@ -134,7 +134,7 @@ static int attach(hf_region *region, const char *path)
 
 /* -- opening -- */
 
-static int check_super(const struct hf_superblock *super)
+static int check_super(const struct hf_superblock *super, unsigned *place_trees)
 {
     if (super->magic != HF_FILE_MAGIC)
         return super->magic == __builtin_bswap64(HF_FILE_MAGIC) ? HF_FORMAT : HF_NOT_REGION;
@@ -146,11 +146,11 @@ static int check_super(const struct hf_superblock *super)
     if (super->page_size != HF_REGION_PAGE || super->record_size != sizeof(struct hf_root) ||
         super->heap_at != HF_FILE_HEAP_AT)
         return HF_FORMAT;
-    return 0;
+    return hf_super_trees(super, place_trees);
 }
 
 /* Whose is it, and what? */
-static int check_file(int fd, bool read_only, struct stat *found)
+static int check_file(int fd, bool read_only, struct stat *found, unsigned *place_trees)
 {
     struct hf_superblock super = {0};
     int result = hf_os_fstat(fd, found);
@@ -164,7 +164,7 @@ static int check_file(int fd, bool read_only, struct stat *found)
     int64_t got = hf_os_pread_all(fd, &super, sizeof super, 0);
     if (got < 0)
         return hf_region_status((int)got);
-    int status = check_super(&super);
+    int status = check_super(&super, place_trees);
     if (status == 0 && found->st_size < HF_FILE_HEAP_AT + HF_REGION_PAGE)
         status = HF_CORRUPT;
     return status;
@@ -199,6 +199,7 @@ static int new_file(hf_region *region, const char *path, const hf_region_options
     region->file = file;
     region->home = &hf_home_file;
     region->ops = HF_CPU_SELECT(hf_file_trie_ops);
+    region->place_ops = HF_CPU_SELECT(hf_file_place_ops);
     region->heap_at = HF_FILE_HEAP_AT;
     region->control_fd = -1;
     return hf_verify_map(file);
@@ -249,12 +250,14 @@ static int open_description(int fd, const char *path, const hf_region_options *o
 {
     hf_region *region = NULL;
     struct stat found;
-    int status = check_file(fd, options->read_only, &found);
+    unsigned place_trees = 0;
+    int status = check_file(fd, options->read_only, &found, &place_trees);
 
     if (status == 0)
         status = hf_region_new(fd, &found, &region);
     if (status != 0)
         goto fail;
+    region->place_trees = place_trees;
     status = new_file(region, path, options);
     if (status == 0)
         status = hf_control_open(fd, path, HF_FILE_CONTROL_SIZE, options->read_only, options->timeout,
@@ -301,7 +304,8 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
 
     if (options == NULL)
         options = &by_default;
-    if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE))
+    if (path[0] == '\0' || (options->read_only && options->mode == HF_REGION_CREATE) ||
+        (options->mode != HF_REGION_ATTACH && options->place_trees >> HF_REGION_TREES != 0))
         return HF_INVALID;
     for (int tries = 0;; tries++) {
         fd = open_named(path, options->read_only);
@@ -311,10 +315,10 @@ int hf_region_open_file(const char *path, const hf_region_options *options, hf_r
         }
         if (fd != -ENOENT || options->mode == HF_REGION_ATTACH || options->read_only || tries == 8)
             break;
-        made = hf_file_make(path, NULL);
+        made = hf_file_make(path, NULL, options->place_trees);
         /* Something is there, and cannot be opened: somebody makes it just now, or it is a link that leads nowhere. */
         if (made == HF_EXISTS && options->mode == HF_REGION_EITHER && tries > 0)
-            made = hf_file_make_behind(path);
+            made = hf_file_make_behind(path, options->place_trees);
         if (made < 0 && made != HF_EXISTS)
             return made;
     }

@@ -215,7 +215,7 @@ static int add_record(struct hf_placer *placer, uint64_t link)
 
 /* What is staged is this process's own, and no deeper than a trie. What lies below a block of the file, or of the
  * nursery, is there as well. */
-int hf_placer_collect(struct hf_placer *placer, uint64_t link)
+int hf_placer_collect(struct hf_placer *placer, uint64_t link, bool places)
 {
     const struct hf_file_home *file = placer->txn->region->file;
 
@@ -223,15 +223,14 @@ int hf_placer_collect(struct hf_placer *placer, uint64_t link)
         return 0;
     const struct hf_file_node *node = hf_unit_at(placer->txn->region, hf_link_units(link));
     uint64_t entries = hf_trie_entry_count(node->maps), children = hf_trie_child_count(node->maps);
+    const uint64_t *links = node->slots + entries * hf_entry_words(places);
     int status = 0;
-    for (uint64_t i = 0; status == 0 && i < entries; i++)
+    for (uint64_t i = 0; !places && status == 0 && i < entries; i++)
         if (hf_is_staged(file, node->slots[i]))
             status = add_record(placer, node->slots[i]);
-    for (uint64_t i = entries; status == 0 && i < entries + children; i++)
-        status = hf_placer_collect(placer, node->slots[i]);
-    if (status < 0)
-        return status;
-    return add(placer, hf_link_units(link), sizeof *node + (entries + children) * sizeof(uint64_t));
+    for (uint64_t i = 0; status == 0 && i < children; i++)
+        status = hf_placer_collect(placer, links[i], places);
+    return status < 0 ? status : add(placer, hf_link_units(link), hf_file_node_size(node, places));
 }
 
 /* -- placing -- */

@@ -300,7 +300,7 @@ int hf_file_is_credible(hf_region *region)
 
     if (hf_root_is_ours(region, other) && other->version.txid > published)
         return 0;
-    hf_record_read(&record->seen, &version);
+    hf_record_version(&record->seen, &version);
     /* The mount that the lock file was made by is there still, and with it all that was in the page cache. */
     if (region->file->control.mounted)
         return hf_record_is_sound(&version, &record->state, &record->nursery);

@@ -77,7 +77,7 @@ int hf_space_get(hf_txn *txn, uint64_t number, hf_span *value)
 int hf_space_look_up(const hf_view *view, uint64_t number, hf_span *value)
 {
     hf_key key = key_of(&number);
-    return hf_view_get(view, 0, &key, value);
+    return view->region->ops->get(view->region, &view->version, 0, &key, value);
 }
 
 int hf_space_put(hf_txn *txn, uint64_t number, const void *value, size_t size)

@@ -1,120 +1,19 @@
 /*
- * file_trie.c: the trie in a file: blocks that were verified, and those that a transaction has staged.
+ * file_trie.c: the trie of records in a file.
  *
- *      link ----> [ head | mark | maps | entry ... | link ... ]            hf_file_node
- *                                          |
- *                 [ 24 of checksum | place ] ----> [ head | mark | hash | sizes | key | value ]    hf_file_record
+ *      entry      [ 24 of checksum | place ] ----> [ head | mark | hash | sizes | key | value ]    hf_file_record
  *
- * A link is good whose place is within the version's `top`, and leads to a block that is what it should be
- * (file_verify.c). Every version ends a page before the file does, so that what is at a place can be read before it is
- * known to be right: a node header and 64 slots.
+ * An entry is a link like those between nodes (trie_file.h), and what it leads to is verified like those.
  */
 #include "region/trie_ctx.h"
 
-#include "region/file.h"
-
-typedef struct hf_file_node trie_node;
 typedef struct hf_file_record trie_record;
 
-#define HEAP_UNIT (HF_FILE_HEAP_AT / HF_UNIT)
+typedef struct trie_entry {
+    uint64_t word;
+} trie_entry;
 
-static trie_ctx reading(const hf_region *region, uint64_t top)
-{
-    return (trie_ctx){
-        .base = region->base,
-        .region = region,
-        .span = (top - HF_FILE_HEAP_AT) / HF_UNIT,
-        .budget = UINT64_MAX,
-        .made = PENDING,
-    };
-}
-
-static trie_ctx writing(struct hf_txn *txn)
-{
-    trie_ctx ctx = reading(txn->region, txn->state.version.top);
-    ctx.txn = txn;
-    return ctx;
-}
-
-/* A span is in units here, and a node has at least one slot. */
-static uint64_t most_nodes(const trie_ctx *ctx)
-{
-    return (ctx->span + HF_NURSERY_UNITS) / hf_units(sizeof(trie_node) + sizeof(uint64_t));
-}
-
-/* The staging area grows where nothing looks at spans. */
-static void refresh(trie_ctx *ctx)
-{
-}
-
-/* Stands for a node that cannot be one. */
-static uint64_t nowhere[sizeof(trie_node) / sizeof(uint64_t) + (size_t)2 * HF_TRIE_FANOUT];
-
-__attribute__((noinline, cold)) static trie_node *trie_at_fault(trie_ctx *ctx)
-{
-    ctx->fault = HF_CORRUPT;
-    return (trie_node *)(void *)nowhere;
-}
-
-static bool is_staged(const trie_ctx *ctx, uint64_t units)
-{
-    const struct hf_stage *stage = &ctx->region->file->stage;
-    return ctx->txn != NULL && units - stage->at < stage->top;
-}
-
-static bool is_one_node(const trie_node *node)
-{
-    return (node->maps.entry_map & node->maps.child_map) == 0 || node->maps.entry_map == node->maps.child_map;
-}
-
-/* Not of what was published: a block that says so is damaged. */
-static bool is_taken_for_own(const trie_ctx *ctx, uint64_t head)
-{
-    return ctx->txn != NULL && hf_txn_owns(ctx->txn, head);
-}
-
-/* A node that is not in the file. What a transaction has staged is its own; the nursery is shared memory, which others
- * may have damaged, and may damage again: what is there is not verified once for all, but looked at each time. */
-__attribute__((noinline)) static trie_node *node_elsewhere(trie_ctx *ctx, trie_link link)
-{
-    uint64_t units = hf_link_units(link);
-    trie_node *node = hf_place_at(ctx->base, units);
-
-    if (is_staged(ctx, units))
-        return hf_head_kind(node->head) == HF_KIND_NODE ? node : trie_at_fault(ctx);
-    if (!hf_nursery_has(ctx->region, units, 1) || hf_head_kind(node->head) != HF_KIND_NODE || !is_one_node(node) ||
-        (node->mark ^ link) >> 40 != 0 || is_taken_for_own(ctx, node->head) || --ctx->budget == 0)
-        return trie_at_fault(ctx);
-    return node;
-}
-
-/* Looks at a block of the file for the first time. */
-__attribute__((noinline)) static int verify_node(trie_ctx *ctx, trie_link link)
-{
-    uint64_t units = hf_link_units(link);
-    const trie_node *node = (const trie_node *)(const void *)(ctx->base + units * HF_UNIT);
-    uint64_t count = (uint64_t)hf_trie_entry_count(node->maps) + hf_trie_child_count(node->maps);
-    uint64_t size = sizeof *node + count * sizeof(uint64_t);
-
-    if (!is_one_node(node))
-        return HF_CORRUPT;
-    if (hf_units(size) > ctx->span - (units - HEAP_UNIT))
-        return HF_CORRUPT;
-    return hf_block_verify(ctx->region, link, size);
-}
-
-static inline trie_node *trie_at(trie_ctx *ctx, trie_link link)
-{
-    uint64_t units = hf_link_units(link);
-    trie_node *node = (trie_node *)(void *)(ctx->base + units * HF_UNIT);
-    if (__builtin_expect(units - HEAP_UNIT >= ctx->span, 0))
-        return node_elsewhere(ctx, link);
-    if (__builtin_expect(hf_head_kind(node->head) != HF_KIND_NODE || --ctx->budget == 0, 0))
-        return trie_at_fault(ctx);
-    if (__builtin_expect(!hf_is_verified(ctx->region->file, units, node->head), 0) && verify_node(ctx, link) < 0)
-        return trie_at_fault(ctx);
-    return __builtin_expect((node->mark ^ link) >> 40 == 0, 1) ? node : trie_at_fault(ctx);
-}
+#include "region/trie_file.h"
 
 __attribute__((noinline)) static int verify_record(trie_ctx *ctx, uint64_t word)
 {
@@ -160,19 +59,6 @@ static inline trie_record *record_at(trie_ctx *ctx, uint64_t word)
     if (__builtin_expect(!hf_is_verified(ctx->region->file, units, record->head), 0) && verify_record(ctx, word) < 0)
         return record_at_fault(ctx);
     return __builtin_expect((record->mark ^ word) >> 40 == 0, 1) ? record : record_at_fault(ctx);
-}
-
-/* Addresses that may be nonsense: only to be asked for. */
-static inline void prefetch(trie_ctx *ctx, uint64_t link)
-{
-    uintptr_t at = (uintptr_t)hf_place_at(ctx->base, link);
-    __builtin_prefetch((const void *)at);
-    __builtin_prefetch((const void *)(at + 64));
-}
-
-static inline void trie_prefetch(trie_ctx *ctx, trie_link link)
-{
-    prefetch(ctx, link);
 }
 
 static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
@@ -248,22 +134,5 @@ static void record_fill(trie_record *record, const hf_key *key, size_t value_siz
     record->value_size = (uint32_t)value_size;
 }
 
-/* -- blocks -- */
-
-static int block_new(trie_ctx *ctx, size_t size, trie_link *out)
-{
-    return hf_stage_alloc(ctx->txn, size, out);
-}
-
-static inline void *block_at(const trie_ctx *ctx, trie_link link)
-{
-    return hf_place_at(ctx->base, link);
-}
-
-static void block_free(trie_ctx *ctx, trie_link link, uint64_t size, uint64_t head)
-{
-    hf_stage_free(ctx->txn, link, size, head);
-}
-
 #define HF_REGION_OPS hf_file_trie_ops
-#include "region/trie_body.h"
+#include "region/trie_records.h"

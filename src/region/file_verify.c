@@ -85,11 +85,13 @@ void hf_block_seal(void *staged, uint64_t size, uint64_t units)
 static bool has_link_out(const struct hf_file_home *file, uint64_t units, const struct hf_file_node *node,
                          uint64_t size)
 {
+    uint64_t count;
+
     if (hf_head_kind(node->head) != HF_KIND_NODE)
         return false;
-    for (uint64_t i = 0; i < (size - sizeof *node) / sizeof *node->slots; i++)
-        if (hf_link_units(node->slots[i]) >= file->stage.at &&
-            !(hf_is_in_nursery(units) && hf_is_in_nursery(node->slots[i])))
+    const uint64_t *links = hf_file_node_links(node, size, &count);
+    for (uint64_t i = 0; i < count; i++)
+        if (hf_link_units(links[i]) >= file->stage.at && !(hf_is_in_nursery(units) && hf_is_in_nursery(links[i])))
             return true;
     return false;
 }

@@ -10,7 +10,8 @@
  *      view.c      views
  *      snapshot.c  snapshots, kept ones too
  *      txn.c       transactions, savepoints, publication
- *      trie_body.h the trie in a region, over trie_ctx.h; trie.c and file_trie.c are the two (each once for a CPU level)
+ *      trie_body.h the trie in a region, over trie_ctx.h, with its entries: trie_records.h, trie_places.h; trie.c, keydir.c,
+ *                  file_trie.c and file_keydir.c are the four (each once for a CPU level)
  *      copy.c      all versions, written anew: backup, compaction
  *      runs.c      runs of free pages, as a tree (runs.h)
  *   shared memory
@@ -18,7 +19,7 @@
  *      heap.c      blocks: size classes, free queues
  *      heap_runs.c large blocks, runs of free pages
  *      recycle.c   which blocks of the free queues may be used again; the scan of the pins, which both homes use
- *      trie.c
+ *      trie_shared.h  nodes there, for trie.c and keydir.c
  *      check.c     is all this true?; stats, and what of both is the same in a file
  *   a file
  *      control.c   the lock file, and who has the region open (control.h)
@@ -42,6 +43,7 @@
 #define HF_REGION_IMPL_H
 
 #include "region/file_layout.h"
+#include "region/keydir.h"
 #include "region/region.h"
 #include "region/sabotage.h"
 
@@ -165,6 +167,8 @@ struct hf_region {
     char *ring;           /* of commit records, */
     uint64_t record_size; /* this far apart */
     const struct hf_region_trie_ops *ops;
+    unsigned place_trees; /* those whose entries are places, as bits: the superblock's */
+    const struct hf_region_place_ops *place_ops;
     int fd;         /* mapped */
     int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it;
                      * negative: nobody else sees the slots (file_follow.c) */
@@ -391,7 +395,7 @@ int hf_slots_claim(hf_region *region, int fd, uint32_t *out);
 /* Gives a slot back. With the mutex. */
 void hf_slots_release(hf_region *region, int fd, uint32_t slot);
 
-/* Takes the pins off slots whose owners are dead: how many. By the writer. */
+/* Takes the pins off slots whose owners are dead: how many. By the writer, or for hf_region_oldest_pin. */
 uint32_t hf_slots_adopt(hf_region *region);
 void hf_slots_own_mark(hf_region *region, uint32_t slot, bool owned);
 
@@ -435,7 +439,7 @@ static inline uint64_t hf_kept_table_size(uint64_t count)
 
 /* Fills in a record of the ring, all but what only writers look at. */
 void hf_record_fill(struct hf_record_seen *record, const struct hf_version *version);
-void hf_record_read(const struct hf_record_seen *record, struct hf_version *out);
+void hf_record_version(const struct hf_record_seen *record, struct hf_version *out);
 
 /* Gives the snapshots that are kept of the version being made its roots. */
 void hf_kept_fill(struct hf_txn *txn, struct hf_kept_table *table);
@@ -443,24 +447,62 @@ void hf_kept_fill(struct hf_txn *txn, struct hf_kept_table *table);
 /* In a child: the transactions of its parent are not its own. */
 void hf_txn_forget_all(hf_region *region);
 
-/* -- trie.c -- */
+/* -- trie_body.h -- */
 
-struct hf_region_trie_ops {
-    int (*get)(const hf_region *region, const struct hf_version *version, unsigned tree, const hf_key *key,
-               hf_span *value);
-    int (*txn_get)(struct hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value);
-    int (*put)(struct hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size);
-    int (*remove)(struct hf_txn *txn, unsigned tree, const hf_key *key);
+/* Of trees of either kind, */
+struct hf_region_tree_ops {
     int (*clear)(struct hf_txn *txn, unsigned tree);
     void (*cursor_begin)(hf_region_cursor *cursor, unsigned tree);
-    int (*cursor_next)(hf_region_cursor *cursor, hf_key *key, hf_span *value);
     int (*diff)(const hf_region *region, const struct hf_version *from, const struct hf_version *to, unsigned tree,
                 hf_view_differ differ, void *arg);
     int (*check)(const hf_region *region, uint64_t top, const struct hf_tree *tree, const char **fault);
 };
 
+/* of records, */
+struct hf_region_trie_ops {
+    struct hf_region_tree_ops tree;
+    int (*get)(const hf_region *region, const struct hf_version *version, unsigned tree, const hf_key *key,
+               hf_span *value);
+    int (*txn_get)(struct hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value);
+    int (*put)(struct hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size);
+    int (*remove)(struct hf_txn *txn, unsigned tree, const hf_key *key);
+    int (*cursor_next)(hf_region_cursor *cursor, hf_key *key, hf_span *value);
+};
+
+/* and of places. */
+struct hf_region_place_ops {
+    struct hf_region_tree_ops tree;
+    int (*find)(const hf_region *region, const struct hf_version *version, unsigned tree, uint64_t hash,
+                hf_place_match match, void *arg, uint64_t *place);
+    int (*txn_find)(struct hf_txn *txn, unsigned tree, uint64_t hash, hf_place_match match, void *arg,
+                    uint64_t *place);
+    int (*set)(struct hf_txn *txn, unsigned tree, uint64_t hash, uint64_t place, hf_place_match match, void *arg,
+               uint64_t *old);
+    int (*unset)(struct hf_txn *txn, unsigned tree, uint64_t hash, hf_place_match match, void *arg, uint64_t *old);
+    int (*cursor_next)(hf_region_cursor *cursor, hf_place_entry *out);
+};
+
 HF_CPU_DECLARE(struct hf_region_trie_ops, hf_region_trie_ops);
 HF_CPU_DECLARE(struct hf_region_trie_ops, hf_file_trie_ops);
+HF_CPU_DECLARE(struct hf_region_place_ops, hf_region_place_ops);
+HF_CPU_DECLARE(struct hf_region_place_ops, hf_file_place_ops);
+
+/* Are this tree's entries places? */
+static inline bool hf_has_places(const hf_region *region, unsigned tree)
+{
+    return region->place_trees >> tree & 1;
+}
+
+static inline const struct hf_region_tree_ops *hf_tree_ops(const hf_region *region, bool places)
+{
+    return places ? &region->place_ops->tree : &region->ops->tree;
+}
+
+/* Words of an entry. */
+static inline uint64_t hf_entry_words(bool places)
+{
+    return places ? sizeof(hf_place_entry) / sizeof(uint64_t) : 1;
+}
 
 /* The number of the tree in which a file keeps what it knows of its own space. */
 #define HF_REGION_SPACE_TREE HF_REGION_TREES
@@ -470,6 +512,11 @@ static inline struct hf_tree *hf_txn_tree(struct hf_txn *txn, unsigned tree)
     return tree < HF_REGION_TREES ? &txn->state.version.trees[tree] : &txn->state.file.space;
 }
 
+/* -- view.c -- */
+
+/* hf_region_cursor_begin, of a view that may have another tree in the place of this one. */
+int hf_cursor_begin(hf_region_cursor *cursor, const hf_view *view, unsigned tree, bool places);
+
 /* -- open.c -- */
 
 /* A region of this process, with nothing mapped yet. Takes over `fd`. HF_NOMEM. */
@@ -478,6 +525,10 @@ void hf_region_free(hf_region *region);
 /* Makes it known to forks, and to hf_region_held_by_me. */
 void hf_region_link(hf_region *region);
 uint64_t hf_super_checksum(const struct hf_superblock *super);
+
+/* What a superblock of either home says of its trees: HF_FORMAT where that cannot be. And makes one say it. */
+int hf_super_trees(const struct hf_superblock *super, unsigned *place_trees);
+void hf_super_set_trees(struct hf_superblock *super, unsigned place_trees);
 
 /* -- file_commit.c -- */
 
@@ -508,6 +559,9 @@ void hf_file_follow(hf_region *region);
 
 /* The table of kept snapshots of the last durable version: 0 and it, or NULL; HF_CORRUPT. By the writer. */
 int hf_file_kept_durable(const struct hf_txn *txn, const struct hf_kept_table **out);
+
+/* For hf_region_oldest_pin: the oldest that a power cut may bring back, or that those may look at who have no slots. HF_NOMEM. */
+int hf_file_oldest_durable(hf_region *region, uint64_t *txid);
 
 /* -- open.c: the registry -- */
 

@@ -71,7 +71,10 @@ enum {
 
 /* Features whose numbers an older program does not know: it may use the region, or it may not. */
 #define HF_REGION_COMPATIBLE UINT64_C(0)
-#define HF_REGION_INCOMPATIBLE UINT64_C(0)
+#define HF_REGION_INCOMPATIBLE HF_REGION_PLACES
+
+/* Some trees have entries of two words: `place_trees` says which. */
+#define HF_REGION_PLACES UINT64_C(1)
 
 #define HF_REGION_LOCK_AT 4096
 #define HF_REGION_RING_AT 8192
@@ -107,10 +110,10 @@ struct hf_superblock {
     uint64_t ring_at;
     uint64_t slots_at;
     uint64_t heap_at;
-    uint64_t limit;  /* the file never has more bytes; 0: as many as the system allows */
-    int64_t created; /* seconds since 1970 */
-    uint64_t reserved;
-    uint64_t checksum; /* of all the above */
+    uint64_t limit;       /* the file never has more bytes; 0: as many as the system allows */
+    int64_t created;      /* seconds since 1970 */
+    uint64_t place_trees; /* of HF_REGION_PLACES: a bit for each such tree */
+    uint64_t checksum;    /* of all the above */
 };
 
 _Static_assert(offsetof(struct hf_superblock, format) == 16, "layout");
@@ -118,6 +121,7 @@ _Static_assert(offsetof(struct hf_superblock, compatible) == 24, "layout");
 _Static_assert(offsetof(struct hf_superblock, id) == 40, "layout");
 _Static_assert(offsetof(struct hf_superblock, seed) == 56, "layout");
 _Static_assert(offsetof(struct hf_superblock, ring_at) == 72, "layout");
+_Static_assert(offsetof(struct hf_superblock, place_trees) == 112, "layout");
 _Static_assert(offsetof(struct hf_superblock, checksum) == 120, "layout");
 _Static_assert(sizeof(struct hf_superblock) == 128, "layout");
 
@@ -322,7 +326,7 @@ static inline uint64_t hf_head_txid(uint64_t head)
     return head >> HF_HEAD_TXID_SHIFT & HF_TXID_MAX;
 }
 
-/* A node of the trie (trie/trie_node.h): entries of one word, then links of one word. */
+/* A node of the trie (trie/trie_node.h): entries of one word, or of two in a tree of places; then links of one word. */
 struct hf_node {
     uint64_t head;
     hf_trie_maps maps;

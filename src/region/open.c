@@ -47,26 +47,7 @@ uint64_t hf_region_serial_next(void)
 
 int hf_region_status(int error)
 {
-    switch (error) {
-    case -ENOSPC:
-    case -EDQUOT:
-    case -EFBIG:
-        hf_os_status(error); /* for hf_os_errno */
-        return HF_NOSPACE;
-    case -ENOENT:
-        return HF_ABSENT;
-    case -EEXIST:
-        return HF_EXISTS;
-    case -ENAMETOOLONG:
-        return HF_INVALID;
-    case -EACCES:
-    case -EPERM:
-        return HF_DENIED;
-    case -EROFS:
-        return HF_READ_ONLY;
-    default:
-        return hf_os_status(error);
-    }
+    return hf_os_file_status(error);
 }
 
 /* -- the creators' lock -- */
@@ -121,7 +102,21 @@ uint64_t hf_super_checksum(const struct hf_superblock *super)
     return hf_checksum64(super, offsetof(struct hf_superblock, checksum), HF_REGION_MAGIC);
 }
 
-static int make_super(uint64_t limit, struct hf_superblock *out)
+int hf_super_trees(const struct hf_superblock *super, unsigned *place_trees)
+{
+    bool any = (super->incompatible & HF_REGION_PLACES) != 0;
+
+    *place_trees = any ? (unsigned)super->place_trees : 0;
+    return !any || (super->place_trees != 0 && super->place_trees >> HF_REGION_TREES == 0) ? 0 : HF_FORMAT;
+}
+
+void hf_super_set_trees(struct hf_superblock *super, unsigned place_trees)
+{
+    super->place_trees = place_trees;
+    super->incompatible = place_trees != 0 ? HF_REGION_PLACES : 0;
+}
+
+static int make_super(const hf_region_options *options, struct hf_superblock *out)
 {
     uint64_t random[3];
     struct timespec now;
@@ -137,7 +132,6 @@ static int make_super(uint64_t limit, struct hf_superblock *out)
         .format = HF_REGION_FORMAT,
         .page_size = HF_REGION_PAGE,
         .compatible = HF_REGION_COMPATIBLE,
-        .incompatible = HF_REGION_INCOMPATIBLE,
         .id = {random[0], random[1]},
         .seed = random[2],
         .mutex_size = sizeof(pthread_mutex_t),
@@ -145,18 +139,19 @@ static int make_super(uint64_t limit, struct hf_superblock *out)
         .ring_at = HF_REGION_RING_AT,
         .slots_at = HF_REGION_SLOTS_AT,
         .heap_at = HF_REGION_HEAP_AT,
-        .limit = limit,
+        .limit = options->limit,
         .created = now.tv_sec,
     };
+    hf_super_set_trees(out, options->place_trees);
     out->checksum = hf_super_checksum(out);
     return 0;
 }
 
 /* Fills in a region without versions but the first, which is empty. The segment is mapped, and ours alone. */
-static int fill(hf_region *region, uint64_t limit)
+static int fill(hf_region *region, const hf_region_options *options)
 {
     struct hf_superblock super = {0};
-    int status = make_super(limit, &super);
+    int status = make_super(options, &super);
 
     if (status < 0)
         return status;
@@ -212,7 +207,8 @@ static int check_super(const struct hf_superblock *super)
         super->record_size != HF_REGION_RECORD_SIZE || super->ring_at != HF_REGION_RING_AT ||
         super->slots_at != HF_REGION_SLOTS_AT || super->heap_at != HF_REGION_HEAP_AT)
         return HF_FORMAT;
-    return 0;
+    unsigned place_trees;
+    return hf_super_trees(super, &place_trees);
 }
 
 /* Whose is it, and what? */
@@ -341,6 +337,7 @@ int hf_region_new(int fd, const struct stat *found, hf_region **out)
     region->ino = found->st_ino;
     region->serial = hf_region_serial_next();
     region->ops = HF_CPU_SELECT(hf_region_trie_ops);
+    region->place_ops = HF_CPU_SELECT(hf_region_place_ops);
     region->txn.region = region;
     hf_scan_forget(&region->txn.scan);
     *out = region;
@@ -413,9 +410,11 @@ static int begin_region(int fd, const hf_region_options *options, hf_region **ou
     if (blank && options->room > 0)
         status = provide_room(region, options->room);
     if (status == 0 && blank)
-        status = fill(region, options->limit);
+        status = fill(region, options);
     if (status == 0)
         status = hf_pages_begin(region, blank);
+    if (status == 0)
+        status = hf_super_trees(hf_region_super(region), &region->place_trees);
     if (status < 0) {
         hf_pages_unmap(region);
         goto fail;
@@ -511,6 +510,8 @@ int hf_region_open(const char *name, const hf_region_options *options, hf_region
     if (options == NULL)
         options = &attach;
     if (name[0] != '/' || name[1] == '\0' || strchr(name + 1, '/') != NULL || strlen(name) >= HF_OS_NAME_SIZE)
+        return HF_INVALID;
+    if (options->mode != HF_REGION_ATTACH && options->place_trees >> HF_REGION_TREES != 0)
         return HF_INVALID;
     for (;;) {
         bool gone = false, made = false;
@@ -613,6 +614,8 @@ int hf_region_open_fd(int fd, const hf_region_options *options, hf_region **out)
 
     if (options == NULL)
         options = &attach;
+    if (options->mode != HF_REGION_ATTACH && options->place_trees >> HF_REGION_TREES != 0)
+        return HF_INVALID;
     /* A description of our own: the creators' lock is on it. */
     int own = hf_region_reopen(fd);
     if (own < 0)
@@ -703,6 +706,11 @@ int hf_region_flush(hf_region *region, int64_t timeout)
 uint64_t hf_region_seed(const hf_region *region)
 {
     return hf_region_super(region)->seed;
+}
+
+unsigned hf_region_place_trees(const hf_region *region)
+{
+    return region->place_trees;
 }
 
 void hf_region_id(const hf_region *region, uint64_t out[2])

@@ -18,7 +18,8 @@
  * (txid: the newest version when it began; the pins it saw). Such a memory stays right for blocks with f <= txid however
  * old it is: who pins later pins txid or a later version, which does not have the block. (The argument why a reader whom
  * the scan missed gets such a version is in slots.c.) It can only be too careful, when pins have gone since. Kept
- * snapshots count as they were published when the scan began.
+ * snapshots count as they were published when the scan began. (hf_region_oldest_pin looks in the same way, for a layer above
+ * that has things of its own to remove.)
  *
  * A fork copies pins: the child's may be made in a slot that the scan has passed, and the parent's be gone when the scan
  * comes to it. So it counts in `moved`, between the two; a scan during which that has changed begins again.
@@ -174,21 +175,35 @@ static bool pin_gone(const struct hf_scan *scan)
     return false;
 }
 
-/* The kept snapshots of a table are pins: how many. Where they cannot be read, all versions are. */
-static size_t add_kept(int status, const struct hf_kept_table *table, uint64_t *pins, uint64_t *open)
+/* What was found pinned. */
+struct seen {
+    uint64_t *pins; /* NULL: only the oldest is wanted */
+    size_t count;
+    uint64_t oldest;
+    uint64_t open; /* all versions from this one on are, too */
+};
+
+static inline void see(struct seen *seen, uint64_t txid)
+{
+    if (seen->pins != NULL)
+        seen->pins[seen->count++] = txid;
+    seen->oldest = txid < seen->oldest ? txid : seen->oldest;
+}
+
+/* The kept snapshots of a table are pins. Where they cannot be read, all versions are. */
+static void see_kept(struct seen *seen, int status, const struct hf_kept_table *table)
 {
     if (status < 0)
-        *open = 0;
+        seen->open = 0;
     if (status < 0 || table == NULL)
-        return 0;
+        return;
     for (uint64_t i = 0; i < table->count; i++)
-        pins[i] = table->kept[i].txid;
-    return (size_t)table->count;
+        see(seen, table->kept[i].txid);
 }
 
 /* Those of the published version, and those of the last durable one of a file: it is there again after a power cut,
  * and so must be what it keeps, though that may have been forgotten since. */
-static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, uint64_t *open)
+static void scan_kept(struct hf_txn *txn, uint64_t published, struct seen *seen)
 {
     const hf_region *region = txn->region;
     const struct hf_kept_table *table;
@@ -196,18 +211,17 @@ static size_t scan_kept(struct hf_txn *txn, uint64_t published, uint64_t *pins, 
 
     version.kept = atomic_load_explicit(&hf_region_seen(region, published)->kept, memory_order_relaxed);
     int status = hf_kept_table_at(region, &version, &table);
-    size_t count = add_kept(status, table, pins, open);
+    see_kept(seen, status, table);
     if (region->file == NULL)
-        return count;
+        return;
     status = hf_file_kept_durable(txn, &table);
-    return count + add_kept(status, table, pins + count, open);
+    see_kept(seen, status, table);
 }
 
-/* Looks at each slot once: how many pins it added. */
-static size_t scan_pass(hf_region *region, uint64_t published, uint64_t *pins, uint64_t *open)
+/* Looks at each slot once. */
+static void scan_pass(hf_region *region, uint64_t published, struct seen *seen)
 {
     uint32_t slots = atomic_load(&region->lock->slots);
-    size_t count = 0;
 
     if (slots > HF_REGION_SLOTS_MAX)
         slots = HF_REGION_SLOTS_MAX;
@@ -216,18 +230,17 @@ static size_t scan_pass(hf_region *region, uint64_t published, uint64_t *pins, u
         uint64_t value = atomic_load(pin), txid = value & ~HF_PIN_KIND;
 
         if ((value & HF_PIN_KIND) == HF_PIN_NARROW) {
-            pins[count++] = txid;
+            see(seen, txid);
         } else if ((value & HF_PIN_KIND) == HF_PIN_OPEN) {
             /* Its reader has been stopped, and has touched nothing: it will notice, and begin again. */
             if (txid + OLD < published && atomic_compare_exchange_strong(pin, &value, HF_PIN_REVOKED))
                 atomic_fetch_add_explicit(&region->lock->revoked, 1, memory_order_relaxed);
             else if ((value & HF_PIN_KIND) == HF_PIN_NARROW)
-                pins[count++] = value & ~HF_PIN_KIND;
-            else if ((value & HF_PIN_KIND) == HF_PIN_OPEN && (value & ~HF_PIN_KIND) < *open)
-                *open = value & ~HF_PIN_KIND;
+                see(seen, value & ~HF_PIN_KIND);
+            else if ((value & HF_PIN_KIND) == HF_PIN_OPEN && (value & ~HF_PIN_KIND) < seen->open)
+                seen->open = value & ~HF_PIN_KIND;
         }
     }
-    return count;
 }
 
 void hf_scan_slots(struct hf_txn *txn)
@@ -235,29 +248,74 @@ void hf_scan_slots(struct hf_txn *txn)
     struct hf_scan *scan = &txn->scan;
     _Atomic uint32_t *moves = &txn->region->lock->moved;
     uint64_t published = txn->state.version.txid - 1;
-    uint64_t *pins = scan->previous, open;
+    struct seen seen;
     unsigned passes = 0;
     uint32_t moved;
-    size_t count;
 
     do {
         moved = atomic_load(moves);
-        open = UINT64_MAX;
-        count = scan_kept(txn, published, pins, &open);
-        count += scan_pass(txn->region, published, pins + count, &open);
+        seen = (struct seen){.pins = scan->previous, .oldest = UINT64_MAX, .open = UINT64_MAX};
+        scan_kept(txn, published, &seen);
+        scan_pass(txn->region, published, &seen);
     } while (atomic_load(moves) != moved && ++passes < PASSES);
     if (passes == PASSES)
-        open = 0; /* not one fork, but fork upon fork: nothing is known */
+        seen.open = 0; /* not one fork, but fork upon fork: nothing is known */
     scan->previous = scan->pins;
     scan->previous_count = scan->count;
-    sort(pins, count);
-    scan->pins = pins;
-    scan->count = without_repeats(pins, count);
+    sort(seen.pins, seen.count);
+    scan->pins = seen.pins;
+    scan->count = without_repeats(seen.pins, seen.count);
     scan->txid = published;
-    scan->open = open;
+    scan->open = seen.open;
     scan->at = txn->allocations;
     if (pin_gone(scan))
         scan->unpark = txn->state.version.parked;
+}
+
+/*
+ * As hf_scan_slots, by anybody. `published` was the newest version before it began, and stays what it was: its own pin sees
+ * to that, which is one of those found. A reader who is missed has put its pin after this looked at its slot, so it reads
+ * `published` after that, and gets that version or a later one (slots.c).
+ */
+static uint64_t oldest_seen(hf_region *region, const struct hf_version *published)
+{
+    _Atomic uint32_t *moves = &region->lock->moved;
+    const struct hf_kept_table *table;
+    struct seen seen;
+    uint32_t moved;
+
+    for (unsigned passes = 0; passes < PASSES; passes++) {
+        moved = atomic_load(moves);
+        seen = (struct seen){.oldest = published->txid, .open = UINT64_MAX};
+        int status = hf_kept_table_at(region, published, &table);
+        see_kept(&seen, status, table);
+        scan_pass(region, published->txid, &seen);
+        if (atomic_load(moves) == moved)
+            return seen.oldest < seen.open ? seen.oldest : seen.open;
+    }
+    return 0;
+}
+
+int hf_region_oldest_pin(hf_region *region, uint64_t *txid)
+{
+    uint64_t durable = UINT64_MAX;
+    hf_view view;
+    int status = region->file != NULL ? hf_file_admit(region) : 0;
+
+    if (status == 0)
+        status = hf_view_pin(region, &view);
+    if (status < 0)
+        return status;
+    uint64_t oldest = oldest_seen(region, &view.version);
+    if (oldest < view.version.txid && hf_slots_adopt(region) > 0)
+        oldest = oldest_seen(region, &view.version);
+    if (region->file != NULL)
+        status = hf_file_oldest_durable(region, &durable);
+    hf_view_unpin(&view);
+    if (status < 0)
+        return status;
+    *txid = durable < oldest ? durable : oldest;
+    return 0;
 }
 
 /* Scans if it is time to, and there is something new to be had by it. */

@@ -6,7 +6,7 @@
  *        hf_snapshot  the same for long: any number of them, versions in common share a reader slot
  *        hf_txn       the writer. One at a time in all processes; it belongs to the thread that began it
  *
- * A region holds HF_REGION_TREES tries of byte strings. The caller hashes the keys: any 64 bits that are the same for
+ * A region holds HF_REGION_TREES tries of byte strings (or of other things: keydir.h). The caller hashes the keys: any 64 bits that are the same for
  * the same key will do, seeded with hf_region_seed where keys come from strangers. Two keys are the same if size and
  * bytes are. What a get gives is borrowed, in the region's memory, and good until the view is unpinned; in a
  * transaction, until its next change or end.
@@ -60,12 +60,14 @@ enum hf_region_level {
 typedef struct hf_region_options {
     hf_region_mode mode;
     uint64_t reserve; /* address space to map over; 0: 64 GiB, or a part of what this process may have */
-    int64_t timeout;  /* how long to wait for a creator who is not done yet */
+    /* Of one that is created, as bits: trees whose entries are places (keydir.h). One that is there already is as it is. */
+    unsigned place_trees;
+    int64_t timeout; /* how long to wait for a creator who is not done yet */
     /* Of shared memory: */
     bool any_owner;       /* attach to a segment of another user's too */
     unsigned permissions; /* of a segment that is created, whatever the umask; 0: 0600 */
     uint64_t limit;       /* bytes that a segment which is created may ever have; 0: what the system allows */
-    uint64_t room;        /* bytes to provide at once for what will be put into one that is created, if they can be had */
+    uint64_t room; /* bytes to provide at once for what will be put into one that is created, if they can be had */
     /* Of a file: */
     enum hf_region_level level;
     int64_t interval; /* of HF_REGION_INTERVAL; 0: a second */
@@ -170,6 +172,7 @@ typedef struct hf_region_cursor {
     uint64_t changes; /* of the transaction when it was begun */
     uint64_t left;    /* entries still to come, as the root says */
     uint64_t budget;  /* nodes that may be visited before it cannot be right */
+    bool places;      /* keydir.h */
     int status;
     uint64_t opaque[33];
 } hf_region_cursor;
@@ -193,6 +196,20 @@ int hf_snapshot_begin(hf_region *region, hf_snapshot **out);
 int hf_snapshot_begin_kept(hf_region *region, const char *name, hf_snapshot **out);
 const hf_view *hf_snapshot_view(const hf_snapshot *snapshot);
 void hf_snapshot_end(hf_snapshot *snapshot);
+
+/*
+ * The oldest version that anybody may still be looking at, or ever will: no version below *txid has a pin or is kept, none
+ * will be seen by who pins from now on, and, of a file, none can come back after a power cut (what the last durable version
+ * keeps can, though it may have been forgotten since). So what only versions before some f refer to, outside of the
+ * region, may be removed once f is published and *txid is f or more. It only grows, but for 0: that is 'any version', where
+ * readers of a file have no slots, or it could not be made out.
+ *
+ * May be called at any time by any thread, with or without a transaction (which is not looked at: its version is to come),
+ * and waits for nobody. Of readers who pin meanwhile, each is counted or sees the version that was the newest when this
+ * was called, or a later one. Pins of those who have died are taken off. HF_DENIED: the file was opened for reading only;
+ * HF_LOST; HF_NOMEM; as hf_view_pin.
+ */
+int hf_region_oldest_pin(hf_region *region, uint64_t *txid);
 
 /* -- writing -- */
 
@@ -260,9 +277,10 @@ typedef struct hf_region_stats {
 int hf_region_stats_get(hf_region *region, hf_region_stats *out);
 
 /*
- * Copies all versions, the newest and those that are kept, to a region that is empty and has the same seed. Writers go on;
+ * Copies all versions, the newest and those that are kept, to a region that is empty and has the same seed and the same
+ * kinds of trees. Writers go on;
  * the copy is of the moment at which it began, and as small as can be. HF_EXISTS: it is not empty; HF_INVALID: another
- * seed; what else may happen to either. After a failure there is something in `to`.
+ * seed, or other trees; what else may happen to either. After a failure there is something in `to`.
  */
 int hf_region_copy(hf_region *from, hf_region *to);
 

@@ -14,7 +14,7 @@ static int shared_load(hf_txn *txn, uint64_t txid)
 
     if (txid > HF_TXID_MAX || record->seen.txid != txid || record->txid_again != txid)
         return HF_CORRUPT;
-    hf_record_read(&record->seen, version);
+    hf_record_version(&record->seen, version);
     txn->state.heap = record->heap;
     return version->top % HF_REGION_PAGE == 0 && hf_runs_are_sound(&record->heap.runs) ? 0 : HF_CORRUPT;
 }

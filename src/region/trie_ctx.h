@@ -13,11 +13,6 @@ enum {
 };
 
 typedef uint64_t trie_link;
-typedef uint64_t trie_key; /* PENDING: that of the context; or an entry, whose key it is */
-
-typedef struct trie_entry {
-    uint64_t word;
-} trie_entry;
 
 #define TRIE_NONE ((trie_link)0)
 
@@ -28,10 +23,20 @@ typedef struct trie_ctx {
     int fault;       /* HF_CORRUPT once something was wrong */
     const hf_region *region;
     struct hf_txn *txn;
-    const hf_key *key; /* of PENDING */
+    /* Of records: what PENDING stands for, and */
+    const hf_key *key;
     const void *value;
     size_t value_size;
-    uint64_t made; /* the entry that PENDING became; other than 0 also where there is none to be made */
+    uint64_t made; /* the entry that it became; other than 0 also where there is none to be made */
+    /* Of places: */
+    hf_place_match match; /* NULL: two entries have the same key if they have the same place */
+    void *arg;
+    uint64_t old; /* the place of the entry that went */
 } trie_ctx;
+
+typedef struct diff_run {
+    hf_view_differ differ;
+    void *arg;
+} diff_run;
 
 #endif

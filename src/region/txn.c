@@ -30,7 +30,7 @@ static bool is_mine(const hf_txn *txn)
            atomic_load_explicit(&txn->owner, memory_order_relaxed) == hf_thread_self();
 }
 
-void hf_record_read(const struct hf_record_seen *record, struct hf_version *out)
+void hf_record_version(const struct hf_record_seen *record, struct hf_version *out)
 {
     out->txid = record->txid;
     out->top = record->top;
@@ -195,11 +195,24 @@ void hf_txn_forget_all(hf_region *region)
 
 /* -- changes -- */
 
+/* Can this be done to this tree now, the entries of which are to be places, or records? */
+static bool may_use(const hf_txn *txn, unsigned tree, bool places)
+{
+    return may_go_on(txn) && tree < HF_REGION_TREES && hf_has_places(txn->region, tree) == places;
+}
+
 int hf_txn_get(hf_txn *txn, unsigned tree, const hf_key *key, hf_span *value)
 {
-    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
+    if (!may_use(txn, tree, false))
         return HF_INVALID;
     return txn->region->ops->txn_get(txn, tree, key, value);
+}
+
+int hf_txn_find_place(hf_txn *txn, unsigned tree, uint64_t hash, hf_place_match match, void *arg, uint64_t *place)
+{
+    if (!may_use(txn, tree, true))
+        return HF_INVALID;
+    return txn->region->place_ops->txn_find(txn, tree, hash, match, arg, place);
 }
 
 /* After a change: undo it if it failed. */
@@ -211,31 +224,59 @@ static int settle(hf_txn *txn, int status)
     return status;
 }
 
-int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size)
+/* Before something is put. */
+static int begin_put(hf_txn *txn)
 {
-    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
-        return HF_INVALID;
-    if (key->size > UINT32_MAX || size > UINT32_MAX)
-        return HF_LIMIT;
     txn->made_count = 0;
     txn->changes++;
     txn->puts = true;
     txn->reserve = HF_RESERVE;
-    int status = hf_txn_prepare(txn);
+    return hf_txn_prepare(txn);
+}
+
+int hf_txn_put(hf_txn *txn, unsigned tree, const hf_key *key, const void *value, size_t size)
+{
+    if (!may_use(txn, tree, false))
+        return HF_INVALID;
+    if (key->size > UINT32_MAX || size > UINT32_MAX)
+        return HF_LIMIT;
+    int status = begin_put(txn);
     if (status == 0)
         status = txn->region->ops->put(txn, tree, key, value, size);
     return settle(txn, status);
 }
 
+int hf_txn_set_place(hf_txn *txn, unsigned tree, uint64_t hash, uint64_t place, hf_place_match match, void *arg,
+                     uint64_t *old)
+{
+    if (!may_use(txn, tree, true))
+        return HF_INVALID;
+    int status = begin_put(txn);
+    if (status == 0)
+        status = txn->region->place_ops->set(txn, tree, hash, place, match, arg, old);
+    return settle(txn, status);
+}
+
 int hf_txn_remove(hf_txn *txn, unsigned tree, const hf_key *key)
 {
-    if (!may_go_on(txn) || tree >= HF_REGION_TREES)
+    if (!may_use(txn, tree, false))
         return HF_INVALID;
     txn->changes++;
     int status = hf_txn_prepare(txn);
     if (status < 0)
         return status;
     return settle(txn, txn->region->ops->remove(txn, tree, key));
+}
+
+int hf_txn_unset_place(hf_txn *txn, unsigned tree, uint64_t hash, hf_place_match match, void *arg, uint64_t *old)
+{
+    if (!may_use(txn, tree, true))
+        return HF_INVALID;
+    txn->changes++;
+    int status = hf_txn_prepare(txn);
+    if (status < 0)
+        return status;
+    return settle(txn, txn->region->place_ops->unset(txn, tree, hash, match, arg, old));
 }
 
 int hf_txn_clear(hf_txn *txn, unsigned tree)
@@ -248,7 +289,7 @@ int hf_txn_clear(hf_txn *txn, unsigned tree)
     if (status < 0)
         return status;
     txn->changes++;
-    status = txn->region->ops->clear(txn, tree);
+    status = hf_tree_ops(txn->region, hf_has_places(txn->region, tree))->clear(txn, tree);
     if (status < 0)
         hf_txn_rollback(txn, level);
     hf_txn_release(txn, level);

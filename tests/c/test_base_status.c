@@ -51,6 +51,7 @@ static void released_codes_keep_their_numbers(void **state)
     assert_int_equal(HF_NETWORK, -20);
     assert_int_equal(HF_BROKEN, -21);
     assert_int_equal(HF_READ_ONLY, -22);
+    assert_int_equal(HF_NOT_CASK, -23);
 }
 
 static void every_code_has_its_own_name_and_message(void **state)

@@ -126,6 +126,7 @@ static inline bool value_is(int value, int key, const hf_span *found)
 typedef enum home { HOME_SHARED, HOME_FULL, HOME_INTERVAL, HOME_OFF, HOMES } home;
 
 static home the_home;
+static unsigned the_place_trees; /* of regions to come: keydir.h */
 static char files_in[64]; /* "": not made yet */
 static pid_t files_by;
 
@@ -191,6 +192,7 @@ static inline hf_region_options file_options(hf_region_mode mode, uint64_t reser
     hf_region_options options = {
         .mode = mode,
         .reserve = reserve,
+        .place_trees = the_place_trees,
         .timeout = INT64_C(10000000000),
         .level = the_home == HOME_FULL       ? HF_REGION_FULL
                  : the_home == HOME_INTERVAL ? HF_REGION_INTERVAL
@@ -214,7 +216,7 @@ static inline hf_region *region_new(uint64_t reserve)
 {
     char name[96];
     hf_region *region;
-    hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = reserve};
+    hf_region_options options = {.mode = HF_REGION_CREATE, .reserve = reserve, .place_trees = the_place_trees};
     if (the_home != HOME_SHARED) {
         options = file_options(HF_REGION_CREATE, reserve);
         file_name(name);
@@ -255,6 +257,7 @@ static inline int home_end(void **state)
     files_remove();
     the_home = HOME_SHARED;
     the_mode = HASH_MIXED;
+    the_place_trees = 0;
     return 0;
 }
 
