@@ -56,8 +56,8 @@ class CaskPut(CaskRow):
 
     name = "cask put"
     title = "Cask: put, values of 100 bytes"
-    cases_of = ((100_000, "bytes, 100 B"),)
-    goals = (Goal(1 / 2, "plyvel"), Goal(1 / 10, "pycask scheme", faster=True))
+    cases_of: ClassVar[tuple[tuple[int, str], ...]] = ((100_000, "bytes, 100 B"),)
+    goals: ClassVar[tuple[Goal, ...]] = (Goal(1 / 2, "plyvel"), Goal(1 / 10, "pycask scheme", faster=True))
 
 
 class CaskPutOthers(CaskPut):
@@ -72,10 +72,14 @@ class CaskGet(CaskRow):
 
     name = "cask get"
     title = "Cask: get, values of 100 bytes"
-    cases_of = ((100_000, "bytes, 100 B"), (1_000_000, "bytes, 100 B"))
-    goals = (Goal(1 / 3, "plyvel"), Goal(1 / 20, "pycask scheme", faster=True), Goal(1.0, "os.pread"))
+    cases_of: ClassVar[tuple[tuple[int, str], ...]] = ((100_000, "bytes, 100 B"), (1_000_000, "bytes, 100 B"))
+    goals: ClassVar[tuple[Goal, ...]] = (
+        Goal(1 / 3, "plyvel"),
+        Goal(1 / 20, "pycask scheme", faster=True),
+        Goal(1.0, "os.pread"),
+    )
     source = "for k in ks:\n    {get}"
-    args = ("m", "ks", "fd", "size")
+    args: ClassVar[tuple[str, ...]] = ("m", "ks", "fd", "size")
 
     def inputs(self, case: Case, data: Data) -> None:
         data.oracle
