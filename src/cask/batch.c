@@ -32,6 +32,11 @@ struct hf_cask_batch {
     uint64_t size; /* of the records */
 };
 
+hf_cask *hf_cask_batch_of(const hf_cask_batch *batch)
+{
+    return batch->cask;
+}
+
 int hf_cask_batch_begin(hf_cask *cask, hf_cask_batch **out)
 {
     if (atomic_load_explicit(&cask->lost, memory_order_relaxed))

@@ -82,10 +82,10 @@ hf_cask_key hf_cask_key_of(const hf_cask *cask, const hf_canonical *form, hf_spa
 
 /* What goes with a tail as long as it grows: it is copied to a larger one then, and its entries keep their numbers. */
 typedef struct hf_facts {
-    _Atomic unsigned count;  /* of owners */
+    _Atomic unsigned count;    /* of owners */
     _Atomic uint32_t expiring; /* records in it that expire, or more */
-    uint32_t resolved;       /* with `counting`: the first so many entries make */
-    int64_t keys;            /* so many keys more than there were before the tail */
+    uint32_t resolved;         /* with `counting`: the first so many entries make */
+    int64_t keys;              /* so many keys more than there were before the tail */
 } hf_facts;
 
 typedef struct hf_index {
@@ -93,8 +93,8 @@ typedef struct hf_index {
     hf_log_set *logs;
     hf_tail *active, *frozen;
     hf_facts *active_facts, *frozen_facts;
-    uint64_t base; /* txid */
-    uint64_t end;  /* of a process that reads: position up to which `active` was filled */
+    uint64_t base;         /* txid */
+    _Atomic uint64_t end;  /* of a process that reads: position up to which `active` was filled */
     struct hf_index *next; /* among those that were replaced, */
     uint64_t tag;          /* then */
 } hf_index;
@@ -104,9 +104,9 @@ typedef struct hf_index {
 typedef struct hf_note {
     uint32_t number;
     uint32_t kind;
-    struct hf_keydir_note now; /* as hf_keydir_note, of all that is appended; dead ones as of the last fold */
-    bool changed;              /* since it was written to the keydir */
-    bool gone;                 /* the file is: the next fold takes the note from the keydir, and this goes */
+    struct hf_keydir_note now;      /* as hf_keydir_note, of all that is appended; dead ones as of the last fold */
+    bool changed;                   /* since it was written to the keydir */
+    bool gone;                      /* the file is: the next fold takes the note from the keydir, and this goes */
     uint64_t died_keys, died_bytes; /* in the fold under way */
 } hf_note;
 
@@ -115,7 +115,7 @@ typedef struct hf_notes {
     size_t count, room;
 } hf_notes;
 
-hf_note *hf_notes_find(const hf_notes *notes, uint32_t number); /* or NULL */
+hf_note *hf_notes_find(const hf_notes *notes, uint32_t number);                   /* or NULL */
 int hf_notes_add(hf_notes *notes, uint32_t number, uint32_t kind, hf_note **out); /* or what is there */
 /* One more record, of so many bytes. A deletion is dead from the beginning: it is no key's. */
 void hf_note_record(hf_note *note, const hf_record_in *record, uint64_t size);
@@ -135,13 +135,13 @@ typedef struct hf_segment {
 struct hf_cask {
     /* Constant once it is open. */
     char *path;
-    int folder;         /* descriptor; holds the writer's lock */
+    int folder; /* descriptor; holds the writer's lock */
     uint64_t id[2];
-    uint64_t seed;      /* of the hashes of keys */
+    uint64_t seed;       /* of the hashes of keys */
     hf_cask_options how; /* no member is 0 that has a default */
     bool writable;
     hf_region *keydir;
-    struct hf_cask_page *page; /* mapped; or `own_page`, where nobody else looks or there is none */
+    struct hf_cask_page *_Atomic page; /* mapped; or `own_page`, where nobody else looks or there is none */
     bool page_writable;
     pthread_t thread;
     bool has_thread;
@@ -149,8 +149,8 @@ struct hf_cask {
 
     _Atomic bool lost; /* in a fork */
     _Atomic(hf_index *) index;
-    _Atomic int64_t stamp;   /* the latest of any record seen, in milliseconds */
-    _Atomic uint64_t damaged; /* bytes of records that look-ups found damaged */
+    _Atomic int64_t stamp;               /* the latest of any record seen, in milliseconds */
+    _Atomic uint64_t damaged;            /* bytes of records that look-ups found damaged */
     _Atomic uint64_t snapshots, batches; /* that are not ended */
     hf_epoch epoch;
 
@@ -159,15 +159,16 @@ struct hf_cask {
     pthread_cond_t work;    /* there is something for the thread */
 
     /* With the mutex: */
-    hf_index *replaced;      /* oldest first; freed once nobody can look */
+    hf_index *replaced; /* oldest first; freed once nobody can look */
     hf_index **replaced_end;
-    hf_segment *active;      /* NULL: the next write makes one */
-    hf_segment *sealed;      /* oldest first: to be flushed, and to have their hints written */
+    hf_segment *active; /* NULL: the next write makes one */
+    hf_segment *sealed; /* oldest first: to be flushed, and to have their hints written */
     hf_segment **sealed_end;
     hf_manifest manifest;
     hf_notes notes;
     uint32_t next_number;    /* of a log file */
     uint64_t sequence;       /* of the last record appended */
+    uint64_t logged;         /* the number of the last record that is in the log, which may be lower */
     uint64_t appended;       /* position behind it */
     uint64_t durable;        /* position: all before it is on the disk */
     uint64_t since_fold;     /* bytes that `active` tail stands for, about */
@@ -179,28 +180,34 @@ struct hf_cask {
     bool stopping;           /* the thread is to end */
     bool sealing;            /* duty */
     uint64_t fold_at;        /* the next checkpoint is due when `since_fold` is here, */
-    uint32_t fold_entries;   /* or the active tail has so many */
+    uint32_t fold_entries;   /* or the active tail has so many; */
+    uint64_t fold_retry;     /* after one that failed, not before `since_fold` is here */
     int fold_failed;         /* what the last fold failed with, 0: it did not */
     unsigned waiting;        /* for `changed` */
     unsigned char *room;     /* records are made here; as long as ROOM in write.c */
     uint64_t written, written_keydir; /* bytes, for hf_cask_status */
 
     /* The fold under way; of who has the duty, but for position: */
-    uint64_t frozen_end;     /* position that `frozen` reaches up to, */
-    uint64_t frozen_sequence, frozen_clock;
-    hf_notes frozen_notes;   /* the notes as they were there */
+    uint64_t frozen_end; /* position that `frozen` reaches up to, */
+    uint64_t frozen_sequence, frozen_clock, frozen_generation;
+    hf_notes frozen_notes; /* the notes as they were there */
 
     /* The keydir's meta as of the newest version; of who has the duty `folding`. */
     struct hf_keydir_meta meta;
 
     /* What opening found. */
     bool recovered;
+    bool unordered; /* the keydir has to be written before others may read */
     uint64_t cut, lost_bytes;
 
     /* merge.c's. */
-    hf_cask_merged merged;   /* with the mutex */
-    bool merging;            /* duty, taken with the mutex */
-    int (*merge_step)(hf_cask *cask); /* what the thread calls between its own work, without the mutex; NULL: nothing. 1: there is more; 0; a status */
+    hf_cask_merged merged; /* with the mutex */
+    bool merging;          /* duty, taken with the mutex */
+    uint64_t
+        settled; /* with the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the keydir */
+    int (*merge_step)(
+        hf_cask *
+            cask); /* what the thread calls between its own work, without the mutex; NULL: nothing. 1: there is more; 0; a status */
 
     pthread_mutex_t counting;
     struct hf_cask_page *own_page;
@@ -237,7 +244,10 @@ int hf_facts_new(hf_facts **out);
 void hf_facts_drop(hf_facts *facts);
 
 /* A new one, with counts of its own of what it is made of. */
-int hf_index_new(hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_tail *frozen, hf_facts *frozen_facts, uint64_t base, hf_index **out);
+int hf_index_new(hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_tail *frozen, hf_facts *frozen_facts,
+                 uint64_t base, hf_index **out);
+void hf_index_init(hf_index *index, hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_tail *frozen,
+                   hf_facts *frozen_facts, uint64_t base);
 static inline void hf_index_keep(hf_index *index)
 {
     atomic_fetch_add_explicit(&index->count, 1, memory_order_relaxed);
@@ -267,7 +277,8 @@ typedef struct hf_probe {
  * Where the newest record of the key is, a deletion's too: 1 and *place, and probe->record; 0. `below`: so many entries of the active tail
  * count. `view`: of the keydir; NULL: the newest. HF_CORRUPT: also where probe->missing.
  */
-int hf_index_find(hf_cask *cask, const hf_index *index, uint32_t below, const hf_view *view, hf_probe *probe, uint64_t *place);
+int hf_index_find(hf_cask *cask, const hf_index *index, uint32_t below, const hf_view *view, hf_probe *probe,
+                  uint64_t *place);
 
 /* A value that was looked up stays where it is until the hold is released. Short: the memory of what is replaced meanwhile is kept. */
 typedef struct hf_cask_hold {
@@ -275,7 +286,8 @@ typedef struct hf_cask_hold {
 } hf_cask_hold;
 
 /* 1 and the record; 0. The hold is to be released whatever this returns. `whole`: its value is wanted. */
-int hf_cask_find(hf_cask *cask, const hf_cask_key *key, bool whole, hf_cask_hold *hold, hf_record_out *record, uint64_t *place);
+int hf_cask_find(hf_cask *cask, const hf_cask_key *key, bool whole, hf_cask_hold *hold, hf_record_out *record,
+                 uint64_t *place);
 
 static inline void hf_cask_release(hf_cask_hold *hold)
 {
@@ -297,7 +309,8 @@ struct hf_cask_snapshot {
 };
 
 /* 1 and the record, good until the snapshot's end; 0. */
-int hf_cask_snapshot_find(hf_cask_snapshot *snapshot, const hf_cask_key *key, bool whole, hf_record_out *record, uint64_t *place);
+int hf_cask_snapshot_find(hf_cask_snapshot *snapshot, const hf_cask_key *key, bool whole, hf_record_out *record,
+                          uint64_t *place);
 
 /* Every entry once: 1 and it, then 0. `whole`: verify bodies too, as is to be done where values are wanted. */
 typedef struct hf_cask_walk {
@@ -366,6 +379,8 @@ int hf_write_files(hf_cask *cask, uint32_t without, hf_log_file *with);
 
 /* -- batch.c -- */
 
+hf_cask *hf_cask_batch_of(const hf_cask_batch *batch);
+
 int hf_cask_batch_put_encoded(hf_cask_batch *batch, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl);
 int hf_cask_batch_delete_encoded(hf_cask_batch *batch, const hf_cask_key *key);
 
@@ -407,15 +422,42 @@ void hf_thread_stop(hf_cask *cask);
 /* What has become due, where there is no thread to do it. Without the mutex. */
 void hf_thread_inline(hf_cask *cask);
 
-/* -- recover.c, rebuild.c -- */
+/* -- replay.c -- */
+
+typedef struct hf_replayed {
+    uint64_t hash, place;
+} hf_replayed;
+
+/* Records of the log, in their order, on the way to a tail. */
+typedef struct hf_replay {
+    hf_cask *cask;
+    hf_log_set *logs; /* that the tail's places lead to; borrowed */
+    hf_tail *tail;    /* owned until they are taken: set to NULL then */
+    hf_facts *facts;
+    hf_notes *notes;    /* of files; NULL: not needed */
+    uint64_t last;      /* sequence number of the last record; the next one's is higher */
+    int64_t clock;      /* the latest stamp */
+    uint64_t bytes;     /* of records */
+    uint32_t fold_at;   /* entries at which the tail is folded; 0: never */
+    hf_replayed *batch; /* of a batch that is not whole yet */
+    size_t batch_count, batch_room;
+} hf_replay;
+
+int hf_replay_begin(hf_replay *replay, hf_cask *cask, hf_log_set *logs, hf_notes *notes, uint32_t fold_at);
+void hf_replay_clear(hf_replay *replay);
+
+/* Records of a file from `from` on, of which all before `end` may be read, up to the first that is not whole: *stopped is behind the last one that counts. */
+int hf_replay_log(hf_replay *replay, const hf_log_file *file, uint64_t from, uint64_t end, uint64_t *stopped);
+
+/* What is left of a batch counts: it was whole once. */
+int hf_replay_settle(hf_replay *replay);
+int hf_replay_hint(hf_replay *replay, const hf_hint *hint, uint64_t from);
+int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place);
+
+/* -- recover.c -- */
 
 /* Which files count, what they hold, what has to be mended: makes the first index, `active`, the notes. `credible`: the page is. */
 int hf_recover(hf_cask *cask, bool credible);
-
-/* The tail of the log, from a position on, into the active tail of `index` being built; see recover.c. */
-
-/* A keydir anew from hints and logs. */
-int hf_rebuild(hf_cask *cask, const hf_log_set *logs, uint64_t upto);
 
 /* -- follow.c -- */
 

@@ -60,7 +60,9 @@ bool hf_checkpoint_is_due(const hf_cask *cask)
 {
     const hf_index *index = hf_index_now((hf_cask *)(uintptr_t)cask);
 
-    return !cask->folding && (cask->since_fold >= cask->fold_at || index->active->filled >= cask->fold_entries);
+    if (cask->folding || (cask->fold_failed < 0 && cask->since_fold < cask->fold_retry))
+        return false;
+    return cask->since_fold >= cask->fold_at || index->active->filled >= cask->fold_entries;
 }
 
 /* -- folding -- */
@@ -215,7 +217,6 @@ int hf_fold(hf_cask *cask, const hf_log_set *logs, const hf_tail *tail, uint32_t
 {
     struct hf_keydir_meta now = *meta;
     uint32_t *order = hf_alloc((2 * (size_t)count + 1) * sizeof *order);
-    hf_view view;
     hf_txn *txn;
 
     if (order == NULL)
@@ -223,24 +224,21 @@ int hf_fold(hf_cask *cask, const hf_log_set *logs, const hf_tail *tail, uint32_t
     sort(tail, count, order);
     int status = hf_txn_begin(cask->keydir, -1, &txn);
     if (status == 0) {
+        uint64_t made = hf_txn_txid(txn);
         status = fold_in(txn, logs, tail, order, count, expires, &now, notes);
         if (status == 0)
             status = hf_txn_commit(txn);
-        if (status < 0)
+        if (status == 0)
+            *txid = made;
+        else
             hf_txn_abort(txn);
     }
     hf_free(order);
-    /* Nobody else commits. */
     if (status == 0)
-        status = hf_view_pin(cask->keydir, &view);
-    if (status < 0) {
+        *meta = now;
+    else
         forget_dead(notes);
-        return status;
-    }
-    *txid = hf_view_txid(&view);
-    hf_view_unpin(&view);
-    *meta = now;
-    return 0;
+    return status;
 }
 
 /* -- checkpoints -- */
@@ -289,6 +287,7 @@ static int freeze(hf_cask *cask, hf_tail *tail, hf_facts *facts)
     cask->frozen_notes = notes;
     cask->frozen_end = cask->appended;
     cask->frozen_sequence = cask->sequence;
+    cask->frozen_generation = cask->settled;
     cask->frozen_clock = (uint64_t)atomic_load_explicit(&cask->stamp, memory_order_relaxed);
     cask->since_fold = 0;
     for (size_t i = 0; i < cask->notes.count; i++)
@@ -307,7 +306,7 @@ static int freeze_if_needed(hf_cask *cask)
         return 1;
     /* Nothing was put, and nothing that the log has is missing from the meta. */
     if (hf_index_now(cask)->active->filled == 0 && cask->meta.position == cask->appended &&
-        cask->meta.generation == cask->manifest.head.generation)
+        cask->meta.generation == cask->settled)
         return 0;
     uint32_t room = hf_checkpoint_room(cask);
     pthread_mutex_unlock(&cask->mutex);
@@ -345,17 +344,20 @@ static void settle_notes(hf_cask *cask)
 /* With the mutex and the duty, which are given back meanwhile: what is frozen goes to the keydir. */
 static int fold_frozen(hf_cask *cask)
 {
-    hf_index *index = hf_index_now(cask), *after;
     struct hf_keydir_meta meta = cask->meta;
     uint64_t txid = 0;
     int status = cask->how.keydir_in_memory ? 0 : hf_sync_upto(cask, cask->frozen_end);
 
     if (status < 0)
         return status;
+    /* Once it is committed, nothing can fail. */
+    hf_index *after = hf_alloc(sizeof *after), *index;
+    if (after == NULL)
+        return HF_NOMEM;
     meta.position = cask->frozen_end;
     meta.sequence = cask->frozen_sequence;
     meta.clock = cask->frozen_clock;
-    meta.generation = cask->manifest.head.generation;
+    meta.generation = cask->frozen_generation;
     index = hf_index_now(cask);
     hf_index_keep(index);
     pthread_mutex_unlock(&cask->mutex);
@@ -363,12 +365,12 @@ static int fold_frozen(hf_cask *cask)
                      atomic_load(&index->frozen_facts->expiring) > 0, &meta, &cask->frozen_notes, &txid);
     hf_index_drop(index);
     pthread_mutex_lock(&cask->mutex);
-    if (status < 0)
+    if (status < 0) {
+        hf_free(after);
         return status;
-    hf_index *now = hf_index_now(cask);
-    status = hf_index_new(now->logs, now->active, now->active_facts, NULL, NULL, txid, &after);
-    if (status < 0)
-        return status; /* it is folded once more then, to no effect */
+    }
+    const hf_index *now = hf_index_now(cask);
+    hf_index_init(after, now->logs, now->active, now->active_facts, NULL, NULL, txid);
     cask->meta = meta;
     settle_notes(cask);
     hf_index_publish(cask, after);
@@ -388,6 +390,7 @@ int hf_checkpoint(hf_cask *cask)
         status = fold_frozen(cask);
     cask->folding = false;
     cask->fold_failed = status;
+    cask->fold_retry = cask->since_fold + cask->fold_at / 4;
     if (status == 0 && hf_view_pin(cask->keydir, &view) == 0) {
         hf_checkpoint_plan(cask, hf_keydir_count(&view));
         hf_view_unpin(&view);

@@ -48,7 +48,8 @@ typedef _Atomic uint64_t *hf_epoch_place;
 
 unsigned hf_epoch_stripe_new(void);
 
-extern _Thread_local __attribute__((tls_model("initial-exec"), visibility("hidden"))) unsigned hf_epoch_mine; /* + 1 */
+extern _Thread_local
+    __attribute__((tls_model("initial-exec"), visibility("hidden"))) unsigned hf_epoch_mine; /* + 1 */
 
 static inline hf_epoch_place hf_epoch_enter(hf_epoch *epoch)
 {

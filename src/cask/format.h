@@ -58,10 +58,10 @@ enum {
     HF_CASK_TIME_BITS = 42,
 };
 
-#define HF_CASK_FILES (UINT32_C(1) << HF_CASK_FILE_BITS)                            /* numbers 1 .. this - 1 */
-#define HF_CASK_FILE_MAX (((UINT64_C(1) << HF_CASK_AT_BITS) - 1) * HF_CASK_ALIGN)   /* bytes of a file */
-#define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                                         /* bytes of a key's canonical form */
-#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1)                    /* of a stamp: the year 2109 */
+#define HF_CASK_FILES (UINT32_C(1) << HF_CASK_FILE_BITS)                          /* numbers 1 .. this - 1 */
+#define HF_CASK_FILE_MAX (((UINT64_C(1) << HF_CASK_AT_BITS) - 1) * HF_CASK_ALIGN) /* bytes of a file */
+#define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                      /* bytes of a key's canonical form */
+#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1) /* of a stamp: the year 2109 */
 
 /* -- log files -- */
 
@@ -74,7 +74,8 @@ struct hf_log_head {
     uint64_t id[2]; /* of the cask */
     uint64_t number;
     uint64_t created; /* milliseconds since 1970 */
-    uint64_t after;   /* of kind WRITTEN: the sequence number of the last record in such a file before this one; see recover.c */
+    uint64_t
+        after; /* of kind WRITTEN: the sequence number of the last record in such a file before this one; see recover.c */
     uint64_t checksum; /* of all the above */
 };
 
@@ -103,7 +104,8 @@ struct hf_log_record {
 };
 
 _Static_assert(sizeof(struct hf_log_record) == 32 && offsetof(struct hf_log_record, stamp) == 16, "layout");
-_Static_assert(offsetof(struct hf_log_record, value_size) == 24 && offsetof(struct hf_log_record, synced) == 28, "layout");
+_Static_assert(offsetof(struct hf_log_record, value_size) == 24 && offsetof(struct hf_log_record, synced) == 28,
+               "layout");
 
 /* -- hints -- */
 
@@ -118,10 +120,10 @@ struct hf_hint_head {
     uint64_t log_size; /* of the log file: another one, and the hint is not this file's */
     uint64_t count;
     uint64_t words;
-    uint64_t first, last;  /* lowest and highest sequence number; first > last: there is none */
-    uint64_t clock;        /* the latest stamp */
-    uint64_t soonest;      /* the earliest expiry; UINT64_MAX: nothing expires */
-    uint64_t checksum;     /* of all the above */
+    uint64_t first, last; /* lowest and highest sequence number; first > last: there is none */
+    uint64_t clock;       /* the latest stamp */
+    uint64_t soonest;     /* the earliest expiry; UINT64_MAX: nothing expires */
+    uint64_t checksum;    /* of all the above */
 };
 
 struct hf_hint_entry {

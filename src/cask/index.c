@@ -66,6 +66,14 @@ int hf_index_new(hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_t
 
     if (index == NULL)
         return HF_NOMEM;
+    hf_index_init(index, logs, active, active_facts, frozen, frozen_facts, base);
+    *out = index;
+    return 0;
+}
+
+void hf_index_init(hf_index *index, hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_tail *frozen,
+                   hf_facts *frozen_facts, uint64_t base)
+{
     *index = (hf_index){
         .logs = logs,
         .active = active,
@@ -79,8 +87,6 @@ int hf_index_new(hf_log_set *logs, hf_tail *active, hf_facts *active_facts, hf_t
     hf_tail_keep(active);
     if (frozen != NULL)
         hf_tail_keep(frozen);
-    *out = index;
-    return 0;
 }
 
 void hf_index_drop(hf_index *index)
@@ -184,8 +190,8 @@ int hf_index_find(hf_cask *cask, const hf_index *index, uint32_t below, const hf
     if (below > 0)
         status = find_in_tail(index->active, below, probe, place);
     if (status == 0 && index->frozen != NULL)
-        status = find_in_tail(index->frozen, atomic_load_explicit(&index->frozen->visible, memory_order_relaxed), probe,
-                              place);
+        status = find_in_tail(index->frozen, atomic_load_explicit(&index->frozen->visible, memory_order_relaxed),
+                              probe, place);
     if (status == 0)
         status = find_in_keydir(cask, view, probe, place);
     return status;

@@ -33,6 +33,7 @@ int hf_keydir_open(const char *folder, bool read_only, hf_region **out)
         .mode = read_only ? HF_REGION_ATTACH : HF_REGION_EITHER,
         .level = HF_REGION_FULL,
         .read_only = read_only,
+        .place_trees = 1u << HF_KEYDIR_PLACES,
         .timeout = -1,
     };
     char *path = path_in(folder, file_name);
@@ -41,13 +42,21 @@ int hf_keydir_open(const char *folder, bool read_only, hf_region **out)
         return HF_NOMEM;
     int status = hf_region_open_file(path, &options, out);
     hf_free(path);
+    if (status == 0 && hf_region_place_trees(*out) != options.place_trees) {
+        hf_region_close(*out);
+        status = HF_CORRUPT;
+    }
     return status;
 }
 
 /* A segment whose name is gone before anybody could use it. */
 int hf_keydir_open_memory(hf_region **out)
 {
-    hf_region_options options = {.mode = HF_REGION_EITHER, .timeout = -1};
+    hf_region_options options = {
+        .mode = HF_REGION_EITHER,
+        .timeout = -1,
+        .place_trees = 1u << HF_KEYDIR_PLACES,
+    };
     uint64_t random;
     char name[48];
     int fd = hf_os_getrandom_all(&random, sizeof random);
@@ -88,87 +97,16 @@ int hf_keydir_remove(const char *folder)
 
 /* -- places -- */
 
-static hf_key key_of(const uint64_t *hash)
-{
-    return (hf_key){*hash, hash, sizeof *hash};
-}
-
-static int matched(const hf_span *value, hf_keydir_match match, void *arg, uint64_t *place)
-{
-    uint64_t found;
-
-    if (value->size != sizeof found)
-        return HF_CORRUPT;
-    memcpy(&found, value->bytes, sizeof found);
-    int status = match(arg, found);
-    if (status > 0)
-        *place = found;
-    return status;
-}
-
-int hf_keydir_find(const hf_view *view, uint64_t hash, hf_keydir_match match, void *arg, uint64_t *place)
-{
-    hf_key key = key_of(&hash);
-    hf_span value;
-    int status = hf_view_get(view, HF_KEYDIR_PLACES, &key, &value);
-
-    return status <= 0 ? status : matched(&value, match, arg, place);
-}
-
-uint64_t hf_keydir_count(const hf_view *view)
-{
-    return hf_view_count(view, HF_KEYDIR_PLACES);
-}
-
-int hf_keydir_walk_begin(hf_region_cursor *cursor, const hf_view *view)
-{
-    return hf_region_cursor_begin(cursor, view, HF_KEYDIR_PLACES);
-}
-
 int hf_keydir_walk_next(hf_region_cursor *cursor, uint64_t *hash, uint64_t *place)
 {
-    hf_span value;
-    hf_key key;
-    int status = hf_region_cursor_next(cursor, &key, &value);
+    hf_place_entry entry;
+    int status = hf_region_cursor_next_place(cursor, &entry);
 
     if (status <= 0)
         return status;
-    if (key.size != sizeof *hash || value.size != sizeof *place)
-        return HF_CORRUPT;
-    memcpy(hash, key.bytes, sizeof *hash);
-    memcpy(place, value.bytes, sizeof *place);
+    *hash = entry.hash;
+    *place = entry.place;
     return 1;
-}
-
-int hf_keydir_set(hf_txn *txn, uint64_t hash, uint64_t place, hf_keydir_match match, void *arg, uint64_t *old)
-{
-    hf_key key = key_of(&hash);
-    hf_span value;
-    int status = hf_txn_get(txn, HF_KEYDIR_PLACES, &key, &value);
-
-    if (status > 0)
-        status = matched(&value, match, arg, old);
-    if (status < 0)
-        return status;
-    int put = hf_txn_put(txn, HF_KEYDIR_PLACES, &key, &place, sizeof place);
-    return put < 0 ? put : !status;
-}
-
-int hf_keydir_unset(hf_txn *txn, uint64_t hash, hf_keydir_match match, void *arg, uint64_t *old)
-{
-    hf_key key = key_of(&hash);
-    hf_span value;
-    int status = hf_txn_get(txn, HF_KEYDIR_PLACES, &key, &value);
-
-    if (status > 0)
-        status = matched(&value, match, arg, old);
-    return status <= 0 ? status : hf_txn_remove(txn, HF_KEYDIR_PLACES, &key);
-}
-
-int hf_keydir_oldest_pin(hf_region *region, uint64_t *txid)
-{
-    *txid = 0;
-    return 0;
 }
 
 /* -- meta and notes -- */

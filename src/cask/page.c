@@ -134,7 +134,7 @@ static int read_boot(unsigned char boot[16])
         return hf_os_file_status((int)got);
     for (int64_t i = 0; i < got && digits < 32; i++) {
         unsigned char c = (unsigned char)text[i];
-        unsigned value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10u : 16u;
+        unsigned value = c >= '0' && c <= '9' ? c - 48u : c >= 'a' && c <= 'f' ? c - 97u + 10u : 16u;
         if (value < 16) {
             boot[digits / 2] = (unsigned char)(boot[digits / 2] << 4 | value);
             digits++;
@@ -203,6 +203,7 @@ static int fill_page(int fd, struct stat *found)
 
 int hf_cask_page_open(hf_cask *cask, bool *credible)
 {
+    struct hf_cask_page *page = NULL;
     unsigned char boot[16];
     struct stat found;
     int fd = HF_ABSENT, status = read_boot(boot);
@@ -219,22 +220,23 @@ int hf_cask_page_open(hf_cask *cask, bool *credible)
     if (found.st_size < HF_CASK_PAGE_SIZE)
         status = fill_page(fd, &found);
     if (status == 0)
-        status = map_page(fd, &found, true, &cask->page);
+        status = map_page(fd, &found, true, &page);
     hf_os_close(fd);
     if (status <= 0)
         return status < 0 ? status : HF_IO;
+    cask->page = page;
     cask->page_writable = true;
-    *credible = is_credible(cask, cask->page, &found, boot);
+    *credible = is_credible(cask, page, &found, boot);
     if (!*credible) {
         /* Nobody believes it: it may be changed at leisure. */
-        uint64_t incarnation = cask->page->magic == HF_CASK_PAGE_MAGIC ? atomic_load(&cask->page->incarnation) : 0;
-        memset(cask->page, 0, sizeof *cask->page);
-        atomic_store(&cask->page->incarnation, incarnation | 1);
-        memcpy(cask->page->boot, boot, sizeof boot);
-        cask->page->id[0] = cask->id[0];
-        cask->page->id[1] = cask->id[1];
-        cask->page->device = found.st_dev;
-        cask->page->inode = found.st_ino;
+        uint64_t incarnation = page->magic == HF_CASK_PAGE_MAGIC ? atomic_load(&page->incarnation) : 0;
+        memset(page, 0, sizeof *page);
+        atomic_store(&page->incarnation, incarnation | 1);
+        memcpy(page->boot, boot, sizeof boot);
+        page->id[0] = cask->id[0];
+        page->id[1] = cask->id[1];
+        page->device = found.st_dev;
+        page->inode = found.st_ino;
     }
     return 0;
 }

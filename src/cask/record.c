@@ -71,7 +71,8 @@ static uint64_t body_size(const hf_record_in *record)
 int64_t hf_record_size_in(const hf_record_in *record)
 {
     if (record->key.size >= HF_CASK_KEY_MAX || record->given.size >= HF_CASK_KEY_MAX ||
-        record->head.size + record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX || record->expires < 0)
+        record->head.size + record->value.size > UINT32_MAX || record->time < 0 || record->time > HF_CASK_TIME_MAX ||
+        record->expires < 0)
         return HF_LIMIT;
     return (int64_t)(HEAD + padded(body_size(record)));
 }

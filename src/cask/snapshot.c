@@ -50,7 +50,8 @@ static bool may_expire(const hf_cask_snapshot *snapshot)
     struct hf_keydir_meta meta;
 
     if (atomic_load_explicit(&index->active_facts->expiring, memory_order_relaxed) > 0 ||
-        (index->frozen_facts != NULL && atomic_load_explicit(&index->frozen_facts->expiring, memory_order_relaxed) > 0))
+        (index->frozen_facts != NULL &&
+         atomic_load_explicit(&index->frozen_facts->expiring, memory_order_relaxed) > 0))
         return true;
     return hf_keydir_meta_get(hf_snapshot_view(snapshot->pinned), &meta) != 1 || meta.expiring > 0;
 }
@@ -110,8 +111,8 @@ int hf_cask_snapshot_find(hf_cask_snapshot *snapshot, const hf_cask_key *key, bo
 
     if (is_lost(snapshot))
         return HF_LOST;
-    int status = hf_index_find(snapshot->cask, snapshot->index, snapshot->visible,
-                               hf_snapshot_view(snapshot->pinned), &probe, place);
+    int status = hf_index_find(snapshot->cask, snapshot->index, snapshot->visible, hf_snapshot_view(snapshot->pinned),
+                               &probe, place);
     if (status <= 0)
         return status;
     if ((*place & HF_PLACE_DELETED) != 0 || hf_cask_has_expired(snapshot->cask, probe.record.in.expires))
@@ -179,8 +180,8 @@ static int is_hidden(const hf_cask_walk *walk, unsigned stage, uint32_t above, u
     int hidden = 0;
 
     if (snapshot->visible > 0)
-        hidden = is_in_tail(logs, snapshot->index->active, snapshot->visible, stage == WALK_ACTIVE ? above : 0, hash, key,
-                            &place);
+        hidden = is_in_tail(logs, snapshot->index->active, snapshot->visible, stage == WALK_ACTIVE ? above : 0, hash,
+                            key, &place);
     if (hidden == 0 && stage > WALK_ACTIVE && frozen != NULL)
         hidden = is_in_tail(logs, frozen, atomic_load_explicit(&frozen->visible, memory_order_relaxed),
                             stage == WALK_FROZEN ? above : 0, hash, key, &place);
@@ -203,7 +204,8 @@ static int consider(const hf_cask_walk *walk, uint32_t above, uint64_t hash, uin
     return !hf_cask_has_expired(snapshot->cask, record->in.expires);
 }
 
-static int next_of_tail(hf_cask_walk *walk, const hf_tail *tail, uint32_t count, hf_record_out *record, uint64_t *place)
+static int next_of_tail(hf_cask_walk *walk, const hf_tail *tail, uint32_t count, hf_record_out *record,
+                        uint64_t *place)
 {
     while (walk->at < count) {
         const hf_tail_entry *entry = &tail->entries[walk->at++];
@@ -241,7 +243,8 @@ int hf_cask_walk_next(hf_cask_walk *walk, hf_record_out *record, uint64_t *place
         else if (walk->stage == WALK_KEYDIR)
             status = next_of_keydir(walk, record, place);
         else if (frozen != NULL)
-            status = next_of_tail(walk, frozen, atomic_load_explicit(&frozen->visible, memory_order_relaxed), record, place);
+            status = next_of_tail(walk, frozen, atomic_load_explicit(&frozen->visible, memory_order_relaxed), record,
+                                  place);
         if (status != 0)
             return status;
         walk->stage++;
@@ -264,7 +267,8 @@ static int was_there(const hf_cask_snapshot *snapshot, const hf_tail *tail, uint
     int found = below > 0 ? is_in_tail(logs, tail, below, 0, hash, key, &place) : 0;
 
     if (found == 0 && tail != frozen && frozen != NULL)
-        found = is_in_tail(logs, frozen, atomic_load_explicit(&frozen->visible, memory_order_relaxed), 0, hash, key, &place);
+        found = is_in_tail(logs, frozen, atomic_load_explicit(&frozen->visible, memory_order_relaxed), 0, hash, key,
+                           &place);
     if (found != 0)
         return found < 0 ? found : (place & HF_PLACE_DELETED) == 0;
     hf_cask_key of = {.canonical = *key, .hash = hash};

@@ -50,12 +50,11 @@ static bool work(hf_cask *cask, int64_t *wait)
         if (done != 0)
             return done > 0;
     }
-    if (hf_checkpoint_is_due(cask) || (cask->fold_failed < 0 && hf_index_now(cask)->frozen != NULL && !cask->folding)) {
-        bool again = cask->fold_failed < 0;
+    if (hf_checkpoint_is_due(cask)) {
         pthread_mutex_unlock(&cask->mutex);
         done = hf_checkpoint(cask);
         pthread_mutex_lock(&cask->mutex);
-        return done == 0 && !again;
+        return done == 0;
     }
     if (sync_is_due(cask, wait))
         return hf_sync_upto(cask, cask->appended) == 0;

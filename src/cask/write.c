@@ -18,8 +18,8 @@
 
 enum {
     ROOM = 64 << 10,
-    AHEAD = 1 << 20,  /* zeros that are written ahead where every record is synced: log.h */
-    BACKLOG = 4,      /* so many checkpoints' worth in the active tail, and writers wait */
+    AHEAD = 1 << 20, /* zeros that are written ahead where every record is synced: log.h */
+    BACKLOG = 4,     /* so many checkpoints' worth in the active tail, and writers wait */
 };
 
 int hf_cask_expiry(const hf_cask *cask, int64_t ttl, int64_t now, int64_t *out)
@@ -87,7 +87,7 @@ static int segment_new(hf_cask *cask, uint64_t bytes, hf_segment **out)
     segment->next = NULL;
     segment->flushed = false;
     int status = hf_log_create(cask->folder, cask->id, cask->next_number, HF_LOG_WRITTEN, hf_cask_now(cask),
-                               cask->sequence, most, step, &segment->writer);
+                               cask->logged, most, step, &segment->writer);
     if (status < 0) {
         hf_free(segment);
         return status;
@@ -98,7 +98,7 @@ static int segment_new(hf_cask *cask, uint64_t bytes, hf_segment **out)
 
 static int roll(hf_cask *cask, uint64_t bytes)
 {
-    hf_segment *segment;
+    hf_segment *segment = NULL;
     hf_note *note;
     int status = cask->active == NULL ? 0 : hf_log_cut(&cask->active->writer);
 
@@ -210,8 +210,8 @@ static bool is_backed_up(const hf_cask *cask)
 {
     const hf_index *index = hf_index_now((hf_cask *)(uintptr_t)cask);
 
-    return index->frozen != NULL && (cask->since_fold / BACKLOG >= cask->fold_at ||
-                                     index->active->filled / BACKLOG >= cask->fold_entries);
+    return index->frozen != NULL &&
+           (cask->since_fold / BACKLOG >= cask->fold_at || index->active->filled / BACKLOG >= cask->fold_entries);
 }
 
 /* With the mutex: until it is this thread's turn to append. */
@@ -267,6 +267,7 @@ int hf_write_append(hf_cask *cask, const void *bytes, uint64_t size, uint32_t re
     cask->sequence += records;
     if (status < 0)
         return status;
+    cask->logged = cask->sequence;
     atomic_store_explicit(&writer->file->end, writer->end, memory_order_release);
     cask->appended = hf_position(writer->file->number, writer->end);
     cask->since_fold += size;
@@ -380,7 +381,8 @@ static int is_there(hf_cask *cask, const hf_cask_key *key)
     uint64_t place;
     int status = hf_index_find(cask, index, index->active->filled, NULL, &probe, &place);
 
-    return status <= 0 ? status : (place & HF_PLACE_DELETED) == 0 && !hf_cask_has_expired(cask, probe.record.in.expires);
+    return status <= 0 ? status
+                       : (place & HF_PLACE_DELETED) == 0 && !hf_cask_has_expired(cask, probe.record.in.expires);
 }
 
 /* With the mutex, which it gives back: the key is not there; that is to be durable too where all is. */

@@ -220,6 +220,9 @@ int hf_txn_begin(hf_region *region, int64_t timeout, hf_txn **out);
 /* The transaction that this thread has of the region, or NULL. Costs a load or two. */
 hf_txn *hf_txn_mine(hf_region *region);
 
+/* The version that it makes, if it is committed. */
+uint64_t hf_txn_txid(const hf_txn *txn);
+
 /* The level of its innermost savepoint; 0: there is none. */
 unsigned hf_txn_level(const hf_txn *txn);
 

@@ -267,6 +267,7 @@ static int clear_node(trie_ctx *ctx, trie_link link, unsigned depth)
     int status = hf_txn_prepare(ctx->txn);
     if (status < 0)
         return status;
+    refresh(ctx);
     free_node(ctx, link);
     return ctx->fault;
 }

@@ -77,7 +77,7 @@ static inline void trie_prefetch_entry(trie_ctx *ctx, const trie_entry *entry)
 static int tell(trie_ctx *ctx, const diff_run *run, const trie_entry *from, const trie_entry *to)
 {
     const trie_entry *entry = from != NULL ? from : to;
-    hf_span place = {&entry->place, sizeof entry->place};
+    hf_span place = {(const unsigned char *)&entry->place, sizeof entry->place};
     hf_key key = {.hash = entry->hash};
 
     return run->differ(run->arg, &key, from != NULL ? &place : NULL, to != NULL ? &place : NULL);

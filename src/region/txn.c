@@ -71,6 +71,11 @@ hf_txn *hf_txn_mine(hf_region *region)
     return is_mine(&region->txn) ? &region->txn : NULL;
 }
 
+uint64_t hf_txn_txid(const hf_txn *txn)
+{
+    return txn->state.version.txid;
+}
+
 unsigned hf_txn_level(const hf_txn *txn)
 {
     return txn->level;

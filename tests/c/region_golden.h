@@ -8,6 +8,7 @@
  *      rich       closed; all trees, kept snapshots, extents, large values, keys of one hash, a savepoint rolled back
  *
  *      space      closed; kept snapshots, and free space in every form that the space tree has of it
+ *      places     as rich, where two trees are of places (src/region/keydir.h)
  *
  * A file is stored without its zeros, in pieces: { place, count, both in units of 16 bytes; so many units } ...
  *
@@ -17,6 +18,7 @@
 #define HF_TEST_REGION_GOLDEN_H
 
 #include "region/impl.h"
+#include "region/keydir.h"
 #include "region/region.h"
 
 #include <stdio.h>
@@ -74,6 +76,25 @@ static inline hf_key golden_key(unsigned tree, unsigned key, char text[160])
     return (hf_key){hash, text, (size_t)size};
 }
 
+/* Of the files that are made and looked at now. */
+static unsigned golden_place_trees;
+
+static inline bool golden_has_places(unsigned tree)
+{
+    return golden_place_trees >> tree & 1;
+}
+
+/* Where a value is a place. */
+static inline uint64_t golden_place(unsigned key, uint32_t value)
+{
+    return (uint64_t)value << 40 | key;
+}
+
+static inline int golden_match(void *key, uint64_t place)
+{
+    return place % 65536 == *(unsigned *)key;
+}
+
 static inline void golden_put(hf_txn *txn, struct golden_model *model, unsigned tree, unsigned key, uint32_t value)
 {
     static unsigned char bytes[GOLDEN_VALUE_MOST];
@@ -81,7 +102,11 @@ static inline void golden_put(hf_txn *txn, struct golden_model *model, unsigned 
     hf_key name = golden_key(tree, key, text);
 
     golden_fill(value, bytes);
-    if (value == 0)
+    if (golden_has_places(tree) && value == 0)
+        golden_do(hf_txn_unset_place(txn, tree, name.hash, golden_match, &key, NULL));
+    else if (golden_has_places(tree))
+        golden_do(hf_txn_set_place(txn, tree, name.hash, golden_place(key, value), golden_match, &key, NULL));
+    else if (value == 0)
         golden_do(hf_txn_remove(txn, tree, &name));
     else
         golden_do(hf_txn_put(txn, tree, &name, bytes, golden_size(value)));
@@ -203,12 +228,16 @@ struct golden_kind {
     void (*make)(hf_region *region, struct golden *out);
     enum hf_region_level level;
     bool closed;
+    unsigned place_trees;
 };
 
 static const struct golden_kind golden_kinds[] = {
-    {"clean", golden_make_plain, HF_REGION_FULL, true},       {"open", golden_make_plain, HF_REGION_FULL, false},
-    {"volatile", golden_make_volatile, HF_REGION_OFF, false}, {"rich", golden_make_rich, HF_REGION_OFF, true},
-    {"space", golden_make_space, HF_REGION_FULL, true},
+    {"clean", golden_make_plain, HF_REGION_FULL, true, 0},
+    {"open", golden_make_plain, HF_REGION_FULL, false, 0},
+    {"volatile", golden_make_volatile, HF_REGION_OFF, false, 0},
+    {"rich", golden_make_rich, HF_REGION_OFF, true, 0},
+    {"space", golden_make_space, HF_REGION_FULL, true, 0},
+    {"places", golden_make_rich, HF_REGION_OFF, true, 0x9},
 };
 
 enum { GOLDEN_KINDS = sizeof golden_kinds / sizeof *golden_kinds };
@@ -277,13 +306,15 @@ static inline unsigned char *golden_restore(const char *path)
 /* Makes one, by way of a region of the name `path` with ".work" behind it: its bytes. *out: what it should have. */
 static inline unsigned char *golden_make(const struct golden_kind *kind, const char *path, struct golden *out)
 {
-    const hf_region_options options = {.mode = HF_REGION_CREATE, .level = kind->level};
+    const hf_region_options options = {
+        .mode = HF_REGION_CREATE, .level = kind->level, .place_trees = kind->place_trees};
     char work[512], lock[520];
     hf_region *region;
 
     snprintf(work, sizeof work, "%s.work", path);
     snprintf(lock, sizeof lock, "%s-lock", work);
     memset(out, 0, sizeof *out);
+    golden_place_trees = kind->place_trees;
     golden_do(hf_region_open_file(work, &options, &region));
     kind->make(region, out);
     if (kind->closed)

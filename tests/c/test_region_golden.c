@@ -100,9 +100,16 @@ static void view_has(const hf_view *view, const struct golden_model *model)
         for (unsigned key = 0; key < GOLDEN_KEYS; key++) {
             uint32_t value = model->value[tree][key];
             hf_key name = golden_key(tree, key, text);
+            uint64_t place = 0;
             hf_span found;
-            assert_int_equal(hf_view_get(view, tree, &name, &found), value != 0);
             count += value != 0;
+            if (golden_has_places(tree)) {
+                int there = hf_view_find_place(view, tree, name.hash, golden_match, &key, &place);
+                assert_int_equal(there, value != 0);
+                assert_int_equal(place, value != 0 ? golden_place(key, value) : 0);
+                continue;
+            }
+            assert_int_equal(hf_view_get(view, tree, &name, &found), value != 0);
             if (value == 0)
                 continue;
             golden_fill(value, bytes);
@@ -146,7 +153,8 @@ static void file_has(const char *name, const unsigned char *bytes, const struct 
     struct golden_model model = golden->now;
     hf_region_stats stats;
     hf_region *region;
-    bool rich = strcmp(name, "rich") == 0, space = strcmp(name, "space") == 0, closed = kind_of(name)->closed;
+    bool rich = kind_of(name)->make == golden_make_rich, space = strcmp(name, "space") == 0,
+         closed = kind_of(name)->closed;
 
     put_file(bytes);
     ok(open_file(true, &region));
@@ -164,6 +172,7 @@ static void file_has(const char *name, const unsigned char *bytes, const struct 
     assert_int_equal(stats.txid, stats.durable);
     assert_int_equal(stats.txid % (1 << HF_FILE_STEP_BITS) == 0, !closed);
     assert_int_equal(stats.kept, rich ? 2 : space ? 1 : 0);
+    assert_int_equal(hf_region_place_trees(region), kind_of(name)->place_trees);
     region_has(region, &golden->now);
     region_is_whole(region);
     if (rich || space)
@@ -218,6 +227,11 @@ static void test_with_commits_that_were_not_durable(void **state)
 static void test_rich(void **state)
 {
     check_kind("rich");
+}
+
+static void test_places(void **state)
+{
+    check_kind("places");
 }
 
 static void test_free_space(void **state)
@@ -476,6 +490,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_with_commits_that_were_not_durable, a_folder, no_folder),
         cmocka_unit_test_setup_teardown(test_rich, a_folder, no_folder),
         cmocka_unit_test_setup_teardown(test_free_space, a_folder, no_folder),
+        cmocka_unit_test_setup_teardown(test_places, a_folder, no_folder),
         cmocka_unit_test_setup_teardown(test_what_they_have, a_folder, no_folder),
         cmocka_unit_test_setup_teardown(test_a_torn_root, a_folder, no_folder),
         cmocka_unit_test_setup_teardown(test_half_written_data, a_folder, no_folder),
