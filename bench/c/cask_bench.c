@@ -1,8 +1,8 @@
 /*
  * cask_bench.c: a cask beside LevelDB, LMDB and plain system calls on the same bytes, from C, in one run.
  *
- *      cask_bench [--json] [--quick] [--keys N] [--rounds N] [--folder F] [ROWS ...]
- *                                                     1,000,000 and 5; /var/tmp; all rows
+ *      cask_bench [--json] [--quick] [--cpu-time] [--keys N] [--rounds N] [--folder F] [ROWS ...]
+ *                                                                1,000,000 and 5; /var/tmp; all rows
  *
  *      put          puts, and batches of 1,000
  *      get          gets, and snapshots
@@ -15,7 +15,8 @@
  *
  * Keys of 16 digits and values of 100 bytes that cannot be compressed, put and read in shuffled orders. All that is
  * read is compared with what was put last; a contender that is wrong ends the run. With --json each figure is a line
- * of JSON.
+ * of JSON; with --cpu-time the rows put, get, sizes, merge and ycsb count the processor's time by the thread that asks, for a
+ * machine that others use.
  */
 #include "cask_rows.h"
 
@@ -59,7 +60,7 @@ int main(int argc, char **argv)
         .name = "cask_bench",
         .groups = groups,
         .count = sizeof groups / sizeof groups[0],
-        .usage = "cask_bench [--json] [--quick] [--keys N] [--rounds N] [--folder F] [ROWS ...]",
+        .usage = "cask_bench [--json] [--quick] [--cpu-time] [--keys N] [--rounds N] [--folder F] [ROWS ...]",
         .begin = make_orders,
         .end = forget_orders,
     };

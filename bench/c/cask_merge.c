@@ -90,19 +90,19 @@ static void add_slowest(uint32_t *took, size_t count, int which)
 /* Puts `count` drawn keys; versions and times are noted. Nanoseconds. */
 static int64_t overwrite(const struct contender *who, uint64_t seed, size_t count, uint32_t *versions, uint32_t *took)
 {
-    int64_t start = now(), before = start;
+    int64_t start = spent();
     for (size_t i = 0; i < count; i++) {
         char key[KEY];
         unsigned char value[VALUE];
         uint64_t number = mixed(seed + i) % key_count;
         fill_key(number, key);
         fill_value(number, versions[number] = (uint32_t)i + 1, value);
-        before = now();
+        int64_t before = now();
         who->put(key, KEY, value);
         int64_t time = now() - before;
         took[i] = time < UINT32_MAX ? (uint32_t)time : UINT32_MAX;
     }
-    return now() - start;
+    return spent() - start;
 }
 
 /* What the cask says that it has written since it was opened. */

@@ -22,7 +22,7 @@ enum { SPOT = 1000 };
 
 static double per_op(int64_t start, size_t count)
 {
-    return (double)(now() - start) / (double)count;
+    return (double)(spent() - start) / (double)count;
 }
 
 /* Each contender that has what it takes does a turn. */
@@ -85,7 +85,7 @@ static void put_turn(enum who which, size_t batch, struct figures *figures)
 {
     const struct contender *who = &contenders[which];
     begin_new(who);
-    int64_t start = now();
+    int64_t start = spent();
     put_all(who, batch);
     add_figure(figures, per_op(start, key_count));
     if (which == CASK)
@@ -128,7 +128,7 @@ static struct figures fresh[CONTENDERS], warm[CONTENDERS];
 
 static void turn_of_gets(enum who who, struct figures *figures)
 {
-    int64_t start = now();
+    int64_t start = spent();
     get_some(&contenders[who], order[GET_ORDER], keys[GET_ORDER], key_count, 0, key_count);
     add_figure(figures, per_op(start, key_count));
 }
@@ -149,14 +149,14 @@ static void measure_snapshots(void)
     const int times = quick ? 1000 : 100 * 1000;
     for (int round = 0; round < 2 * rounds + 1; round++) {
         hf_cask_snapshot *snapshot;
-        int64_t start = now();
+        int64_t start = spent();
         for (int i = 0; i < times; i++) {
             sure(hf_cask_snapshot_begin(cask, &snapshot));
             hf_cask_snapshot_end(snapshot);
         }
         add_figure(&both, per_op(start, (size_t)times));
         sure(hf_cask_snapshot_begin(cask, &snapshot));
-        start = now();
+        start = spent();
         for (size_t i = 0; i < key_count; i++) {
             const void *value;
             size_t size;
@@ -218,7 +218,7 @@ static struct {
 
 static void turn_few(enum who who)
 {
-    int64_t start = now();
+    int64_t start = spent();
     get_some(&contenders[who], few.numbers, few.of, few.length, few.first, few.count);
     add_figure(&few.figures[who], per_op(start, few.count));
 }

@@ -78,7 +78,7 @@ static double do_operations(enum who which, uint32_t turn)
 {
     const struct contender *who = &contenders[which];
     uint32_t *version = versions[which];
-    int64_t start = now();
+    int64_t start = spent();
     for (size_t i = 0; i < operation_count; i++) {
         const struct operation *operation = &operations[i];
         if (operation->kind != UPDATE) {
@@ -96,7 +96,7 @@ static double do_operations(enum who which, uint32_t turn)
             who->put(operation->key, KEY, value);
         }
     }
-    return (double)(now() - start) / (double)operation_count;
+    return (double)(spent() - start) / (double)operation_count;
 }
 
 static void measure_mix(int mix)

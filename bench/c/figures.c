@@ -18,7 +18,7 @@ bool quick;
 const char *file_folder = "/var/tmp";
 
 static const char *name = "bench";
-static bool json;
+static bool json, cpu_time;
 
 __attribute__((noreturn)) void fail(const char *what, const char *why)
 {
@@ -37,6 +37,15 @@ int64_t now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+int64_t spent(void)
+{
+    struct timespec time;
+    if (!cpu_time)
+        return now();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
@@ -199,6 +208,8 @@ int run_program(const struct program *program, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             json = true;
+        } else if (strcmp(argv[i], "--cpu-time") == 0) {
+            cpu_time = true;
         } else if (strcmp(argv[i], "--quick") == 0) {
             quick = true;
             key_count = LEAST_KEYS;

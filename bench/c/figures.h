@@ -27,6 +27,7 @@ extern const char *file_folder; /* on the disk that is measured */
 __attribute__((noreturn)) void fail(const char *what, const char *why);
 int sure(int status); /* of the library: a failure ends the program */
 int64_t now(void);    /* nanoseconds */
+int64_t spent(void);  /* the same; with --cpu-time, of the processor by this thread alone */
 uint64_t mixed(uint64_t x);
 void *memory_for(size_t count, size_t size); /* zeroed */
 
