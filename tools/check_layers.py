@@ -40,6 +40,7 @@ BELOW: dict[str, set[str]] = {
 PUBLIC: dict[str, str] = {
     "api.h": "base",
     "datum.h": "base",
+    "cask.h": "cask",
     "shared.h": "shared",
     "memory.h": "base",
     "status.h": "base",

@@ -1,38 +1,47 @@
 /*
- * format.h: the bytes of a cask.
+ * format.h: the bytes of a cask. docs/format/cask.md has them with examples.
  *
  *      FOLDER/                   0700; all files 0600
- *        MANIFEST                which files count; replaced as a whole                                (hf_cask_manifest)
- *        page                    what the writer tells readers; good for one boot                      (hf_cask_page)
+ *        MANIFEST                which files count; replaced as a whole (hf_cask_manifest)
+ *        page                    what the writer tells readers; good for one boot (hf_cask_page)
  *        keydir, keydir-lock     a region: where each key's newest record is; can be made again from the rest
- *        0000000001.log          records, in the order of their sequence numbers                       (hf_log_head, hf_log_record)
+ *        0000000001.log          records, in the order of their sequence numbers (hf_log_head, hf_log_record)
  *        0000000001.hint         of a file that is sealed: its records without keys and values, and a filter; can be
- *                                made again                                                            (hf_hint_head)
+ *                                made again (hf_hint_head)
+ *        *.new                   being written; what a crash has left of it is removed
  *
- *      a log file      +------------------+--------+--------+--------+-----+-------------+
- *                      | hf_log_head, 64  | record | record | record | ... | zeros, maybe |      records at multiples of 8 bytes
- *                      +------------------+--------+--------+--------+-----+-------------+
+ *      a log file      +-----------------+--------+--------+--------+-----+-------------+
+ *                      | hf_log_head, 64 | record | record | record | ... | zeros, maybe |
+ *                      +-----------------+--------+--------+--------+-----+-------------+
+ *                                        records begin at multiples of 8 bytes
  *
- *      a record        +----------------+----------+-----------+------------+-----+-------+-------+-----+
- *                      | log_record, 32 | expiry 8 | key size 4| given size 4| key | given | value | 0.. |
- *                      +----------------+----------+-----------+------------+-----+-------+-------+-----+
- *                                        EXPIRES    long key    GIVEN               GIVEN           up to a multiple of 8
+ *      a record        +-------------------+----------+------------+--------------+-----+-------+-------+-----+
+ *                      | hf_log_record, 32 | expiry 8 | key size 4 | given size 4 | key | given | value | 0.. |
+ *                      +-------------------+----------+------------+--------------+-----+-------+-------+-----+
+ *                         only if there is   EXPIRES    a long key   GIVEN                GIVEN
+ *                                          '-------------------------- body -----------------------------'
  *
- *      stamp           [ milliseconds since 1970: 42 | flags: 6 | key size: 16, or HF_KEY_SIZE_LONG and it is in the body ]
- *      place           [ deleted: 1 | size of the record, in 16 bytes, rounded up: 9, or all ones | file: 24 | at, in 8 bytes: 30 ]
+ *      stamp           [ milliseconds since 1970: 42 | flags: 6 | key size: 16, or HF_KEY_SIZE_LONG: in the body ]
+ *      place           [ deleted: 1 | size of the record in 16 bytes, rounded up, or all ones: 9 | file: 24
+ *                        | at, in 8 bytes: 30 ]
  *
  * A record is the one that was written for its place: its header's checksum is seeded with cask, file and offset, the
- * body's with cask and sequence number (so a merge copies a body as it is). Little-endian, on every machine.
+ * body's with cask and sequence number (so a merge copies a body as it is). All checksums are XXH3.
+ *
+ * Integers have the byte order of the machine, as in a region: the magic says which. A cask of the other order is
+ * HF_FORMAT.
  *
  * Invariants
- *  F1  Of the records of a key, the one with the highest sequence number counts: never the clock, never the order of files.
- *      Two records with the same number are copies of each other (a merge's).
+ *  F1  Of the records of a key, the one with the highest sequence number counts: never the clock, never the order of
+ *      files. Two records with the same number are copies of each other (a merge's).
  *  F2  A sealed file never changes. It is as long as its records.
- *  F3  A batch is records that follow each other in one file, with numbers that follow each other, all but the last with
- *      MORE. A merge writes its records without it: what is in a sealed file, was whole.
- *  F4  hf_log_record.synced: what lies before that position of its file was on the disk when the record was written. So what
- *      is wrong there is damage, not a write that a power cut has interrupted.
- *  F5  A log file counts if the manifest lists it, or if its number is not below the manifest's `next` and it is of kind LOG.
+ *  F3  A batch is records that follow each other in one file, with numbers that follow each other, all but the last
+ *      with MORE. A merge writes its records without it: what is in a sealed file, was whole.
+ *  F4  hf_log_record.synced: what lies before that position of its file was on the disk when the record was written.
+ *      So what is wrong there is damage, not a write that a power cut has interrupted.
+ *  F5  A log file counts if the manifest lists it, or if its number is not below the manifest's `next` and it is of
+ *      kind HF_LOG_WRITTEN.
+ *  F6  What a record says has one way to be written: sizes in the body only where they are needed, padding of zeros.
  */
 #ifndef HF_CASK_FORMAT_H
 #define HF_CASK_FORMAT_H
@@ -60,8 +69,8 @@ enum {
 
 #define HF_CASK_FILES (UINT32_C(1) << HF_CASK_FILE_BITS)                          /* numbers 1 .. this - 1 */
 #define HF_CASK_FILE_MAX (((UINT64_C(1) << HF_CASK_AT_BITS) - 1) * HF_CASK_ALIGN) /* bytes of a file */
-#define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                      /* bytes of a key's canonical form */
-#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1) /* of a stamp: the year 2109 */
+#define HF_CASK_KEY_MAX (UINT64_C(1) << 24)                                       /* bytes of a key, in either form */
+#define HF_CASK_TIME_MAX ((INT64_C(1) << HF_CASK_TIME_BITS) - 1)                  /* of a stamp: the year 2109 */
 
 /* -- log files -- */
 
@@ -84,8 +93,8 @@ _Static_assert(offsetof(struct hf_log_head, number) == 32 && offsetof(struct hf_
 
 enum hf_record_flags {
     HF_RECORD_PUT = 1,
-    HF_RECORD_DELETE = 2,
-    HF_RECORD_CLOCK = 3, /* no key, no value: so late it was once (the cask's clock never goes back) */
+    HF_RECORD_DELETE = 2, /* a key, and nothing else */
+    HF_RECORD_CLOCK = 3,  /* no body: so late it was once (the cask's clock never goes back) */
     HF_RECORD_KIND = 3,
     HF_RECORD_EXPIRES = 4,
     HF_RECORD_GIVEN = 8, /* the key as it was put, where that is not its canonical form */
@@ -109,8 +118,14 @@ _Static_assert(offsetof(struct hf_log_record, value_size) == 24 && offsetof(stru
 
 /* -- hints -- */
 
-/* hf_hint_head, `count` entries, `words` words of the filter, and a checksum of all before it, 8 bytes. Entries are in
- * the order of the records in the file; CLOCK records have none. */
+/*
+ * hf_hint_head, `count` entries, `words` words of the filter, and a checksum of all before it, 8 bytes. Entries are
+ * in the order of the records in the file; CLOCK records have none.
+ *
+ * The filter is blocks of 8 words: ten bits an entry, rounded up to blocks. The block of a hash is number (hash x
+ * blocks / 2^64); its bits are seven in there, said by nine bits each of hf_hash_u64(hash, HF_CASK_HINT_MAGIC), from
+ * the lowest on.
+ */
 struct hf_hint_head {
     uint64_t magic;
     uint32_t format;

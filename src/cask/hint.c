@@ -17,7 +17,7 @@
 enum {
     BLOCK_BITS = 512, /* a line of cache */
     BLOCK_WORDS = BLOCK_BITS / 64,
-    RECORD_BITS = 11, /* of the filter, a record */
+    RECORD_BITS = 10, /* of the filter, a record */
     PROBES = 7,       /* bits a hash; 9 bits of it say which */
 };
 

@@ -6,7 +6,7 @@
  *      filter      | 512 bits | 512 bits | ...      of each hash seven bits, all in one block: one line of cache
  *
  * The filter answers whether a file may have a record of a key (by its hash): a blocked Bloom filter, after Putze,
- * Sanders and Singler (2007), with eleven bits a record; of hashes that are not there it says yes to about one in a
+ * Sanders and Singler (2007), with ten bits a record; of hashes that are not there it says yes to about one in a
  * hundred. It speaks of all records, also of those that no longer count: a merge asks it whether a deletion may go.
  *
  * A hint can always be made again from the log; one that does not verify is as one that is not there.

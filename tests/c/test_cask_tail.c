@@ -1,10 +1,10 @@
 /*
- * The tail: against an array, with good and bad hashes, seen as it was at every moment; growing; the far links; look-ups
- * while another thread appends.
+ * The tail: against an array, with good and bad hashes, seen as it was at every moment; growing; the far links;
+ * look-ups while another thread appends.
  */
 #include "cask/tail.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 
 #include <pthread.h>
 #include <time.h>
