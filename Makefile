@@ -110,7 +110,11 @@ torture: build ## the long tests, C and Python
 	@TORTURE=1 $(PY) tools/run_c_tests.py build --timeout-multiplier 0
 	@TORTURE=1 $(PY) -m pytest -q $(PYTEST_ARGS)
 
-bench: build ## measure, beside other libraries
+# Reconfigured, so that libraries to compare with are found that have come since.
+bench: setup ## measure, beside other libraries
+	@tools/setup bench
+	@[ ! -e build/build.ninja ] || $(MESON) setup --reconfigure --clearcache build >/dev/null
+	@$(MAKE) --no-print-directory build
 	@[ .venv/.holdfast-bench -nt bench/requirements.txt ] || \
 		{ $(PY) bench/run.py --install && touch .venv/.holdfast-bench; }
 	@$(PY) bench/run.py $(BENCH_ARGS)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import contenders, jobs, machine, native, plot, region, report, shared
+from harness import cask, contenders, jobs, machine, native, plot, report, shared, suites
 from harness.row import SIZES, Case, Row
 from harness.stats import Result
 from rows import ROWS
@@ -26,8 +26,8 @@ RESULTS = BENCH / "results"
 PROBE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from harness import contenders, shared
-print(json.dumps(contenders.installed((shared.BY_NAME | contenders.BY_NAME)[sys.argv[2]])))
+from harness import cask, contenders, shared
+print(json.dumps(contenders.installed((cask.BY_NAME | shared.BY_NAME | contenders.BY_NAME)[sys.argv[2]])))
 """
 
 
@@ -46,7 +46,8 @@ def arguments() -> argparse.Namespace:
     add("--no-plot", action="store_true", help="do not draw bench/results/*.png")
     add("--peers-only", action="store_true", help="measure the peers though holdfast cannot be imported")
     add("--c-bench", metavar="FILE", type=Path, default=native.C_PROGRAM, help="the C benchmark")
-    add("--region-bench", metavar="FILE", type=Path, default=region.C_PROGRAM, help="the C benchmark of regions")
+    for suite in suites.ALL:
+        add(f"--{suite.name}-bench", metavar="FILE", type=Path, default=suite.program, help=f"the C benchmark of {suite.name}s")
     add("--install", action="store_true", help="install the peers of bench/requirements.txt, and stop")
     return parser.parse_args()
 
@@ -145,6 +146,7 @@ def draw(results: list[Result], found: list[report.Verdict], about: dict[str, An
     for name, drawn in (
         ("matrix.png", plot.matrix(results, RESULTS / "matrix.png", caption)),
         ("goals.png", plot.goals(found, RESULTS / "goals.png", caption)),
+        ("cask.png", plot.sizes(about.get("cask", []), RESULTS / "cask.png", caption)),
     ):
         if drawn:
             print(f"Plot: bench/results/{name}")
@@ -158,10 +160,10 @@ def main() -> int:
     if options.list:
         for row in dict.fromkeys(row for row, _ in work):
             print(f"{'goals' if row.goals else '':6} {'matrix' if row.in_matrix else '':7}{row.name}")
-        for group in region.GROUPS:
-            print(f"goals         region: {group}")
+        for title in (title for suite in suites.ALL for title in suite.titles()):
+            print(f"goals         {title}")
         return 0
-    wanted = options.only.split(",") if options.only else list(contenders.BY_NAME | shared.BY_NAME)
+    wanted = options.only.split(",") if options.only else list(contenders.BY_NAME | shared.BY_NAME | cask.BY_NAME)
     probed = {name: probe(name) for name in wanted}
     absent = {name: trouble for name, (_, trouble) in probed.items() if trouble}
     for name, trouble in absent.items():
@@ -175,13 +177,16 @@ def main() -> int:
     versions = {name: version for name, (version, _) in probed.items() if version}
     about["versions"] = versions | {f"{name} (C row)": text for name, text in native_versions.items()}
     about["absent"] = absent
-    groups = region.named(options.rows.split(",") if options.rows else [""])
-    failure = ""
-    if groups and not options.peers_only:
+    failures = []
+    for suite in suites.ALL if not options.peers_only else ():
+        groups = suite.named(options.rows.split(",") if options.rows else [""])
+        if not groups:
+            continue
         print()
-        about["region"], failure = region.run(options.region_bench, groups, options.quick)
+        about[suite.name], failure = suite.run(getattr(options, f"{suite.name}_bench"), groups, options.quick)
         if failure:
             print(failure, file=sys.stderr)
+            failures.append(failure)
     about["machine"]["load at the end"] = [round(load, 2) for load in os.getloadavg()]
 
     found = report.verdicts(ROWS, results)
@@ -198,7 +203,7 @@ def main() -> int:
         (RESULTS / "table.md").write_text(report.markdown(found, about))
         if not options.no_plot:
             draw(results, found, about)
-    return 1 if failure or any(result.failed("holdfast") for result in results) else 0
+    return 1 if failures or any(result.failed("holdfast") for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -27,33 +27,17 @@
 enum { KEYS = 100 * 1000, PAGE = 4096, BLOCK = 100, BATCH = 1000 };
 enum who { REGION, LMDB, BARE, CONTENDERS };
 
-const char *file_folder = "/var/tmp";
 double file_gigabytes = 1;
 
-static char folder[256];
+static char folder[MAX_PATH];
 static hf_region *file_region;
 static size_t file_keys;
 
 static const char *path_of(const char *name)
 {
-    static char path[300];
+    static char path[MAX_PATH + 32];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
-}
-
-static void remove_all(void)
-{
-    static const char *const names[] = {"region", "region-lock", "data.mdb", "lock.mdb", "bare"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        unlink(path_of(names[i]));
-    rmdir(folder);
-}
-
-static void new_folder(void)
-{
-    snprintf(folder, sizeof folder, "%s/hf-bench-XXXXXX", file_folder);
-    if (mkdtemp(folder) == NULL)
-        fail("mkdtemp", folder);
 }
 
 /* -- the contenders: an update, and a commit -- */
@@ -204,7 +188,7 @@ static void open_both(enum hf_region_level level, unsigned flags)
     newest = calloc(file_keys, sizeof *newest);
     if (newest == NULL)
         fail("calloc", "no memory");
-    new_folder();
+    make_folder(folder);
     open_region(level);
     open_lmdb(flags);
     fill_both(BATCH);
@@ -215,7 +199,7 @@ static void close_both(void)
     check_region();
     sure(hf_region_close(file_region));
     close_lmdb();
-    remove_all();
+    remove_folder(folder);
     free(newest);
 }
 
@@ -294,7 +278,7 @@ static void measure_memory(void)
 {
     static struct figures memory;
     struct stat found;
-    new_folder();
+    make_folder(folder);
     open_region(HF_REGION_OFF);
     for (size_t i = 0; i < key_count; i++)
         put_region(order[PUT_ORDER][i], 1, 0);
@@ -302,7 +286,7 @@ static void measure_memory(void)
         fail("fstat", "failed");
     add_figure(&memory, (double)found.st_blocks * 512 / ((double)key_count * (KEY + VALUE)));
     sure(hf_region_close(file_region));
-    remove_all();
+    remove_folder(folder);
     tell("file: memory, a part of key and value bytes", "region", "x", &memory);
     tell_goal("file: memory, a part of key and value bytes", "x", quantile(&memory, 0.5), true, 2.8);
 }
@@ -346,7 +330,7 @@ static void measure_opening(void)
     for (int round = 0; round < (quick ? 1 : 3); round++) {
         for (int i = 0; i < 2; i++) {
             int told[2];
-            new_folder();
+            make_folder(folder);
             if (pipe(told) != 0)
                 fail("pipe", "failed");
             fflush(NULL);
@@ -365,7 +349,7 @@ static void measure_opening(void)
                 unlink(path_of("region-lock"));
             add_figure(i == 0 ? &with : &without, time_opening());
             sure(hf_region_close(file_region));
-            remove_all();
+            remove_folder(folder);
         }
     }
     tell("file: opening after a kill", "same boot", "ms", &with);

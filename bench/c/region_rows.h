@@ -1,17 +1,18 @@
 /*
- * region_rows.h: what the files of region_bench have in common: keys, contenders, figures, and their report.
+ * region_rows.h: what the files of region_bench have in common: keys and contenders.
  *
- *      region_bench.c       the command line; the report
+ *      region_bench.c       keys and values; the command line
  *      region_contend.c     contenders: a region, LMDB twice, the map that stands on regions
  *      region_single.c      rows of one process: puts, gets, memory, growth, pins, snapshots
  *      region_processes.c   rows of several: scaling, a reader beside a writer, taking over from a killed one
  *      region_file.c        rows of a region in a file
  *
- * A figure is reported on the standard output as text, or as a line of JSON for bench/run.py; a contender that is
- * wrong ends the program.
+ * Figures and their report: figures.h.
  */
 #ifndef REGION_ROWS_H
 #define REGION_ROWS_H
+
+#include "figures.h"
 
 #include "base/hash.h"
 #include "region/region.h"
@@ -23,19 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KEY = 12, VALUE = 64, MAX_FIGURES = 4096 };
+enum { KEY = 12, VALUE = 64 };
 
 /* Set by the command line. */
-extern size_t key_count;
-extern int rounds;
-extern bool quick;
-extern const char *file_folder; /* on the disk that is measured */
-extern double file_gigabytes;   /* of the file that is opened after a kill */
-
-__attribute__((noreturn)) void fail(const char *what, const char *why);
-int sure(int status);
-int64_t now(void);
-uint64_t mixed(uint64_t x);
+extern double file_gigabytes; /* of the file that is opened after a kill */
 
 /* 0 .. key_count - 1 in one of two orders; and the keys of these numbers, a row of 12 digits each, in that order. */
 enum { PUT_ORDER, GET_ORDER };
@@ -58,20 +50,6 @@ static inline void expect(uint64_t number, uint64_t version, const void *found, 
     if (__builtin_expect(differences != 0, 0))
         fail("a look-up", "gave another value");
 }
-
-/* -- figures -- */
-
-struct figures {
-    double all[MAX_FIGURES];
-    int count;
-};
-
-void add_figure(struct figures *figures, double figure);
-double quantile(struct figures *figures, double part);
-
-/* Tells median, quartiles, least and most; and how a figure stands to its goal. */
-void tell(const char *row, const char *who, const char *unit, struct figures *figures);
-void tell_goal(const char *row, const char *what, double figure, bool at_most, double limit);
 
 /* -- contenders (region_contend.c) -- */
 

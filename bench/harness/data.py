@@ -9,13 +9,30 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from .contenders import Contender
 
 FIRST_KEY = 1_000
 FIRST_VALUE = 100_000_000
 FIRST_NEW_VALUE = 200_000_000
+
+
+class Shape(NamedTuple):
+    """Keys of one length, of digits, and values that are bytes."""
+
+    type: type
+    key: int
+    value: int
+
+
+SHAPES = {  # by kind; the others, "int" and "str", have integers as values
+    "bytes": Shape(bytes, 12, 64),
+    "bytes, 100 B": Shape(bytes, 16, 100),
+    "bytes, 1 kB": Shape(bytes, 16, 1_000),
+    "bytes, 10 kB": Shape(bytes, 16, 10_000),
+    "str, 100 B": Shape(str, 16, 100),
+}
 
 
 def tiled(items: list[Any], length: int) -> list[Any]:
@@ -57,14 +74,19 @@ class Data:
 
     def _keys(self, first: int, count: int) -> list[Any]:
         numbers = range(first, first + count)
-        if self.kind == "bytes":
-            return [b"%012d" % i for i in numbers]
+        if shape := SHAPES.get(self.kind):
+            digits = [f"{i:0{shape.key}}" for i in numbers]
+            return digits if shape.type is str else [text.encode() for text in digits]
         return list(numbers) if self.kind == "int" else [f"key:{i}" for i in numbers]
 
     def _values(self, keys: list[Any], first: int) -> list[Any]:
         """Distinct ones; those of bytes begin with the key, so that a value that is another's is seen."""
         numbers = range(first, first + len(keys))
-        return [k + b"%052d" % i for k, i in zip(keys, numbers)] if self.kind == "bytes" else list(numbers)
+        shape = SHAPES.get(self.kind)
+        if shape is None:
+            return list(numbers)
+        width = shape.value - shape.key
+        return [(k.encode() if isinstance(k, str) else k) + b"%0*d" % (width, i) for k, i in zip(keys, numbers)]
 
     @cached_property
     def keys(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The plots: one small chart for each row of the matrix, and how far each goal is reached."""
+"""The plots: one small chart for each row of the matrix, how far each goal is reached, and a get by the number of keys."""
 
 from __future__ import annotations
 
@@ -96,4 +96,42 @@ def goals(found: Sequence[Verdict], path: Path, caption: str) -> bool:
     axes.set_ylim(-1, len(bars))
     axes.set_title(f"holdfast's figure over its goal (left of 1 is reached). {caption}", fontsize=8)
     figure.savefig(path, dpi=80)
+    return True
+
+
+STORES = {  # as cask_bench calls them: colour, and what they are called here
+    "cask": ("#d62728", "cask"),
+    "leveldb": ("#1f77b4", "LevelDB"),
+    "lmdb": ("#2ca02c", "LMDB, a transaction a get"),
+    "lmdb-one": ("#98df8a", "LMDB, all in one transaction"),
+    "array": ("#000000", "an array in memory"),
+}
+
+
+def sizes(records: Sequence[dict[str, Any]], path: Path, caption: str) -> bool:
+    """Time of a get by the number of keys, of all who were measured with several numbers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, (colour, label) in STORES.items():
+        points = sorted(
+            (r["size"], r["median"], r["p25"], r["p75"]) for r in records if r.get("who") == name and "size" in r
+        )
+        if not points:
+            continue
+        counts, medians, low, high = zip(*points)
+        axes.fill_between(counts, low, high, color=colour, alpha=0.15, lw=0)
+        axes.plot(counts, medians, color=colour, lw=2 if name == "cask" else 1, marker=".", label=label)
+    if not axes.lines:
+        return False
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(True, which="major", lw=0.3)
+    axes.set_xlabel("keys of 16 bytes, values of 100", fontsize=8)
+    axes.set_ylabel("ns a get, warm", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    axes.set_title(f"Retrieval time: median, and the quartiles. {caption}", fontsize=8)
+    figure.savefig(path, dpi=100)
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.row import Row
 
-from . import building, collector, iteration, lookup, matrix, memory, native, shared, shared_processes, small, structural, writing
+from . import building, cask, collector, iteration, lookup, matrix, memory, native, shared, shared_processes, small, structural, writing
 
 ROWS: tuple[Row, ...] = tuple(
     row()
@@ -20,6 +20,7 @@ ROWS: tuple[Row, ...] = tuple(
         native,
         shared,
         shared_processes,
+        cask,
         matrix,
     )
     for row in module.ROWS

@@ -95,7 +95,7 @@ class SharedSet(SharedRow):
         Goal(1.0, "UltraDict"),
     )
     source = "for k, v in pairs:\n    {put}"
-    args = ("m", "pairs")
+    args: ClassVar[tuple[str, ...]] = ("m", "pairs")
 
     def inputs(self, case: Case, data: Data) -> None:
         data.oracle
