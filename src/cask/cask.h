@@ -203,6 +203,7 @@ struct hf_cask {
     /* merge.c's. */
     hf_cask_merged merged; /* with the mutex */
     bool merging;          /* duty, taken with the mutex */
+    struct hf_merge *merge;
     uint64_t
         settled; /* with the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the keydir */
     int (*merge_step)(
@@ -458,6 +459,19 @@ int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place);
 
 /* Which files count, what they hold, what has to be mended: makes the first index, `active`, the notes. `credible`: the page is. */
 int hf_recover(hf_cask *cask, bool credible);
+
+/* -- merge.c -- */
+
+/* After recovery, before the thread: what a crash has interrupted is finished, if it can be. */
+int hf_merge_begin(hf_cask *cask);
+
+/* Before the last checkpoint, without the thread: a merge that can be taken back is. And once more behind it: what can go, goes. */
+void hf_merge_stop(hf_cask *cask);
+void hf_merge_end(hf_cask *cask);
+
+/* Nothing is merged, and no file is removed, until it is released. HF_BUSY: hf_cask_merge is at it. HF_BROKEN. */
+int hf_merge_hold(hf_cask *cask);
+void hf_merge_release(hf_cask *cask);
 
 /* -- follow.c -- */
 

@@ -120,6 +120,12 @@ static int open_newer(hf_cask *cask, uint64_t from, uint64_t end, hf_log_set **s
         if (n > 0 && (file == NULL || grown))
             status = open_into(cask, set, n, need, file != NULL);
     }
+    /* The version may lead as far, whatever is left for the tail. */
+    hf_log_file *last = status == 0 ? hf_log_set_find(*set, hf_place_file(end)) : NULL;
+    if (last != NULL && hf_place_offset(end) > last->mapped)
+        return HF_CORRUPT;
+    if (last != NULL && atomic_load(&last->end) < hf_place_offset(end))
+        atomic_store(&last->end, hf_place_offset(end));
     return status;
 }
 
@@ -150,10 +156,6 @@ static int read_log(hf_cask *cask, hf_replay *replay, uint64_t from, uint64_t to
             continue;
         uint64_t at = n == hf_place_file(from) ? hf_place_offset(from) : HF_CASK_DATA_AT;
         uint64_t limit = n == hf_place_file(to) ? hf_place_offset(to) : atomic_load(&file->end);
-        if (limit > file->mapped)
-            return HF_CORRUPT;
-        if (atomic_load(&file->end) < limit)
-            atomic_store(&file->end, limit);
         while (status == 0 && at < limit) {
             status = hf_replay_log(replay, file, at, limit, &at);
             if (status < 0 || at >= limit)
@@ -229,7 +231,8 @@ static int bring_up(hf_cask *cask, const hf_view *view)
         end = meta.position;
     if (old != NULL && old->base == base && atomic_load(&old->end) == end)
         return 0;
-    uint64_t from = old != NULL && atomic_load(&old->end) > meta.position ? atomic_load(&old->end) : meta.position;
+    /* The version may lead to files that the log has gone through since this was last done. */
+    uint64_t from = old != NULL ? atomic_load(&old->end) : meta.position;
     status = open_files(cask, old, from, end, &logs);
     if (status == 0)
         status = hf_replay_begin(&replay, cask, logs, NULL, 0);

@@ -200,7 +200,7 @@ int hf_index_find(hf_cask *cask, const hf_index *index, uint32_t below, const hf
 static void count_damage(hf_cask *cask, const hf_probe *probe)
 {
     /* What is damaged may not say how long it is. */
-    atomic_fetch_add_explicit(&cask->damaged, sizeof(struct hf_record), memory_order_relaxed);
+    atomic_fetch_add_explicit(&cask->damaged, sizeof(struct hf_log_record), memory_order_relaxed);
 }
 
 /* A process that reads: with the version that the index is for, or not at all: then *again. `fresh`: the index was brought up to date

@@ -149,6 +149,7 @@ static int let_go(hf_cask *cask)
     int status = 0;
 
     hf_follow_close(cask);
+    hf_merge_end(cask);
     free_segments(cask->active);
     free_segments(cask->sealed);
     hf_index_drop(atomic_exchange(&cask->index, NULL));
@@ -290,6 +291,9 @@ static int open_to_write(hf_cask *cask)
         status = hf_checkpoint(cask);
     if (status == 0) {
         hf_cask_page_begin(cask);
+        status = hf_merge_begin(cask);
+    }
+    if (status == 0) {
         enroll(cask);
         status = hf_thread_start(cask);
         if (status < 0)
@@ -338,6 +342,60 @@ static int first_of(int status, int next)
     return status < 0 ? status : next < 0 ? next : 0;
 }
 
+/* What is sealed, for the manifest: 1: there was something that it does not have. */
+static int add_sealed(const hf_cask *cask, hf_manifest *manifest)
+{
+    const hf_log_set *logs = hf_index_now((hf_cask *)(uintptr_t)cask)->logs;
+    uint32_t active = cask->active == NULL ? 0 : cask->active->writer.file->number;
+    int added = 0;
+
+    for (size_t i = 0; i < cask->notes.count; i++) {
+        const hf_note *note = &cask->notes.note[i];
+        const hf_log_file *file = hf_log_set_find(logs, note->number);
+        if (file == NULL || file->kind != HF_LOG_WRITTEN || note->number == active || note->gone ||
+            hf_manifest_find(manifest, note->number) != NULL)
+            continue;
+        struct hf_listed listed = {
+            .number = note->number,
+            .state = HF_LISTED,
+            .size = atomic_load(&file->end),
+            .first = note->now.first,
+            .last = note->now.last,
+            .generation = manifest->head.generation + 1,
+        };
+        int status = hf_manifest_add(manifest, &listed);
+        if (status < 0)
+            return status;
+        added = 1;
+    }
+    return added;
+}
+
+/* The manifest says how long the files are that were sealed since it was written: then what is wrong in one is damage, whatever else was lost. Nobody else
+ * is in the cask any more. */
+static int list_sealed(hf_cask *cask)
+{
+    hf_manifest manifest;
+    uint64_t bytes = 0;
+    int status = hf_manifest_copy(&cask->manifest, &manifest);
+
+    if (status == 0)
+        status = add_sealed(cask, &manifest);
+    if (status > 0) {
+        manifest.head.sequence = manifest.head.sequence > cask->sequence ? manifest.head.sequence : cask->sequence;
+        status = hf_manifest_replace(cask->folder, &manifest, &bytes);
+        if (status == 0) {
+            hf_manifest_clear(&cask->manifest);
+            cask->manifest = manifest;
+            cask->written += bytes;
+            atomic_store(&cask->page->generation, manifest.head.generation);
+            return 0;
+        }
+    }
+    hf_manifest_clear(&manifest);
+    return status;
+}
+
 /* All that there is to be done before nobody writes any more. */
 static int finish(hf_cask *cask)
 {
@@ -357,7 +415,7 @@ static int finish(hf_cask *cask)
         status = hf_checkpoint(cask);
     if (status == 0 && cask->folder_dirty)
         status = hf_cask_folder_sync(cask);
-    return status;
+    return status < 0 ? status : list_sealed(cask);
 }
 
 int hf_cask_close(hf_cask *cask)
@@ -371,7 +429,9 @@ int hf_cask_close(hf_cask *cask)
     dismiss(cask);
     if (!atomic_load(&cask->lost) && cask->writable) {
         hf_thread_stop(cask);
+        hf_merge_stop(cask);
         status = finish(cask);
+        hf_merge_stop(cask);
     }
     return first_of(status, let_go(cask));
 }

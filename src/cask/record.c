@@ -277,6 +277,8 @@ static inline bool may_begin(const unsigned char *bytes, uint64_t at, uint64_t r
 
 int hf_record_resync(const unsigned char *file, uint64_t end, uint64_t at, hf_log_salt salt, hf_record_out *out)
 {
+    if (at > end)
+        return 0;
     at = at < HF_CASK_DATA_AT ? (uint64_t)HF_CASK_DATA_AT : padded(at);
     while (at < end && end - at >= HEAD) {
         struct hf_log_record head;

@@ -20,7 +20,11 @@
  * What the page cache has may not be what the disk has, if a flush has failed since. Unless this boot's page says that none did, what is not
  * known to be synced is written once more, as it is, and flushed.
  *
- * A merged file that the keydir does not know yet is taken out of the manifest, with its victims listed again.
+ * Of a merge that was interrupted once the manifest had its output, output and victims are both here, and it does not matter which of the two copies of
+ * a record a key leads to. cask->settled says what the keydir knows of; merge_settle.c goes on from there (merge.h, G3).
+ *
+ * The output of a merge that was interrupted before is not listed. Where not even its head got to the disk it does not say that it is one; but the file
+ * that was begun after it then goes on where the one before it ends.
  *
  * In a process that reads nothing is changed; it goes by what it finds.
  *
@@ -283,49 +287,6 @@ static int open_keydir(recovery *r)
     return open_keydir_again(cask);
 }
 
-/* -- merges that were interrupted -- */
-
-/* Merged files that the keydir does not have: away with them, their victims count again. */
-static int cancel_merges(recovery *r)
-{
-    hf_cask *cask = r->cask;
-    bool changed = false;
-    int status = 0;
-
-    if (r->rebuild)
-        return 0;
-    for (size_t i = 0; i < r->count; i++) {
-        found *f = &r->files[i];
-        const struct hf_listed *listed = f->listed ? hf_manifest_find(&cask->manifest, f->number) : NULL;
-        if (listed == NULL || f->file->kind != HF_LOG_MERGED || listed->generation <= cask->meta.generation)
-            continue;
-        uint64_t generation = listed->generation;
-        for (uint32_t k = 0; k < cask->manifest.head.count; k++) {
-            struct hf_listed *victim = &cask->manifest.files[k];
-            if (victim->state == HF_LISTED_VICTIM && victim->generation == generation)
-                victim->state = HF_LISTED;
-        }
-        hf_manifest_remove(&cask->manifest, f->number);
-        changed = true;
-    }
-    if (!changed)
-        return 0;
-    if (cask->writable)
-        status = hf_manifest_replace(cask->folder, &cask->manifest, NULL);
-    for (size_t i = 0; status == 0 && i < r->count;) {
-        found *f = &r->files[i];
-        if (!f->listed || hf_manifest_find(&cask->manifest, f->number) != NULL) {
-            i++;
-            continue;
-        }
-        status = remove_file(cask, f->number);
-        hf_log_drop(f->file);
-        memmove(f, f + 1, (r->count - i - 1) * sizeof *f);
-        r->count--;
-    }
-    return status;
-}
-
 /* -- the end of the log -- */
 
 static bool is_written(const found *f)
@@ -445,6 +406,17 @@ static int replay_hint(recovery *r, const found *f, uint64_t at)
     return status < 0 ? status : 1;
 }
 
+/* A file without a head: was it to become a merge's? Then the log goes on behind it as though it were not there. */
+static bool is_left_by_merge(const recovery *r, size_t i)
+{
+    if (!r->files[i].beheaded || r->files[i].listed)
+        return false;
+    for (size_t k = i + 1; k < r->count; k++)
+        if (!r->files[k].listed && is_written(&r->files[k]) && !r->files[k].beheaded)
+            return r->replay.last > 0 && r->files[k].file->after == r->replay.last;
+    return false;
+}
+
 /* The records of files from `first` on, of that from `from` on. */
 static int replay_in_order(recovery *r, uint32_t first, uint64_t from)
 {
@@ -456,11 +428,16 @@ static int replay_in_order(recovery *r, uint32_t first, uint64_t from)
         found *f = &r->files[i];
         if (!is_written(f) || f->number < first)
             continue;
+        if (is_left_by_merge(r, i)) {
+            f->end = HF_CASK_DATA_AT;
+            f->hinted = true; /* it is not gone on with, and is merged away some day */
+            continue;
+        }
         bool follows = !f->beheaded && (!chained || f->file->after == r->replay.last);
         if (!follows && !f->listed) {
             if (!was_synced(r, i, HF_CASK_DATA_AT))
                 return drop_from(r, i);
-            r->cask->lost_bytes += sizeof(struct hf_record);
+            r->cask->lost_bytes += sizeof(struct hf_log_record);
         }
         uint64_t at = f->number == first && from > HF_CASK_DATA_AT ? from : HF_CASK_DATA_AT;
         int hinted = at < f->size ? replay_hint(r, f, at) : 0;
@@ -761,7 +738,8 @@ static void set_position(recovery *r)
         cask->durable = highest(cask->durable, atomic_load(&cask->page->synced));
     if (cask->durable > cask->appended)
         cask->durable = cask->appended;
-    cask->settled = head->generation;
+    /* Of a keydir that was made again it is not known what it leads to. */
+    cask->settled = r->rebuild ? 0 : cask->meta.generation;
 }
 
 static int make_index(recovery *r)
@@ -835,8 +813,6 @@ int hf_recover(hf_cask *cask, bool credible)
         r.count = 0;
     if (status == 0)
         status = open_keydir(&r);
-    if (status == 0)
-        status = cancel_merges(&r);
     if (status == 0)
         status = prepare(&r);
     if (status == 0)

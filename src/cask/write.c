@@ -183,7 +183,7 @@ void hf_write_moved(hf_cask *cask, uint64_t hash, uint64_t place, bool expires)
     if (expires)
         atomic_fetch_add_explicit(&index->active_facts->expiring, 1, memory_order_relaxed);
     hf_tail_append(index->active, hash, place);
-    cask->since_fold += sizeof(struct hf_record);
+    cask->since_fold += sizeof(struct hf_log_record);
     /* What is not durable yet shows when it is. */
     if (index->active->filled == hf_tail_visible(index->active) + 1)
         hf_tail_show(index->active);

@@ -118,7 +118,11 @@ static void block_free(trie_ctx *ctx, trie_link link, uint64_t size, uint64_t he
 static inline int quick_find_entry(const hf_region *region, const struct hf_version *version, unsigned tree,
                                    uint64_t hash, trie_entry *out)
 {
-    enum { LINE = 64, DEEP = 2 /* and from there on nodes are likely to be far away */ };
+    enum {
+        LINE = 64,
+        LINES = 3 + sizeof(trie_entry) / sizeof(uint64_t), /* of a node that is about half full of entries */
+        DEEP = 2,                                          /* and from there on nodes are likely to be far away */
+    };
     uint64_t link = version->trees[tree].root, span = version->top - HF_REGION_HEAP_AT;
     const char *base = region->base;
 
@@ -130,8 +134,9 @@ static inline int quick_find_entry(const hf_region *region, const struct hf_vers
         if (depth > DEEP)
             __builtin_prefetch((const char *)node + LINE);
         if (depth == DEEP + 1) {
-            __builtin_prefetch((const char *)node + 2 * (size_t)LINE);
-            __builtin_prefetch((const char *)node + 3 * (size_t)LINE);
+#pragma GCC unroll 4
+            for (size_t i = 2; i < LINES; i++)
+                __builtin_prefetch((const char *)node + i * LINE);
         }
         uint32_t entries = node->maps.entry_map, children = node->maps.child_map, below = hash % HF_TRIE_FANOUT;
         uint32_t slot = (uint32_t)1 << below;

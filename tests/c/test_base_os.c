@@ -682,7 +682,42 @@ static void results_become_statuses(void **state)
     assert_int_equal(hf_os_errno(), ENOSPC);
 }
 
+static void results_of_calls_with_names_become_statuses(void **state)
+{
+    static const struct {
+        int error, status;
+    } cases[] = {{ENOSPC, HF_NOSPACE}, {EDQUOT, HF_NOSPACE}, {EFBIG, HF_NOSPACE},       {ENOENT, HF_ABSENT},
+                 {EEXIST, HF_EXISTS},  {EACCES, HF_DENIED},  {EPERM, HF_DENIED},        {EROFS, HF_READ_ONLY},
+                 {ENOMEM, HF_NOMEM},   {EIO, HF_IO},         {ENAMETOOLONG, HF_INVALID}};
+
+    for (size_t i = 0; i < LENGTH(cases); i++)
+        assert_int_equal(hf_os_file_status(-cases[i].error), cases[i].status);
+    assert_int_equal(hf_os_file_status(0), 0);
+    assert_int_equal(hf_os_file_status(17), 17);
+    hf_os_file_status(-EFBIG);
+    assert_int_equal(hf_os_errno(), EFBIG);
+}
+
 /* Helpers. */
+
+static void the_size_limit_is_the_systems(void **state)
+{
+    struct rlimit old, low;
+    uint64_t found;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = old;
+    low.rlim_cur = 12345678;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    assert_int_equal(hf_os_size_limit(&found), 0);
+    assert_true(found == 12345678);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(hf_os_size_limit(&found), 0);
+    assert_true(found == (old.rlim_cur == RLIM_INFINITY ? UINT64_MAX : old.rlim_cur));
+    hf_fault_arm(HF_OS_SITE_getrlimit, 1, EPERM);
+    assert_int_equal(hf_os_size_limit(&found), -EPERM);
+    hf_fault_disarm();
+}
 
 static void retry_repeats_interrupted_calls_only(void **state)
 {
@@ -938,6 +973,8 @@ int main(void)
         IN_SCRATCH(locks_belong_to_the_open_file),
         cmocka_unit_test_teardown(the_process_is_known, restore),
         cmocka_unit_test_teardown(results_become_statuses, restore),
+        cmocka_unit_test_teardown(results_of_calls_with_names_become_statuses, restore),
+        cmocka_unit_test_teardown(the_size_limit_is_the_systems, restore),
         cmocka_unit_test_teardown(retry_repeats_interrupted_calls_only, restore),
         IN_SCRATCH(transfers_survive_interrupts_and_short_counts),
         IN_SCRATCH(a_transfer_can_fail_half_way),

@@ -4,7 +4,7 @@
  */
 #include "cask/hint.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 #include "test_child.h"
 
 #include <sys/resource.h>
@@ -296,6 +296,46 @@ static void what_cannot_be_is_refused(void **state)
     expect_open(HF_CORRUPT);
 }
 
+/* Sizes that go with each other only as long as nobody looks at what they stand for. */
+static void a_filter_has_its_size(void **state)
+{
+    struct hf_hint_head head;
+    hf_record_in record = small_record(++sequence, "key", "value");
+    append(&record);
+    write_it();
+    size_t size = read_file(name, bytes, ROOM);
+    memcpy(&head, bytes, sizeof head);
+    assert_true(size == 104 + 24 + 64 + 8 && head.words == 8);
+    head.words = 0;
+    memcpy(bytes, &head, sizeof head);
+    write_mended(size - 64);
+    expect_open(HF_CORRUPT);
+    head.words = 16;
+    memcpy(bytes, &head, sizeof head);
+    write_mended(size + 64);
+    expect_open(HF_CORRUPT);
+    /* 2^63 times 24, and times 10, are 0 in 64 bits. */
+    head.words = 8;
+    head.count |= UINT64_C(1) << 63;
+    memcpy(bytes, &head, sizeof head);
+    write_mended(size);
+    expect_open(HF_CORRUPT);
+    head.count ^= UINT64_C(1) << 63;
+    memcpy(bytes, &head, sizeof head);
+    write_mended(size);
+    expect_open(0);
+}
+
+static void it_is_durable_before_it_has_its_name(void **state)
+{
+    append_random(10);
+    note_calls();
+    write_it();
+    expect_calls("write write write write sync rename");
+    ok(hf_log_seal(&writer));
+    expect_calls("sync");
+}
+
 static void the_filter_seldom_errs(void **state)
 {
     static const uint64_t counts[] = {1, 10, 46, 1000, RECORDS};
@@ -340,6 +380,8 @@ static void a_failed_write_changes_nothing(void **state)
                 hf_fault_disarm();
                 assert_true(status == 0 || (status < 0 && failed > 0));
                 assert_int_equal(descriptors(), before);
+                /* (Where it is there it is what was left: nothing was done yet.) */
+                assert_true(!is_there("0000000007.hint.new") || read_file("0000000007.hint.new", bytes, 100) == 4);
                 if (status == 0)
                     expect_open(0);
                 else if (old)
@@ -422,6 +464,8 @@ int main(void)
         with_log(damage_in_a_log_is_told_exactly),
         with_log(damage_is_noticed),
         with_log(what_cannot_be_is_refused),
+        with_log(a_filter_has_its_size),
+        with_log(it_is_durable_before_it_has_its_name),
         with_log(the_filter_seldom_errs),
         with_log(a_failed_write_changes_nothing),
         with_log(failures_to_read_leave_nothing),

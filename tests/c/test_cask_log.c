@@ -4,7 +4,7 @@
  */
 #include "cask/log.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 #include "test_child.h"
 
 #include <pthread.h>
@@ -248,6 +248,11 @@ static void what_could_not_be_cut_is_cut_before_the_next(void **state)
     struct hf_fault half = {.first = 1, .times = 1, .shorten = true},
                     never = {.first = 2, .times = 1, .error = ENOSPC},
                     no_cut = {.first = 1, .times = 2, .error = EIO};
+    hf_fault_arm_plan(HF_OS_SITE_pwrite, &half);
+    hf_fault_arm_plan(HF_FAULT_ANY_OS, &never);
+    assert_int_equal(hf_log_append(&writer, bytes, (size_t)size), HF_NOSPACE);
+    assert_true(!writer.torn && writer.end == end && size_of_file(name) == end);
+    hf_fault_disarm();
     hf_fault_arm_plan(HF_OS_SITE_pwrite, &half);
     hf_fault_arm_plan(HF_FAULT_ANY_OS, &never);
     hf_fault_arm_plan(HF_OS_SITE_ftruncate, &no_cut);

@@ -4,7 +4,7 @@
  */
 #include "cask/manifest.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 #include "test_child.h"
 
 #include <sys/resource.h>
@@ -221,6 +221,13 @@ static void what_cannot_be_is_refused(void **state)
     expect_refused(&other, files, HF_CORRUPT);
 }
 
+static void it_is_durable_before_it_has_its_name(void **state)
+{
+    note_calls();
+    a_manifest();
+    expect_calls("write sync rename sync-folder");
+}
+
 static void a_leftover_is_no_hindrance(void **state)
 {
     write_file("MANIFEST.new", "half of one", 11);
@@ -325,10 +332,15 @@ static void the_bytes_are_these(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_manifest(it_is_what_a_model_says),          with_manifest(damage_is_noticed),
-        with_manifest(what_cannot_be_is_refused),        with_manifest(a_leftover_is_no_hindrance),
-        with_manifest(a_failed_replace_changes_nothing), with_manifest(failures_to_read_leave_nothing),
-        with_manifest(a_limit_on_files_is_no_death),     with_manifest(the_bytes_are_these),
+        with_manifest(it_is_what_a_model_says),
+        with_manifest(damage_is_noticed),
+        with_manifest(what_cannot_be_is_refused),
+        with_manifest(it_is_durable_before_it_has_its_name),
+        with_manifest(a_leftover_is_no_hindrance),
+        with_manifest(a_failed_replace_changes_nothing),
+        with_manifest(failures_to_read_leave_nothing),
+        with_manifest(a_limit_on_files_is_no_death),
+        with_manifest(the_bytes_are_these),
     };
 
     return cmocka_run_group_tests_name("cask/manifest", tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * Records: what is written is read, whatever its sizes; a flip of any bit, a cut at any byte, another place, file or
  * cask is noticed; sizes that lie are; the next record behind garbage is found, in a time that goes with the bytes.
  */
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 
 #include <time.h>
 
@@ -237,6 +237,46 @@ static void sizes_that_lie_are_noticed(void **state)
     assert_true(rejected > 10000);
 }
 
+/*
+ * A body as it could be, and as hf_record_write never makes it: a long size for a short key, an expiry that says
+ * never, a key that was given and has no bytes.
+ */
+static void there_is_one_way_to_write_a_record(void **state)
+{
+    static const struct {
+        uint64_t stamp;
+        uint64_t words[2];
+        uint64_t body;
+        int expected;
+    } cases[] = {
+        {UINT64_C(0x1ffff), {0xfffe}, 4 + 0xfffe, HF_CORRUPT},
+        {UINT64_C(0x1ffff), {0xffff}, 4 + 0xffff, 1},
+        {UINT64_C(0x1ffff), {3}, 4 + 3, HF_CORRUPT},
+        {UINT64_C(0x50003), {INT64_MAX}, 8 + 3, HF_CORRUPT},
+        {UINT64_C(0x50003), {UINT64_MAX}, 8 + 3, HF_CORRUPT},
+        {UINT64_C(0x50003), {INT64_MAX - 1}, 8 + 3, 1},
+        {UINT64_C(0x90003), {0}, 4 + 3, HF_CORRUPT},
+        {UINT64_C(0x90003), {1}, 4 + 3 + 1, 1},
+        {UINT64_C(0x30000), {0}, 0, 1},
+        {UINT64_C(0x30001), {0}, 1, HF_CORRUPT},
+        {UINT64_C(0x70000), {5}, 8, HF_CORRUPT},
+        {UINT64_C(0x60001), {5}, 9, HF_CORRUPT},
+        {UINT64_C(0xa0001), {1}, 4 + 1 + 1, HF_CORRUPT},
+        {UINT64_C(0x20001), {5}, 1, 1},
+        {UINT64_C(0x00001), {5}, 1, HF_CORRUPT},
+        {UINT64_C(0x210001), {5}, 1, HF_CORRUPT},
+    };
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct hf_log_record head = {.sequence = 9, .stamp = cases[i].stamp};
+        uint64_t end = 4096 + 32 + (cases[i].body + 7) / 8 * 8;
+        memset(file + 4096, 0, end - 4096);
+        memcpy(file + 4096, &head, sizeof head);
+        memcpy(file + 4096 + 32, cases[i].words, cases[i].body < 8 ? cases[i].body : 8);
+        mend(4096, cases[i].body);
+        assert_int_equal(read_at(end, 4096), cases[i].expected);
+    }
+}
+
 static void a_copy_says_the_same_elsewhere(void **state)
 {
     hf_log_salt other = hf_log_salt_of(the_id, 9);
@@ -321,6 +361,21 @@ static void all_whole_records_behind_damage_are_found(void **state)
     while (i < count)
         assert_false(written[i++].whole);
     free(good);
+}
+
+static void the_next_one_is_found_from_anywhere(void **state)
+{
+    hf_record_in record = small_record(1, "key", "value");
+    hf_record_out out;
+    /* All before it is synced: `synced` is its own place. */
+    uint64_t at = 4096, end = write_at(at, &record, at);
+    for (uint64_t from = 0; from <= at; from++) {
+        assert_int_equal(hf_record_resync(file, end, from, salt, &out), 1);
+        assert_true(out.at == at);
+    }
+    for (uint64_t from = at + 1; from < end + 100; from++)
+        assert_int_equal(hf_record_resync(file, end, from, salt, &out), 0);
+    assert_int_equal(hf_record_resync(file, end, UINT64_MAX, salt, &out), 0);
 }
 
 static void a_value_that_has_a_log_in_it_is_a_value(void **state)
@@ -421,8 +476,10 @@ int main(void)
         with_file(a_record_is_for_one_place),
         with_file(where_nothing_was_written_there_is_none),
         with_file(sizes_that_lie_are_noticed),
+        with_file(there_is_one_way_to_write_a_record),
         with_file(a_copy_says_the_same_elsewhere),
         with_file(all_whole_records_behind_damage_are_found),
+        with_file(the_next_one_is_found_from_anywhere),
         with_file(a_value_that_has_a_log_in_it_is_a_value),
         with_file(it_takes_a_time_that_goes_with_the_bytes),
         with_file(the_bytes_are_these),

@@ -4,7 +4,7 @@
  */
 #include "cask/tail.h"
 
-#include "test_cask_support.h"
+#include "test_cask_parts.h"
 
 #include <pthread.h>
 #include <time.h>

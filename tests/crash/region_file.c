@@ -9,6 +9,7 @@
  * it was at some moment, and of this boot (`believe`).
  */
 #include "region_lab.h"
+#include "region_work.h"
 
 #include "believe.h"
 
@@ -34,6 +35,7 @@ static int open_file(const char *folder, bool make, uint64_t how, hf_region **ou
 {
     const hf_region_options options = {
         .mode = make ? HF_REGION_EITHER : HF_REGION_ATTACH,
+        .place_trees = 1u << WORK_PLACES,
         .reserve = RESERVE,
         .timeout = -1,
         .level = level_of(how),

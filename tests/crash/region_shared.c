@@ -3,6 +3,7 @@
  * where there is one. Nothing of it survives a power cut, and nothing is asked of it then.
  */
 #include "region_lab.h"
+#include "region_work.h"
 
 #include "base/os.h"
 
@@ -10,8 +11,10 @@
 
 static int open_shared(const char *folder, bool make, uint64_t how, hf_region **out)
 {
-    const hf_region_options options = {
-        .mode = make ? HF_REGION_EITHER : HF_REGION_ATTACH, .reserve = RESERVE, .timeout = -1};
+    const hf_region_options options = {.mode = make ? HF_REGION_EITHER : HF_REGION_ATTACH,
+                                       .place_trees = 1u << WORK_PLACES,
+                                       .reserve = RESERVE,
+                                       .timeout = -1};
     char path[512];
     int fd, status;
 

@@ -17,6 +17,16 @@ hf_key work_key(unsigned number, char text[48])
     return (hf_key){hf_hash_u64(number % 16 == 15 ? 15 : number, 1), text, (size_t)size};
 }
 
+int work_match(void *number, uint64_t place)
+{
+    return place % WORK_KEYS == *(const unsigned *)number;
+}
+
+static uint64_t draw_place(struct hf_random *random, unsigned number)
+{
+    return (hf_random_next(random) | WORK_KEYS) / WORK_KEYS * WORK_KEYS + number;
+}
+
 static size_t size_of(uint64_t value)
 {
     const size_t bits = (size_t)(value >> 8);
@@ -132,14 +142,47 @@ static int read_tree(const hf_view *view, unsigned tree, struct work_state *out)
     return more;
 }
 
+static int read_places(const hf_view *view, struct work_state *out)
+{
+    hf_region_cursor cursor;
+    hf_place_entry entry;
+    char text[48];
+    int more = hf_region_cursor_begin(&cursor, view, WORK_PLACES);
+
+    while (more >= 0 && (more = hf_region_cursor_next_place(&cursor, &entry)) > 0) {
+        const unsigned number = (unsigned)(entry.place % WORK_KEYS);
+
+        if (entry.hash != work_key(number, text).hash || out->value[WORK_PLACES][number] != 0)
+            return HF_INVALID;
+        work_set(out, WORK_PLACES, number, entry.place);
+    }
+    return more;
+}
+
 int work_read(const hf_view *view, struct work_state *out)
 {
     int status = 0;
 
     memset(out, 0, sizeof(*out));
     for (unsigned tree = 0; status >= 0 && tree < WORK_TREES; tree++)
-        status = read_tree(view, tree, out);
+        status = tree == WORK_PLACES ? read_places(view, out) : read_tree(view, tree, out);
     return status;
+}
+
+/* The value of a key, or 0. */
+static int look_up(const hf_view *view, unsigned tree, unsigned number, uint64_t *value)
+{
+    char text[48];
+    const hf_key key = work_key(number, text);
+    hf_span span;
+
+    *value = 0;
+    if (tree == WORK_PLACES)
+        return hf_view_find_place(view, tree, key.hash, work_match, &number, value);
+    const int found = hf_view_get(view, tree, &key, &span);
+    if (found > 0)
+        *value = work_number(&span);
+    return found;
 }
 
 /* A view, read by iteration and, some keys, by look-up. A violation where they differ. */
@@ -152,14 +195,12 @@ static int read_view(struct work *work, const hf_view *view, struct work_state *
     for (unsigned i = 0; i < 4; i++) {
         const unsigned tree = (unsigned)hf_random_below(&work->random, WORK_TREES);
         const unsigned number = (unsigned)hf_random_below(&work->random, WORK_KEYS);
-        char text[48];
-        const hf_key key = work_key(number, text);
-        hf_span span;
-        const int found = hf_view_get(view, tree, &key, &span);
+        uint64_t value;
+        const int found = look_up(view, tree, number, &value);
 
         if (found < 0)
             return found;
-        if ((found ? work_number(&span) : 0) != out->value[tree][number]) {
+        if (value != out->value[tree][number]) {
             hf_run_violation(work->run, "a look-up of key %u of tree %u finds another value than the iteration",
                              number, tree);
             return HF_INVALID;
@@ -224,10 +265,35 @@ int work_recover(struct work *work)
 
 /* -- changing -- */
 
+static int put_place(struct work *work, hf_txn *txn, struct work_state *next)
+{
+    unsigned number = (unsigned)hf_random_below(&work->random, WORK_KEYS);
+    const uint64_t value = draw_place(&work->random, number), was = next->value[WORK_PLACES][number];
+    const bool remove = hf_random_chance(&work->random, 1, 4);
+    uint64_t old = 0, found = 0;
+    char text[48];
+    const uint64_t hash = work_key(number, text).hash;
+    int status = remove ? hf_txn_unset_place(txn, WORK_PLACES, hash, work_match, &number, &old)
+                        : hf_txn_set_place(txn, WORK_PLACES, hash, value, work_match, &number, &old);
+
+    if (status < 0)
+        return status;
+    if (status != (remove ? was != 0 : was == 0) || old != was)
+        hf_run_violation(work->run, "a %s says %d of the place of key %u, or another place",
+                         remove ? "removal" : "put", status, number);
+    work_set(next, WORK_PLACES, number, remove ? 0 : value);
+    status = hf_txn_find_place(txn, WORK_PLACES, hash, work_match, &number, &found);
+    if (status >= 0 && found != next->value[WORK_PLACES][number])
+        hf_run_violation(work->run, "a transaction does not see its own change of the place of key %u", number);
+    return status < 0 ? status : 0;
+}
+
 /* One key of each tree has a value that grows. */
 static int put_one(struct work *work, hf_txn *txn, struct work_state *next)
 {
     const unsigned tree = (unsigned)hf_random_below(&work->random, WORK_TREES);
+    if (tree == WORK_PLACES)
+        return put_place(work, txn, next);
     const bool grows = hf_random_chance(&work->random, 1, 16);
     const unsigned number = grows ? 0 : (unsigned)hf_random_below(&work->random, WORK_KEYS);
     const uint64_t value = grows ? work_larger(&work->random, next->value[tree][0]) : work_draw(&work->random, true);

@@ -10,7 +10,8 @@
  *                    savepoints, kept snapshots; and now and then one that is given up, or whose thread ends in it
  *      work_look     the newest version and the snapshots held are what the model says
  *
- * A value is a number: its first 8 bytes, which say how long it is and what the rest has to be.
+ * A value is a number: its first 8 bytes, which say how long it is and what the rest has to be. In the tree of places it is
+ * the place, which says whose it is.
  *
  * Concurrency: a work belongs to one thread. Failure: what is not as it should be is a violation of the run; the
  * functions then give a negative number, or the status of what failed.
@@ -20,13 +21,15 @@
 
 #include "lab.h"
 
+#include "region/keydir.h"
 #include "region/region.h"
 
 #include <holdfast/status.h>
 
 enum {
     WORK_KEYS = 64,
-    WORK_TREES = 3,
+    WORK_TREES = 4,
+    WORK_PLACES = 3, /* the tree of places; the others are of records */
     WORK_HELD = 3,
     WORK_KEPT = 4,
     WORK_LONGEST = 24 << 10, /* bytes of a new value, and */
@@ -56,6 +59,9 @@ void work_set(struct work_state *state, unsigned tree, unsigned key, uint64_t va
 
 /* A key's bytes go to `text`. */
 hf_key work_key(unsigned number, char text[48]);
+
+/* Whose place is this? For hf_place_match. */
+int work_match(void *number, uint64_t place);
 
 /* The bytes of a value, which stay until the next call: and how many. */
 const void *work_value(uint64_t value, size_t *size);
