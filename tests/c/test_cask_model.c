@@ -291,9 +291,12 @@ static void snapshot_step(session *s)
     }
 }
 
-static void step_clock(void)
+/* A merge sees what time it is too, whenever it looks, and the cask's clock never goes behind that: so before it is set back, it is written down. */
+static void step_clock(session *s)
 {
     unsigned how = below(10);
+    if (how == 0)
+        put(s);
     if (how == 0)
         m->clock -= below(2000);
     else if (how == 1)
@@ -337,7 +340,7 @@ static void step(session *s, const hf_cask_options *options)
     else if (what < 67)
         snapshot_step(s);
     else if (what < 72)
-        step_clock();
+        step_clock(s);
     else if (what < 84)
         look_at(s, s->cask, below(KEYS));
     else if (what < 86)
