@@ -10,18 +10,8 @@
 
 #include <inttypes.h>
 
-/* Until they are there. */
+/* Until it is there. */
 __attribute__((weak)) int hf_cask_check(hf_cask *cask, hf_cask_report report, void *arg)
-{
-    return 0;
-}
-
-__attribute__((weak)) int hf_cask_needs_merge(hf_cask *cask)
-{
-    return 0;
-}
-
-__attribute__((weak)) int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
 {
     return 0;
 }
