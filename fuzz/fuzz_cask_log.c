@@ -100,7 +100,7 @@ static void make_files(void)
     hf_hint_maker maker;
     hf_manifest manifest = {.head = {.id = {id[0], id[1]}, .seed = SEED, .next = 9}};
 
-    REQUIRE(hf_log_create(folder, id, NUMBER, HF_LOG_WRITTEN, 1, LARGEST, 0, &writer) == 0);
+    REQUIRE(hf_log_create(folder, id, NUMBER, HF_LOG_WRITTEN, 1, 0, LARGEST, 0, &writer) == 0);
     salt = writer.file->salt;
     for (unsigned n = 0; n < RECORDS; n++) {
         places[n] = writer.end;

@@ -17,7 +17,7 @@ static hf_log_writer writer;
 
 static void create(uint64_t step)
 {
-    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, MOST, step, &writer));
+    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 0, MOST, step, &writer));
 }
 
 /* -- records in it: number n says n */
@@ -134,7 +134,7 @@ static void a_name_that_is_taken_is_left_alone(void **state)
 {
     char left[4];
     write_file(name, "mine", 4);
-    assert_int_equal(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 0, MOST, 0, &writer), HF_EXISTS);
+    assert_int_equal(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 0, 0, MOST, 0, &writer), HF_EXISTS);
     assert_int_equal(read_file(name, left, 4), 4);
     assert_memory_equal(left, "mine", 4);
     hf_log_file *file;
@@ -174,7 +174,7 @@ static void a_file_is_gone_on_with(void **state)
 static void what_does_not_fit_is_refused(void **state)
 {
     static unsigned char bytes[8192];
-    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_MERGED, 1, 10000, 4096, &writer));
+    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_MERGED, 1, 0, 10000, 4096, &writer));
     assert_int_equal(writer.file->kind, HF_LOG_MERGED);
     ok(hf_log_append(&writer, bytes, 8192));
     assert_true(writer.written == 10000);
@@ -385,7 +385,7 @@ static void each_failure_leaves_nothing(void **state)
         for (uint64_t n = 1, failed = 1; failed > 0; n++) {
             hf_log_file *file = NULL;
             hf_fault_arm(HF_FAULT_ANY, n, errors[e]);
-            int made = hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, MOST, 0, &writer);
+            int made = hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, 0, MOST, 0, &writer);
             failed = hf_fault_failed(HF_FAULT_ANY);
             assert_true(failed == 0 ? made == 0 : made < 0 && made != HF_CORRUPT);
             hf_fault_disarm();
@@ -441,7 +441,7 @@ static void in_a_small_limit(void)
 {
     struct rlimit limit = {20000, RLIM_INFINITY};
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    must(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, MOST, 8192, &writer) == 0);
+    must(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1, 0, MOST, 8192, &writer) == 0);
     uint64_t n = 1;
     int status;
     while ((status = append(n)) == 0)
@@ -454,7 +454,7 @@ static void in_a_small_limit(void)
     hf_log_writer_close(&writer);
     limit.rlim_cur = 10;
     must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    must(hf_log_create(folder, the_id, NUMBER + 1, HF_LOG_WRITTEN, 1, MOST, 8192, &writer) == HF_NOSPACE);
+    must(hf_log_create(folder, the_id, NUMBER + 1, HF_LOG_WRITTEN, 1, 0, MOST, 8192, &writer) == HF_NOSPACE);
     must(!is_there("0000000008.log"));
 }
 
