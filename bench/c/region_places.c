@@ -2,10 +2,11 @@
  * region_places.c: a region's trees of places (src/region/keydir.h): puts in transactions of several sizes, their commits,
  * look-ups, and what an entry takes up.
  *
- *      region_places shared|file N SIZE [random|order] [ROUNDS] [PATH]
+ *      region_places shared|file N SIZE [random|order|sorted] [ROUNDS] [PATH]
  *
  * N places are put, SIZE a transaction; then there are ROUNDS rounds in which SIZE of them a transaction get another place:
- * 'order': in the order of the trie, as a fold does it; 'random': as they come. One line a phase.
+ * 'order': in the order of the trie, as a fold does it; 'random': as they come; 'sorted': as 'order', and what is loaded is
+ * all in order, as after a rebuild. One line a phase.
  */
 #include "region/keydir.h"
 
@@ -122,10 +123,11 @@ static void look_up(hf_region *region, uint64_t n)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "region_places shared|file N SIZE [random|order] [ROUNDS] [PATH]\n");
+        fprintf(stderr, "region_places shared|file N SIZE [random|order|sorted] [ROUNDS] [PATH]\n");
         return EXIT_FAILURE;
     }
-    bool file = strcmp(argv[1], "file") == 0, order = argc > 4 && strcmp(argv[4], "order") == 0;
+    bool file = strcmp(argv[1], "file") == 0, sorted = argc > 4 && strcmp(argv[4], "sorted") == 0;
+    bool order = sorted || (argc > 4 && strcmp(argv[4], "order") == 0);
     uint64_t n = strtoull(argv[2], NULL, 0), size = strtoull(argv[3], NULL, 0);
     uint64_t rounds = argc > 5 ? strtoull(argv[5], NULL, 0) : 20, *numbers = malloc(n * sizeof *numbers);
     char name[64];
@@ -138,6 +140,8 @@ int main(int argc, char **argv)
         hf_region_unlink(name);
     for (uint64_t i = 0; i < n; i++)
         numbers[i] = i;
+    if (sorted)
+        qsort(numbers, n, sizeof *numbers, by_order);
     for (uint64_t i = 0; i < n; i += size) {
         uint64_t count = n - i < size ? n - i : size;
         if (order)

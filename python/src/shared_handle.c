@@ -18,7 +18,7 @@
 
 /* A change takes less than a microsecond, so the lock is often free again before a thread could sleep and wake: it is
  * tried so many times first, with so many pauses in between. */
-enum { SLICE = 50 * 1000 * 1000, TRIES = 40, PAUSES = 4 };
+enum { SLICE = 50 * 1000 * 1000 };
 
 /* -- handles -- */
 
@@ -122,31 +122,6 @@ static int attempt_change(void *arg, int64_t timeout)
     int status = hf_shared_write_begin(it->map, timeout, &write);
 
     return status < 0 ? status : hf_shared_write_end(&write, it->step(&write, it->arg));
-}
-
-static inline void pause_briefly(void)
-{
-    for (int i = 0; i < PAUSES; i++)
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#else
-        atomic_signal_fence(memory_order_seq_cst);
-#endif
-}
-
-int hfpy_shared_change_soon(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg)
-{
-    hf_shared_write write;
-
-    for (int i = 0; i < TRIES; i++) {
-        pause_briefly();
-        int status = hf_shared_write_begin(handle->map, 0, &write);
-        if (status == 0)
-            return hf_shared_write_end(&write, step(&write, arg));
-        if (status != HF_TIMEOUT)
-            return status;
-    }
-    return hfpy_shared_change_slowly(self, handle, step, arg);
 }
 
 int hfpy_shared_change_slowly(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg)

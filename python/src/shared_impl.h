@@ -127,9 +127,7 @@ int hfpy_handle_wait(hfpy_handle *handle, hfpy_attempt attempt, void *arg, int64
 /* What is done to the map between the beginning and the end of a change. A status. */
 typedef int (*hfpy_step)(hf_shared_write *write, void *arg);
 
-/* When another has the lock: tries again for some microseconds, then as the other one. */
-int hfpy_shared_change_soon(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg);
-/* Waits, without the GIL; the step is done without it too. */
+/* When another has the lock: waits, without the GIL; the step is done without it too. */
 int hfpy_shared_change_slowly(SharedMap *self, hfpy_handle *handle, hfpy_step step, void *arg);
 
 /* The step, as a change of its own or in the transaction of this thread. The handle is borrowed, and may be gone
@@ -141,7 +139,7 @@ static inline int hfpy_shared_change(SharedMap *self, hfpy_handle *handle, hfpy_
 
     if (__builtin_expect(status == 0, 1))
         return hf_shared_write_end(&write, step(&write, arg));
-    return status == HF_TIMEOUT ? hfpy_shared_change_soon(self, handle, step, arg) : status;
+    return status == HF_TIMEOUT ? hfpy_shared_change_slowly(self, handle, step, arg) : status;
 }
 
 /* -- pins -- */

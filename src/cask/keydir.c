@@ -40,12 +40,15 @@ int hf_keydir_open(const char *folder, bool read_only, hf_region **out)
 
     if (path == NULL)
         return HF_NOMEM;
-    int status = hf_region_open_file(path, &options, out);
+    hf_region *region;
+    int status = hf_region_open_file(path, &options, &region);
     hf_free(path);
-    if (status == 0 && hf_region_place_trees(*out) != options.place_trees) {
-        hf_region_close(*out);
+    if (status == 0 && hf_region_place_trees(region) != options.place_trees) {
+        hf_region_close(region);
         status = HF_CORRUPT;
     }
+    if (status == 0)
+        *out = region;
     return status;
 }
 
@@ -67,13 +70,16 @@ int hf_keydir_open_memory(hf_region **out)
     HF_OS_RETRY(fd, hf_os_shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
     if (fd < 0)
         return hf_os_file_status(fd);
-    int status = hf_region_open_fd(fd, &options, out);
+    hf_region *region;
+    int status = hf_region_open_fd(fd, &options, &region);
     hf_os_close(fd);
     int result = hf_os_shm_unlink(name);
     if (status == 0 && result < 0) {
-        hf_region_close(*out);
+        hf_region_close(region);
         status = hf_os_file_status(result);
     }
+    if (status == 0)
+        *out = region;
     return status;
 }
 

@@ -522,6 +522,21 @@ int hf_merge_leave(hf_cask *cask, struct hf_merge *m)
 
 /* -- after a crash -- */
 
+/* With the mutex: the keydir may not have a note of it yet. */
+static void note_resumed(hf_cask *cask, const struct hf_merge *m, const hf_log_file *file)
+{
+    hf_note *note = hf_notes_find(&cask->notes, file->number);
+
+    if (note == NULL || note->now.keys > 0)
+        return;
+    note->now.keys = m->maker.head.count;
+    note->now.bytes = atomic_load(&file->end) - HF_CASK_DATA_AT;
+    note->now.first = m->maker.head.first;
+    note->now.last = m->maker.head.last;
+    note->now.soonest = m->maker.head.soonest;
+    note->changed = true;
+}
+
 /* With the mutex: a victim that the keydir may still lead to is read again; its output too. */
 static int resume_file(hf_cask *cask, struct hf_merge *m, const struct hf_listed *listed)
 {
@@ -541,6 +556,7 @@ static int resume_file(hf_cask *cask, struct hf_merge *m, const struct hf_listed
         return status;
     hf_log_keep(file);
     m->file = file;
+    note_resumed(cask, m, file);
     return 0;
 }
 

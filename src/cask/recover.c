@@ -731,7 +731,7 @@ static void set_position(recovery *r)
     atomic_store(&cask->stamp, (int64_t)(clock > (uint64_t)HF_CASK_TIME_MAX ? (uint64_t)HF_CASK_TIME_MAX : clock));
     cask->appended = highest(r->rebuild ? 0 : cask->meta.position, hf_position(1, 0));
     for (size_t i = 0; i < r->count; i++)
-        if (is_written(&r->files[i]) && !r->files[i].listed)
+        if (is_written(&r->files[i]))
             cask->appended = highest(cask->appended, hf_position(r->files[i].number, r->files[i].end));
     cask->durable = r->rebuild ? 0 : cask->meta.position;
     if (r->credible)

@@ -169,7 +169,9 @@ struct hf_region {
     const struct hf_region_trie_ops *ops;
     unsigned place_trees; /* those whose entries are places, as bits: the superblock's */
     const struct hf_region_place_ops *place_ops;
-    int fd;         /* mapped */
+    _Atomic unsigned heat; /* how often the writer's lock was found taken of late (lock.c), */
+    _Atomic bool is_slow;  /* and for long */
+    int fd;                /* mapped */
     int control_fd; /* holds the locks of the slots: of the same segment, or of the lock file; nothing is mapped with it;
                      * negative: nobody else sees the slots (file_follow.c) */
     uint32_t generation;

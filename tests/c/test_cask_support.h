@@ -8,6 +8,7 @@
 
 #include "cm.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,12 +21,14 @@ static inline const char *cask_folder(void)
     return cask_path;
 }
 
+static inline int cask_remove_one(const char *path, const struct stat *found, int type, struct FTW *where)
+{
+    return remove(path);
+}
+
 static inline void cask_remove(const char *path)
 {
-    char command[256];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", path);
-    assert_int_equal(system(command), 0);
+    nftw(path, cask_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static int cask_setup(void **state)

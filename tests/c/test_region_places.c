@@ -26,9 +26,9 @@ typedef struct program {
 
 static program the;
 
-static void name_of(int i, char name[16])
+static void name_of(int i, char name[24])
 {
-    snprintf(name, 16, "kept %d", i);
+    snprintf(name, 24, "kept %d", i);
 }
 
 static void change(random_source *random, hf_txn *txn, places *m)
@@ -138,7 +138,7 @@ static void transaction(program *p)
     places mine = p->now;
     unsigned level = 0;
     int which = (int)random_below(&p->random, KEPT), keeps = 0;
-    char name[16];
+    char name[24];
     hf_txn *txn;
     ok(hf_txn_begin(region, -1, &txn));
     changes_with_savepoints(p, txn, &mine, &level);
@@ -176,7 +176,7 @@ static void snapshots(program *p)
 {
     unsigned i = random_below(&p->random, SNAPSHOTS);
     hf_region *region = p->regions[i % 2];
-    char name[16];
+    char name[24];
     if (p->snapshots[i].snapshot != NULL) {
         assert_true(view_is_places(hf_snapshot_view(p->snapshots[i].snapshot), &p->snapshots[i].model));
         hf_snapshot_end(p->snapshots[i].snapshot);
@@ -202,7 +202,7 @@ static void copy_is(program *p, hf_region *copy)
     assert_true(region_is_places(copy, &p->now));
     for (int i = 0; i < KEPT; i++) {
         hf_snapshot *snapshot;
-        char name[16];
+        char name[24];
         name_of(i, name);
         int status = hf_snapshot_begin_kept(copy, name, &snapshot);
         assert_int_equal(status, p->kept[i].is_kept ? 0 : HF_ABSENT);
