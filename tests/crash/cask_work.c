@@ -10,12 +10,6 @@
 
 #include <inttypes.h>
 
-/* Until it is there. */
-__attribute__((weak)) int hf_cask_check(hf_cask *cask, hf_cask_report report, void *arg)
-{
-    return 0;
-}
-
 /* Whether what failed may have. */
 static bool may_fail(const struct cask_work *work)
 {
