@@ -7,7 +7,7 @@
 int main(int argc, char **argv)
 {
     static const struct hf_subject *const subjects[] = {&cask_mixed, &cask_put, &cask_batch, &cask_merge, NULL};
-    static const struct hf_clients_subject *const clients[] = {NULL};
+    static const struct hf_clients_subject *const clients[] = {&cask_clients, NULL};
     static const struct hf_weave_subject *const weaves[] = {NULL};
     static const char *const jobs[] = {
         "power --subject cask --before 60",
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         "lost --subject cask --before 20",
         "faults --subject cask",
         "kills --subject cask",
+        "clients --subject cask",
         "steps --subject cask_put",
         "steps --subject cask_batch",
         "steps --subject cask_merge --stride 10",
