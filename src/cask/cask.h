@@ -221,6 +221,9 @@ struct hf_cask {
 /* Opens the folder, makes it where that is asked for. */
 int hf_cask_folder_open(const char *path, hf_cask_mode mode, int *folder);
 
+/* The name of the folder is on the disk when this returns. */
+int hf_cask_parent_sync(const char *path);
+
 /* The lock that keeps writers out while this one is there. HF_BUSY. */
 int hf_cask_folder_lock(int folder);
 

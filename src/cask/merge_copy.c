@@ -340,7 +340,8 @@ int hf_merge_copy(hf_cask *cask, struct hf_merge *m)
         }
         m->read += record.size;
     }
-    if (m->read == end)
+    /* A file of which only the name was left has not even a head. */
+    if (m->read >= end)
         end_victim(m);
     return 1;
 }

@@ -221,7 +221,7 @@ static int is_vacant(const char *path)
     if (result < 0)
         return hf_os_file_status(result);
     while (vacant > 0 && (result = hf_os_readdir(dir, name)) > 0)
-        vacant = strcmp(name, HF_MANIFEST_NEW) == 0;
+        vacant = strcmp(name, HF_MANIFEST_NEW) == 0 || strcmp(name, "page") == 0;
     hf_os_closedir(dir);
     return result < 0 ? hf_os_file_status(result) : vacant;
 }
@@ -248,7 +248,10 @@ static int open_manifest(hf_cask *cask)
             return vacant < 0 ? vacant : HF_NOT_CASK;
         if (!cask->writable)
             return HF_ABSENT;
-        status = make_manifest(cask);
+        /* Whoever made the folder may not have come so far. */
+        status = hf_cask_parent_sync(cask->path);
+        if (status == 0)
+            status = make_manifest(cask);
     } else if (status == 0 && cask->how.mode == HF_CASK_CREATE) {
         status = HF_EXISTS;
     }
@@ -288,6 +291,9 @@ static int open_to_write(hf_cask *cask)
     bool credible = false;
     int status = open_page(cask, &credible);
 
+    /* The manifest may be that of a process which died before it was durable: nothing is made before it is. */
+    if (status == 0 && !credible)
+        status = hf_cask_folder_sync(cask);
     if (status == 0)
         status = hf_recover(cask, credible);
     if (status == 0 && cask->unordered && !cask->how.keydir_in_memory)

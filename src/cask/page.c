@@ -27,8 +27,8 @@ static const char page_name[] = "page";
 
 /* -- the folder -- */
 
-/* The folder that this one is in, durable: the name of a new folder is in there. */
-static int sync_parent(const char *path)
+/* The folder that this one is in, durable: the name of a new folder is in there. One that we may not read is left to who made it. */
+int hf_cask_parent_sync(const char *path)
 {
     size_t size = strlen(path);
     int fd, result;
@@ -45,7 +45,7 @@ static int sync_parent(const char *path)
     HF_OS_RETRY(fd, hf_os_open(parent, O_RDONLY | O_DIRECTORY, 0));
     hf_free(parent);
     if (fd < 0)
-        return hf_os_file_status(fd);
+        return fd == -EACCES ? 0 : hf_os_file_status(fd);
     result = hf_os_fsync(fd);
     hf_os_close(fd);
     return result < 0 ? hf_os_file_status(result) : 0;
@@ -53,22 +53,18 @@ static int sync_parent(const char *path)
 
 int hf_cask_folder_open(const char *path, hf_cask_mode mode, int *folder)
 {
-    int fd, result, status = 0;
-    bool made = false;
+    int fd, result, status;
 
     HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY | O_DIRECTORY, 0));
     if (fd == -ENOENT && mode != HF_CASK_READ) {
         result = hf_os_mkdir(path, 0700);
         if (result < 0 && result != -EEXIST)
             return hf_os_file_status(result);
-        made = true;
         HF_OS_RETRY(fd, hf_os_open(path, O_RDONLY | O_DIRECTORY, 0));
     }
     if (fd < 0)
         return fd == -ENOTDIR ? HF_NOT_CASK : hf_os_file_status(fd);
     status = hf_place_refuse_network(fd);
-    if (status == 0 && made)
-        status = sync_parent(path);
     if (status < 0) {
         hf_os_close(fd);
         return status;

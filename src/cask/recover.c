@@ -352,6 +352,7 @@ static int drop_from(recovery *r, size_t i)
         r->cask->cut += last_of(&later, HF_CASK_DATA_AT) - HF_CASK_DATA_AT;
         if (status == 0)
             status = remove_file(r->cask, later.number);
+        hf_notes_remove(&r->notes, later.number);
         hf_log_drop(later.file);
     }
     r->count = kept;

@@ -120,6 +120,7 @@ static int roll(hf_cask *cask, uint64_t bytes)
     if (cask->active != NULL) {
         cask->written += cask->active->writer.total;
         cask->active->writer.total = 0;
+        cask->active->flushed = false; /* one that was resumed was, when it was */
         *cask->sealed_end = cask->active;
         cask->sealed_end = &cask->active->next;
     }

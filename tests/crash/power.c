@@ -62,6 +62,21 @@ static void believe(const struct power *power, struct hf_disk *disk)
     hf_disk_forget(disk);
 }
 
+/* With HOLDFAST_CRASH_TRACE in the environment: what led to a violation, call by call. */
+static void show_trace(const struct hf_disk *disk, size_t ops, const char *what)
+{
+    const struct hf_trace *trace = hf_disk_trace(disk);
+    char text[600];
+
+    if (getenv("HOLDFAST_CRASH_TRACE") == NULL)
+        return;
+    fprintf(stderr, "trace, %s:\n", what);
+    for (size_t i = 0; i < ops && i < trace->count; i++) {
+        hf_op_describe(&trace->op[i], text, sizeof(text));
+        fprintf(stderr, "  %4zu %s\n", i + 1, text);
+    }
+}
+
 /* One image: what a session finds there, and then the images of that session. */
 static void try_image(struct power *power, struct hf_crash *crash, const struct hf_state *image, unsigned depth)
 {
@@ -89,6 +104,10 @@ static void try_image(struct power *power, struct hf_crash *crash, const struct 
         believe(power, power->disk[depth]);
     hf_run_session(power->subject, &run);
     hf_report_run(power->report, &run);
+    if (run.violated) {
+        show_trace(power->disk[depth - 1], hf_crash_point(crash), "of the session that was cut off");
+        show_trace(power->disk[depth], SIZE_MAX, "of the session after it");
+    }
     if (depth < options->depth && !run.violated)
         images_of(power, power->disk[depth], &expect, depth + 1);
     hf_expect_clear(&expect);
@@ -185,8 +204,10 @@ static void prepare(struct power *power, struct hf_expect *expect)
     if (run.steps == 0)
         return;
     hf_run_session(power->subject, &run);
-    if (run.violated)
+    if (run.violated) {
         hf_report_violation(power->report, run.text);
+        show_trace(power->disk[0], SIZE_MAX, "of the history");
+    }
     durable = hf_state_durable(hf_disk_state(power->disk[0]));
     hf_disk_load(power->disk[0], durable, true);
     hf_state_free(durable);

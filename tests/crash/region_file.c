@@ -11,13 +11,7 @@
 #include "region_lab.h"
 #include "region_work.h"
 
-#include "region/control.h"
-
-#include "base/hash.h"
-#include "base/os.h"
-
-#include <fcntl.h>
-#include <unistd.h>
+#include "believe.h"
 
 #define RESERVE (UINT64_C(64) << 20)
 #define INTERVAL (INT64_C(20) * 1000 * 1000)
@@ -114,32 +108,9 @@ static void writes_meanwhile(struct hf_lab_run *run, unsigned phase)
     region_weave_writes_meanwhile(&file, run, phase);
 }
 
-/* The lock file, if it is one, is of this boot, and of these two files. */
 static void believe(const char *folder)
 {
-    struct hf_control_page page;
-    struct stat of_file, own;
-    char path[512];
-    int boot, fd;
-
-    snprintf(path, sizeof(path), "%s/region-lock", folder);
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    snprintf(path, sizeof(path), "%s/region", folder);
-    if (fd >= 0 && stat(path, &of_file) == 0 && fstat(fd, &own) == 0 &&
-        pread(fd, &page, sizeof(page), 0) == sizeof(page) && page.magic == HF_CONTROL_MAGIC) {
-        page.file_dev = of_file.st_dev;
-        page.file_ino = of_file.st_ino;
-        page.own_dev = own.st_dev;
-        page.own_ino = own.st_ino;
-        memset(page.boot, 0, sizeof(page.boot));
-        boot = hf_os_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
-        HF_LAB_REQUIRE(boot >= 0 && hf_os_pread_all(boot, page.boot, sizeof(page.boot) - 1, 0) > 0);
-        hf_os_close(boot);
-        page.checksum = hf_checksum64(&page, offsetof(struct hf_control_page, checksum), HF_CONTROL_MAGIC);
-        HF_LAB_REQUIRE(pwrite(fd, &page, sizeof(page), 0) == sizeof(page));
-    }
-    if (fd >= 0)
-        close(fd);
+    hf_believe_lock(folder, "region");
 }
 
 const struct hf_subject region_file = {

@@ -14,6 +14,8 @@
  * The last line says how many of what were tried, and the violations; the exit status is 1 where there is any, or
  * where nothing was tried, 2 where the laboratory could not work, 77 where the system does not let it.
  *
+ * HOLDFAST_CRASH_TRACE=1 in the environment shows, with each violation after a power cut, the calls that led to it.
+ *
  * --jobs prints what tools/run_torture is to run, a line each.
  */
 #ifndef HF_CRASH_TOOL_H
