@@ -360,6 +360,9 @@ int hf_cask_needs_merge(hf_cask *cask)
 {
     int status = may_merge(cask);
 
+    /* What is dead is known as of a checkpoint. */
+    if (status == 0)
+        status = hf_checkpoint(cask);
     if (status == 0)
         status = take_for_call(cask);
     if (status < 0)
@@ -395,6 +398,9 @@ int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
 {
     int status = may_merge(cask);
 
+    /* What is dead is known as of a checkpoint. */
+    if (status == 0)
+        status = hf_checkpoint(cask);
     if (status == 0)
         status = take_for_call(cask);
     if (status < 0)
