@@ -205,6 +205,7 @@ struct hf_cask {
     hf_cask_merged merged; /* with the mutex */
     bool merging;          /* duty, taken with the mutex */
     struct hf_merge *merge;
+    int64_t merge_nap; /* with the mutex: there is something to be looked at again after so long, in nanoseconds; 0: nothing */
     uint64_t
         settled; /* with the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the keydir */
     int (*merge_step)(

@@ -63,6 +63,8 @@ static bool work(hf_cask *cask, int64_t *wait)
         pthread_mutex_unlock(&cask->mutex);
         done = step(cask);
         pthread_mutex_lock(&cask->mutex);
+        if (cask->merge_nap > 0 && (*wait < 0 || *wait > cask->merge_nap))
+            *wait = cask->merge_nap;
     }
     return done > 0;
 }
