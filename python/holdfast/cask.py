@@ -417,7 +417,7 @@ class Cask(CaskCore[_K, _V], StoredMutableMapping[_K, _V]):
 
         What still counts in a file is copied, and the file removed: at once where no snapshot needs it, else later. Readers and writers
         go on meanwhile. It takes space for one log file at most, and time to read each file. BusyError where it is being
-        done already.
+        done already. Ctrl-C ends it, in good order.
         """
         count = 0 if files is None else _size("files", files, 1, 2**31)
         return CaskMerged(*self._merge(count))

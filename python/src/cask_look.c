@@ -2,10 +2,15 @@
  * cask_look.c: looking after a Cask: status, merging, check, backup; and salvage, of one that nobody can open.
  *
  *      check, salvage    without the GIL --a fault, or progress--> with it: report(...) --> without it
+ *      merge             the same, to look at signals
  *
- * Concurrency: nothing here has the GIL for long. Ctrl-C ends a check or a salvage at its next report. Failure: cask_impl.h.
+ * Concurrency: nothing here has the GIL for long. Ctrl-C ends a check, a merge or a salvage. Failure: cask_impl.h.
  */
 #include "cask_impl.h"
+
+#include "base/os.h"
+
+#include <time.h>
 
 /* -- status -- */
 
@@ -81,8 +86,6 @@ PyObject *hfpy_cask_status(PyObject *object, PyObject *unused)
     return result;
 }
 
-/* -- merging -- */
-
 static int call_needs_merge(hf_cask *cask, void *unused)
 {
     return hf_cask_needs_merge(cask);
@@ -103,47 +106,17 @@ PyObject *hfpy_cask_needs(PyObject *object, PyObject *unused)
     return PyBool_FromLong(status);
 }
 
-typedef struct merging {
-    unsigned files;
-    hf_cask_merged done;
-} merging;
-
-static int call_merge(hf_cask *cask, void *arg)
-{
-    merging *it = arg;
-
-    return hf_cask_merge(cask, it->files, &it->done);
-}
-
-/* (files, bytes copied, bytes dropped); of at most so many files, 0: of all. */
-PyObject *hfpy_cask_merge_files(PyObject *object, PyObject *files)
-{
-    Cask *self = (Cask *)object;
-    hfpy_cask_handle *handle = hfpy_cask_handle_of(self);
-    unsigned long count = PyLong_AsUnsignedLong(files);
-    merging it = {count > UINT32_MAX ? UINT32_MAX : (unsigned)count, {0, 0, 0}};
-
-    if ((count == (unsigned long)-1 && PyErr_Occurred()) || handle == NULL)
-        return NULL;
-    int status = hfpy_cask_run(handle, call_merge, &it);
-    if (status == HF_BUSY)
-        hfpy_fail(self->state, status, "Cask %R is being merged already", self->path);
-    else if (status < 0)
-        hfpy_cask_fail(self->state, self->path, status);
-    if (status < 0)
-        return NULL;
-    return Py_BuildValue("(KKK)", (unsigned long long)it.done.files, (unsigned long long)it.done.copied,
-                         (unsigned long long)it.done.dropped);
-}
-
-/* -- check, salvage -- */
+/* -- check -- */
 
 /* A Python function that is told of faults and of progress, by a call that runs without the GIL. */
 typedef struct telling {
     PyObject *report;
     PyThreadState *thread;
     hfpy_cask_handle *handle; /* or NULL */
-    const char *to;           /* of salvage */
+    unsigned files;           /* of a merge */
+    int64_t last;             /* when signals were looked at */
+    hf_cask_merged merged;
+    const char *to; /* of salvage */
 } telling;
 
 static int tell(void *arg, const hf_cask_fault *fault, uint64_t done, uint64_t of)
@@ -166,8 +139,8 @@ static int tell(void *arg, const hf_cask_fault *fault, uint64_t done, uint64_t o
     return answer == NULL ? HF_FOREIGN : 0;
 }
 
-/* hfpy_cask_run, for a call that takes the GIL now and then: what it does, with a thread state that both know. */
-static int run_telling(hfpy_cask_handle *handle, telling *it)
+/* hfpy_cask_run, for a call that takes the GIL now and then: the call and it know the same thread state. */
+static int run_telling(hfpy_cask_handle *handle, telling *it, int (*call)(hf_cask *cask, telling *it))
 {
     hf_cask *cask = handle->cask;
 
@@ -176,11 +149,17 @@ static int run_telling(hfpy_cask_handle *handle, telling *it)
         return HF_FOREIGN;
     }
     hfpy_cask_begin(handle);
+    it->handle = handle;
     it->thread = PyEval_SaveThread();
-    int status = hf_cask_check(cask, tell, it);
+    int status = call(cask, it);
     PyEval_RestoreThread(it->thread);
     hfpy_cask_end(handle);
     return status;
+}
+
+static int call_check(hf_cask *cask, telling *it)
+{
+    return hf_cask_check(cask, tell, it);
 }
 
 /* report(what or None, file, at, size, done, of). True: nothing was wrong. */
@@ -191,13 +170,66 @@ PyObject *hfpy_cask_check_all(PyObject *object, PyObject *report)
 
     if (handle == NULL)
         return NULL;
-    telling it = {.report = report, .handle = handle};
-    int status = run_telling(handle, &it);
+    telling it = {.report = report};
+    int status = run_telling(handle, &it, call_check);
     if (status == 0 || (status == HF_CORRUPT && !PyErr_Occurred()))
         return PyBool_FromLong(status == 0);
     hfpy_cask_fail(self->state, self->path, status);
     return NULL;
 }
+
+/* -- merging -- */
+
+enum { LOOK = 50 * 1000 * 1000 }; /* nanoseconds: so often signals are looked at */
+
+/* What is told of a merge: nothing but that time goes by. */
+static int go_on(void *arg)
+{
+    telling *it = arg;
+    struct timespec time;
+    int status = 0;
+
+    if (hf_os_clock_gettime(CLOCK_MONOTONIC, &time) < 0)
+        return 0;
+    int64_t now = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+    if (now - it->last < LOOK)
+        return 0;
+    it->last = now;
+    PyEval_RestoreThread(it->thread);
+    it->handle->telling = PyThread_get_thread_ident();
+    status = PyErr_CheckSignals();
+    it->handle->telling = 0;
+    it->thread = PyEval_SaveThread();
+    return status < 0 ? HF_FOREIGN : 0;
+}
+
+static int call_merge(hf_cask *cask, telling *it)
+{
+    return hf_cask_merge_told(cask, it->files, go_on, it, &it->merged);
+}
+
+/* (files, bytes copied, bytes dropped); of at most so many files, 0: of all. */
+PyObject *hfpy_cask_merge_files(PyObject *object, PyObject *files)
+{
+    Cask *self = (Cask *)object;
+    unsigned long count = PyLong_AsUnsignedLong(files);
+    telling it = {.files = count > UINT32_MAX ? UINT32_MAX : (unsigned)count};
+    hfpy_cask_handle *handle = hfpy_cask_handle_of(self);
+
+    if ((count == (unsigned long)-1 && PyErr_Occurred()) || handle == NULL)
+        return NULL;
+    int status = run_telling(handle, &it, call_merge);
+    if (status == HF_BUSY)
+        hfpy_fail(self->state, status, "Cask %R is being merged already", self->path);
+    else if (status < 0)
+        hfpy_cask_fail(self->state, self->path, status);
+    if (status < 0)
+        return NULL;
+    return Py_BuildValue("(KKK)", (unsigned long long)it.merged.files, (unsigned long long)it.merged.copied,
+                         (unsigned long long)it.merged.dropped);
+}
+
+/* -- salvage -- */
 
 /* cask_salvage(from, to, report), of paths as bytes. */
 PyObject *hfpy_cask_salvage(PyObject *module, PyObject *args)

@@ -187,7 +187,8 @@ static PyObject *cask_close(PyObject *object, PyObject *unused)
     if (handle == NULL)
         Py_RETURN_NONE;
     if (handle->telling == PyThread_get_thread_ident()) {
-        hfpy_throw(self->state, HFPY_BUSY, "Cask %R cannot be closed while it is being checked", self->path);
+        hfpy_throw(self->state, HFPY_BUSY, "Cask %R cannot be closed in the middle of its check or merge",
+                   self->path);
         return NULL;
     }
     self->handle = NULL;

@@ -518,6 +518,12 @@ void hf_merge_end(hf_cask *cask);
 int hf_merge_hold(hf_cask *cask);
 void hf_merge_release(hf_cask *cask);
 
+/* -- merge.c: more of it in merge.h -- */
+
+/* hf_cask_merge, which asks now and then: 0 to go on; anything else ends it in good order, and is what this returns. What was begun is then
+ * gone on with by the thread, or by the next call. */
+int hf_cask_merge_told(hf_cask *cask, unsigned files, int (*go_on)(void *arg), void *arg, hf_cask_merged *out);
+
 /* -- follow.c -- */
 
 /* In a process that reads: an index that goes with the newest version of the keydir and has all that the writer has

@@ -379,7 +379,7 @@ int hf_cask_needs_merge(hf_cask *cask)
 }
 
 /* With the duty. */
-static int merge_all(hf_cask *cask, unsigned files)
+static int merge_all(hf_cask *cask, unsigned files, int (*go_on)(void *arg), void *arg)
 {
     struct hf_merge *m = cask->merge;
     uint64_t before = cask->merged.files, upto = cask->next_number;
@@ -388,8 +388,13 @@ static int merge_all(hf_cask *cask, unsigned files)
     m->refused = false;
     while (status > 0) {
         uint64_t wait = owed(m);
+        int told = go_on == NULL ? 0 : go_on(arg);
+        if (told != 0) {
+            status = told;
+            break;
+        }
         if (wait > 0) {
-            hf_os_sleep((int64_t)wait);
+            hf_os_sleep((int64_t)(wait < NAP ? wait : NAP));
             continue;
         }
         bool enough = m->stage == MERGE_IDLE && files > 0 && cask->merged.files - before >= files;
@@ -400,7 +405,7 @@ static int merge_all(hf_cask *cask, unsigned files)
     return status == 0 && m->refused ? HF_CORRUPT : status;
 }
 
-int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
+int hf_cask_merge_told(hf_cask *cask, unsigned files, int (*go_on)(void *arg), void *arg, hf_cask_merged *out)
 {
     int status = may_merge(cask);
 
@@ -412,7 +417,7 @@ int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
     if (status < 0)
         return status;
     hf_cask_merged before = cask->merged, after_it;
-    status = merge_all(cask, files);
+    status = merge_all(cask, files, go_on, arg);
     after_it = cask->merged;
     give_from_call(cask);
     if (out != NULL)
@@ -422,4 +427,9 @@ int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
             .dropped = after_it.dropped - before.dropped,
         };
     return status;
+}
+
+int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out)
+{
+    return hf_cask_merge_told(cask, files, NULL, NULL, out);
 }

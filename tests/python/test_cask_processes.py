@@ -27,8 +27,9 @@ READS = """
 import sys
 from holdfast import Cask
 with Cask(sys.argv[1], mode="r") as c:
+    names = {"c": c}
     for line in sys.stdin:
-        print(repr(eval(line, {"c": c})), flush=True)
+        print(repr(eval(line, names)), flush=True)
 """
 
 
@@ -376,6 +377,43 @@ def test_signals_while_it_writes(open_cask: OpenCask) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert len(seen) >= 20 and c["n"] == n and c["handler"] == len(seen)
+
+
+class Enough(Exception):
+    pass
+
+
+def test_a_signal_ends_a_merge_in_good_order(open_cask: OpenCask) -> None:
+    c = open_cask(max_file_size=1 << 16, auto_merge=False, fragmentation_trigger=1, fragmentation_threshold=1, merge_rate=200_000)
+    for _ in range(2):
+        c.update({i: "x" * 1000 for i in range(1000)})
+    refused: list[str] = []
+
+    def handler(*_: object) -> None:
+        try:
+            c.close()
+        except holdfast.BusyError as error:
+            refused.append(str(error))
+        assert c[5] == "x" * 1000
+        c["handler"] = 1
+        raise Enough
+
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    start = time.monotonic()
+    try:
+        with pytest.raises(Enough):
+            c.merge()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert time.monotonic() - start < 5 and len(refused) == 1 and "middle" in refused[0]
+    assert c.pop("handler") == 1 and c == {i: "x" * 1000 for i in range(1000)}
+    c.check()
+    path = c.path
+    c.close()
+    c = open_cask(path, auto_merge=False, fragmentation_trigger=1, fragmentation_threshold=1)
+    c.merge()
+    assert c == {i: "x" * 1000 for i in range(1000)} and not c.needs_merge()
 
 
 CTRL_C = """

@@ -113,7 +113,7 @@ def on_disk(c: Cask[str, int], s: CaskSnapshot[str, int], b: CaskBatch[str, int]
     del s["a"]  # E: attr-defined
     b["a"] = "b"  # E: assignment
     b["a"]  # E: index
-    Cask[str, int]("x", "r")  # E: call-arg, misc
+    Cask[str, int]("x", "r")  # E: call-arg
     Cask[str, int]("x", mode="w")  # E: arg-type
     Cask[str, int]("x", sync="always")  # E: arg-type
     Cask[str, int]("x", what=1)  # E: call-arg
