@@ -175,7 +175,7 @@ static void the_fault_is_found(void **state)
         by_faults(&region_file);
         break;
     case HF_SABOTAGE_nursery_soon:
-        by_kills(&region_file, 400);
+        by_kills(&region_file, 20000);
         break;
     default:
         fail_msg("no tool is named for this fault");
