@@ -142,6 +142,7 @@ struct hf_cask {
     bool writable;
     hf_region *keydir;
     struct hf_cask_page *_Atomic page; /* mapped; or `own_page`, where nobody else looks or there is none */
+    struct hf_cask_page *_Atomic watched; /* one that is not believed, but may be set up by a writer; NULL */
     bool page_writable;
     pthread_t thread;
     bool has_thread;
@@ -425,6 +426,8 @@ void hf_thread_inline(hf_cask *cask);
 
 /* -- replay.c -- */
 
+enum { HF_REPLAY_AHEAD = 16 };
+
 typedef struct hf_replayed {
     uint64_t hash, place;
 } hf_replayed;
@@ -440,6 +443,8 @@ typedef struct hf_replay {
     int64_t clock;      /* the latest stamp */
     uint64_t bytes;     /* of records */
     uint32_t fold_at;   /* entries at which the tail is folded; 0: never */
+    hf_replayed ahead[HF_REPLAY_AHEAD]; /* the last ones, on their way to the tail: their buckets are being fetched */
+    unsigned ahead_count;
     hf_replayed *batch; /* of a batch that is not whole yet */
     size_t batch_count, batch_room;
 } hf_replay;
@@ -454,6 +459,9 @@ int hf_replay_log(hf_replay *replay, const hf_log_file *file, uint64_t from, uin
 int hf_replay_settle(hf_replay *replay);
 int hf_replay_hint(hf_replay *replay, const hf_hint *hint, uint64_t from);
 int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place);
+
+/* All that was taken is in the tail, and shows. Before that is looked at. */
+int hf_replay_end(hf_replay *replay);
 
 /* -- recover.c -- */
 

@@ -82,9 +82,8 @@ struct hf_log_head {
     uint32_t kind;
     uint64_t id[2]; /* of the cask */
     uint64_t number;
-    uint64_t created; /* milliseconds since 1970 */
-    uint64_t
-        after; /* of kind WRITTEN: the sequence number of the last record in such a file before this one; see recover.c */
+    uint64_t created;  /* milliseconds since 1970 */
+    uint64_t after;    /* of HF_LOG_WRITTEN: sequence number of the last record in such a file before it: recover.c */
     uint64_t checksum; /* of all the above */
 };
 

@@ -17,14 +17,15 @@
  * cut to its records when it is sealed.
  *
  * Invariants
- *  A1  64 <= synced <= end <= written <= mapped. The file has `written` bytes; those from `end` on are zeros, or
+ *  A1  synced <= end <= written <= mapped. The file has `written` bytes; those from `end` on are zeros, or
  *      nothing is there; unless an append has failed and the file could not be cut (`torn`): then nothing is appended
  *      before it is.
  *  A2  What an append that failed has left behind `end` is never before the end of a later one: it is cut first. On a
  *      disk that loses power before the cut is there, records of it may be found behind later ones nevertheless, and
  *      none of them is the last of its append. So who never uses a sequence number of an append that failed for
  *      another record can tell.
- *  A3  `synced` grows by a flush that succeeded only; after one that failed, never again (`broken`).
+ *  A3  `synced` grows by a flush that succeeded only; after one that failed, never again (`broken`). A cut sets it
+ *      back, so that the next flush is made: the length is to be durable too.
  *
  * Concurrency: a file and a set are counted, atomically, and constant but for `end`. A writer belongs to who holds
  * the cask's lock, but for hf_log_flush, which one thread at a time may call without it, while others append; it
@@ -116,9 +117,9 @@ typedef struct hf_log_writer {
 } hf_log_writer;
 
 /*
- * Makes a new file, mapped up to `most` bytes, with its head; nothing of it is durable: a flush makes its bytes so,
- * and a sync of the folder its name. It has mode 0600. HF_EXISTS, HF_DENIED, HF_READ_ONLY. Where it fails there is no
- * file.
+ * Makes a new file, mapped up to `most` bytes, with its head (`after`: as there); nothing of it is durable: a flush
+ * makes its bytes so, and a sync of the folder its name. It has mode 0600. HF_EXISTS, HF_DENIED, HF_READ_ONLY. Where
+ * it fails there is no file.
  */
 int hf_log_create(int folder, const uint64_t id[2], uint32_t number, enum hf_log_kind kind, int64_t time,
                   uint64_t after, uint64_t most, uint64_t step, hf_log_writer *out);

@@ -281,7 +281,10 @@ int hf_cask_page_attach(hf_cask *cask)
     if (status <= 0)
         return status;
     if (!is_credible(cask, page, &found, boot)) {
-        hf_os_munmap(page, HF_CASK_PAGE_SIZE);
+        if (cask->watched == NULL)
+            cask->watched = page;
+        else
+            hf_os_munmap(page, HF_CASK_PAGE_SIZE);
         return 0;
     }
     cask->page = page;
@@ -294,6 +297,9 @@ void hf_cask_page_close(hf_cask *cask)
     if (cask->page != NULL && cask->page != cask->own_page)
         hf_os_munmap(cask->page, HF_CASK_PAGE_SIZE);
     cask->page = NULL;
+    if (cask->watched != NULL)
+        hf_os_munmap(cask->watched, HF_CASK_PAGE_SIZE);
+    cask->watched = NULL;
     hf_free(cask->own_page);
     cask->own_page = NULL;
 }

@@ -748,8 +748,10 @@ static int make_index(recovery *r)
     hf_index *index;
     hf_view view;
 
-    hf_tail_show(r->replay.tail);
-    int status = hf_view_pin(cask->keydir, &view);
+    int status = hf_replay_end(&r->replay);
+    if (status < 0)
+        return status;
+    status = hf_view_pin(cask->keydir, &view);
     if (status < 0)
         return status;
     uint64_t keys = hf_keydir_count(&view);
@@ -757,6 +759,7 @@ static int make_index(recovery *r)
     hf_view_unpin(&view);
     if (status < 0)
         return status;
+    atomic_store(&index->end, cask->appended);
     cask->recovered = r->replay.bytes > 0 || cask->cut > 0 || cask->lost_bytes > 0;
     cask->since_fold = r->replay.bytes;
     cask->notes = r->notes;

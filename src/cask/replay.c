@@ -66,7 +66,7 @@ static int fold(hf_replay *replay)
     return 0;
 }
 
-int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
+static int append(hf_replay *replay, uint64_t hash, uint64_t place)
 {
     int status = 0;
 
@@ -82,6 +82,34 @@ int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
     }
     if (status == 0)
         hf_tail_append(replay->tail, hash, place);
+    return status;
+}
+
+int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
+{
+    hf_replayed *oldest = &replay->ahead[replay->ahead_count % HF_REPLAY_AHEAD];
+    int status = replay->ahead_count < HF_REPLAY_AHEAD ? 0 : append(replay, oldest->hash, oldest->place);
+
+    *oldest = (hf_replayed){hash, place};
+    replay->ahead_count++;
+    /* So that it stays below 2^32, and goes on where it is. */
+    if (replay->ahead_count >= 3 * HF_REPLAY_AHEAD)
+        replay->ahead_count -= HF_REPLAY_AHEAD;
+    hf_tail_prefetch(replay->tail, hash);
+    return status;
+}
+
+int hf_replay_end(hf_replay *replay)
+{
+    unsigned count = replay->ahead_count < HF_REPLAY_AHEAD ? replay->ahead_count : HF_REPLAY_AHEAD;
+    int status = 0;
+
+    for (unsigned i = replay->ahead_count - count; status == 0 && i < replay->ahead_count; i++) {
+        const hf_replayed *entry = &replay->ahead[i % HF_REPLAY_AHEAD];
+        status = append(replay, entry->hash, entry->place);
+    }
+    replay->ahead_count = 0;
+    hf_tail_show(replay->tail);
     return status;
 }
 

@@ -69,7 +69,7 @@ static uint64_t make(void)
     hf_manifest manifest = {
         .head = {.id = {id[0], id[1]}, .seed = seed, .next = 4, .sequence = 10, .clock = (uint64_t)time}};
     const hf_span one = hf_span_of("one", 3);
-    check(hf_log_create(folder, id, NUMBER, HF_LOG_WRITTEN, time, 0, ROOM, 0, &writer));
+    check(hf_log_create(folder, id, NUMBER, HF_LOG_WRITTEN, time, 10, ROOM, 0, &writer));
     append(&writer, &(hf_record_in){.flags = HF_RECORD_PUT,
                                     .sequence = 11,
                                     .time = time,
@@ -120,7 +120,7 @@ static void show_log(void)
     show(LOG(id), 16, "id");
     show(LOG(number), 8, "number");
     show(LOG(created), 8, "created");
-    show(LOG(reserved), 8, "nothing");
+    show(LOG(after), 8, "after");
     show(LOG(checksum), 8, "checksum");
     show_record(64, 16, "put: checksum of the header");
     show_record(112, 8, "deletion: checksum of the header");

@@ -31,7 +31,7 @@ static int log_new(void **state)
     soonest = UINT64_MAX;
     if (folder_new(state) < 0)
         return -1;
-    return hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 0, MOST, 0, &writer);
+    return hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 41, MOST, 0, &writer);
 }
 
 static int log_end(void **state)

@@ -17,7 +17,7 @@ static hf_log_writer writer;
 
 static void create(uint64_t step)
 {
-    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 0, MOST, step, &writer));
+    ok(hf_log_create(folder, the_id, NUMBER, HF_LOG_WRITTEN, 1700000000000, 41, MOST, step, &writer));
 }
 
 /* -- records in it: number n says n */
@@ -120,7 +120,7 @@ static void what_is_appended_is_read(void **state)
         ok(hf_log_open(folder, the_id, NUMBER, 0, &file));
         assert_true(file->end == end && file->mapped == end && file->kind == HF_LOG_WRITTEN &&
                     file->number == NUMBER);
-        assert_true(file->created == 1700000000000);
+        assert_true(file->created == 1700000000000 && file->after == 41);
         expect_records(file, HF_CASK_DATA_AT, 1, 1000);
         /* The mapping keeps it. */
         ok(unlinkat(folder, name, 0));
@@ -301,6 +301,29 @@ static void a_flush_that_failed_is_not_tried_again(void **state)
     assert_int_equal(hf_fault_calls(HF_OS_SITE_fdatasync), 1);
     assert_true(writer.synced == end && writer.broken == -EIO);
     hf_fault_disarm();
+    hf_log_writer_close(&writer);
+}
+
+static void a_cut_is_flushed_by_the_next_flush(void **state)
+{
+    create(4096);
+    ok(append(1));
+    ok(hf_log_flush(&writer, writer.end));
+    uint64_t end = writer.end;
+    hf_fault_arm(HF_OS_SITE_ftruncate, 1, EIO);
+    assert_int_equal(hf_log_cut(&writer), HF_IO);
+    hf_fault_disarm();
+    assert_true(writer.written > end && writer.synced == end);
+    note_calls();
+    ok(hf_log_cut(&writer));
+    ok(hf_log_cut(&writer));
+    assert_true(size_of_file(name) == end && writer.end == end);
+    ok(hf_log_flush(&writer, end));
+    ok(hf_log_flush(&writer, end));
+    expect_calls("cut sync");
+    assert_true(writer.synced == end);
+    ok(append(2));
+    expect_calls("write write");
     hf_log_writer_close(&writer);
 }
 
@@ -525,8 +548,8 @@ static void heads_are_believed_only_if_right(void **state)
     ok(hf_log_open(folder, the_id, NUMBER, 0, &file));
     hf_log_drop(file);
     assert_hex(&head, sizeof head,
-               "4861734b6c6f670a01000000010000001111111111111111222222222222222207000000000000000068e5cf8b010000"
-               "000000000000000001467ae1196a1a04");
+               "4861734b6c6f670a0100000001000000111111111111111122222222222222220700000000000000"
+               "0068e5cf8b0100002900000000000000f8017b3fb8e89aa4");
 }
 
 static void what_is_no_file_is_refused(void **state)
@@ -620,6 +643,7 @@ int main(void)
         in_a_folder(what_could_not_be_cut_is_cut_before_the_next),
         in_a_folder(zeros_are_a_courtesy),
         in_a_folder(a_flush_that_failed_is_not_tried_again),
+        in_a_folder(a_cut_is_flushed_by_the_next_flush),
         in_a_folder(sealing_flushes_also_what_was_synced),
         in_a_folder(a_leader_flushes_without_the_lock),
         in_a_folder(each_failure_leaves_nothing),

@@ -91,6 +91,24 @@ static void sizes_have_limits(void **state)
     assert_int_equal(hf_record_size_in(&record), 48);
 }
 
+/* What goes in front of a value is part of it. */
+static void a_value_may_be_in_two_pieces(void **state)
+{
+    hf_record_in whole = small_record(1, "key", "value"), pieces = whole;
+    unsigned char other[48];
+    for (size_t cut = 0; cut <= 5; cut++) {
+        pieces.head = hf_span_of("value", cut);
+        pieces.value = hf_span_of("value" + cut, 5 - cut);
+        assert_int_equal(hf_record_size_in(&pieces), hf_record_size_in(&whole));
+        write_at(4096, &whole, 64);
+        assert_true(hf_record_write(&pieces, salt, 4096, 64, other) == 40);
+        assert_memory_equal(other, file + 4096, 40);
+    }
+    pieces.head = hf_span_of(value_bytes, 1);
+    pieces.value.size = UINT32_MAX;
+    assert_int_equal(hf_record_size_in(&pieces), HF_LIMIT);
+}
+
 static hf_record_in with_everything(void)
 {
     hf_record_in record = small_record(77, "a key", "and a value");
@@ -471,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_file(what_is_written_is_read),
         with_file(sizes_have_limits),
+        with_file(a_value_may_be_in_two_pieces),
         with_file(every_flipped_bit_is_noticed),
         with_file(every_cut_is_noticed),
         with_file(a_record_is_for_one_place),
