@@ -223,7 +223,26 @@ static void turn_few(enum who who)
     add_figure(&few.figures[who], per_op(start, few.count));
 }
 
-/* With the first `size` keys. They are gone through in an order that repeats itself no sooner than it must. */
+/* A new one with the first `size` keys, put in another order than they are looked up in. */
+static void fill_first(const struct contender *who, size_t size)
+{
+    uint32_t *numbers = shuffled(size, 0);
+    begin_new(who);
+    for (size_t i = 0; i < size; i++) {
+        char key[KEY];
+        unsigned char value[VALUE];
+        fill_key(numbers[i], key);
+        fill_value(numbers[i], 0, value);
+        who->add(key, KEY, value);
+        if ((i + 1) % BATCH == 0 || i + 1 == size)
+            who->commit();
+    }
+    who->settle();
+    reopen(who);
+    free(numbers);
+}
+
+/* They are gone through in an order that repeats itself no sooner than it must. */
 static void measure_size(size_t size)
 {
     few.length = size < GETS ? GETS / size * size : size;
@@ -242,16 +261,7 @@ static void measure_size(size_t size)
         few.figures[i].count = 0;
         if (!who->there || who->add == NULL)
             continue;
-        begin_new(who);
-        for (size_t j = 0; j < size; j++) {
-            unsigned char value[VALUE];
-            fill_value(few.numbers[j], 0, value);
-            who->add(few.of[j], KEY, value);
-            if ((j + 1) % BATCH == 0 || j + 1 == size)
-                who->commit();
-        }
-        who->settle();
-        reopen(who);
+        fill_first(who, size);
         get_some(who, few.numbers, few.of, few.length, 0, size);
     }
     for (int round = 0; round < 2 * rounds + 1; round++) {
