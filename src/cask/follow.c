@@ -7,28 +7,33 @@
  *      reader    index: base = T, tail = records from P(T) to where it has read, `end`
  *
  *      a look-up   pin the newest version; is it `base`, and is page.end where the tail ends? --yes--> look
- *                                                                                   |--no---> follow: read what is new, look again
+ *                                                                                   |--no---> follow: read what is
+ *                                                                                   new, look again
  *
- * The tail is this process's own, made of the log. It goes with exactly one version of the keydir: with a newer one, entries of the tail that are
- * older than what that has would hide it.
+ * The tail is this process's own, made of the log. It goes with exactly one version of the keydir: with a newer one,
+ * entries of the tail that are older than what that has would hide it.
  *
- * A version is pinned while files are looked for, and then the manifest is read: what the version refers to is there (a merge removes a file only when
- * no version that refers to it can be seen).
+ * A version is pinned while files are looked for, and then the manifest is read: what the version refers to is there
+ * (a merge removes a file only when no version that refers to it can be seen).
  *
- * Where no page can be believed, nobody has written in this boot, or a writer is there and its page was taken away. If there is none, the reader finds out for
- * itself what there is, as recovery does, and looks at the page again when a writer sets it up. One that had to make a keydir of its own stays with what it has.
+ * Where no page can be believed, nobody has written in this boot, or a writer is there and its page was taken away.
+ * If there is none, the reader finds out for itself what there is, as recovery does, and looks at the page again
+ * when a writer sets it up (where there is none at all: when the keydir has a newer version). One that had to make a
+ * keydir of its own stays with what it has.
  *
- * Concurrency: with the mutex; threads that look up go by the index that is published. Failure: the reader stays with the index that it has.
+ * Concurrency: with the mutex; threads that look up go by the index that is published. Failure: the reader stays
+ * with the index that it has.
  */
 #include "cask/cask.h"
 
 #include <sys/mman.h>
 
 struct hf_follow {
-    bool credible;       /* cask->page is the writer's */
-    bool alone;          /* the keydir is this process's own */
-    uint64_t generation; /* of the manifest that the files were opened by */
-    uint64_t last;       /* sequence number */
+    _Atomic bool credible;        /* cask->page is the writer's */
+    _Atomic uint64_t incarnation; /* of a page that was not, when it was last looked at (cask->watched) */
+    bool alone;                   /* the keydir is this process's own */
+    uint64_t generation;          /* of the manifest that the files were opened by */
+    uint64_t last;                /* sequence number */
 };
 
 static uint64_t position_of(uint64_t place)
@@ -43,8 +48,12 @@ static int64_t highest_of(int64_t a, int64_t b)
 
 bool hf_follow_is_behind(const hf_cask *cask, const hf_index *index)
 {
-    return cask->follow->credible && atomic_load_explicit(&cask->page->end, memory_order_acquire) >
-                                         atomic_load_explicit(&index->end, memory_order_relaxed);
+    const struct hf_follow *follow = cask->follow;
+
+    if (__builtin_expect(!atomic_load_explicit(&follow->credible, memory_order_acquire), 0))
+        return cask->watched != NULL && atomic_load(&cask->watched->incarnation) != atomic_load(&follow->incarnation);
+    return atomic_load_explicit(&cask->page->end, memory_order_acquire) >
+           atomic_load_explicit(&index->end, memory_order_relaxed);
 }
 
 /* -- files -- */
@@ -61,7 +70,8 @@ static int replace_in(hf_log_set **set, hf_log_file *file)
     return 0;
 }
 
-/* Opens a file of which `need` bytes are wanted, and adds it, unless it is none that counts. `listed`: a merged one does. */
+/* Opens a file of which `need` bytes are wanted, and adds it, unless it is none that counts. `listed`: a merged one
+ * does. */
 static int open_into(hf_cask *cask, hf_log_set **set, uint32_t number, uint64_t need, bool listed)
 {
     hf_log_file *file;
@@ -194,23 +204,26 @@ static int make_tail(hf_cask *cask, const hf_index *old, uint64_t base, uint64_t
     int status = 0;
 
     if (go_on && old->base == base) {
-        hf_tail_drop(replay->tail);
-        hf_facts_drop(replay->facts);
         replay->tail = old->active;
         replay->facts = old->active_facts;
         hf_tail_keep(replay->tail);
         atomic_fetch_add(&replay->facts->count, 1);
         from = atomic_load(&old->end);
-    } else if (go_on && position <= atomic_load(&old->end)) {
-        status = copy_newer(replay, old, position);
-        from = atomic_load(&old->end);
     } else {
-        replay->last = 0;
+        uint64_t last = replay->last;
+        status = hf_replay_begin(replay, cask, replay->logs, NULL, 0);
+        if (status < 0)
+            return status;
+        if (go_on && position <= atomic_load(&old->end)) {
+            replay->last = last;
+            status = copy_newer(replay, old, position);
+            from = atomic_load(&old->end);
+        }
     }
     if (status == 0 && from < end)
         status = read_log(cask, replay, from, end);
-    hf_tail_show(replay->tail);
-    return status;
+    int ended = hf_replay_end(replay);
+    return status < 0 ? status : ended;
 }
 
 /* With the mutex, and the newest version pinned. */
@@ -229,17 +242,17 @@ static int bring_up(hf_cask *cask, const hf_view *view)
         return status;
     if (end < meta.position)
         end = meta.position;
+    /* What was shown is there for good. */
+    if (old != NULL && end < atomic_load(&old->end))
+        end = atomic_load(&old->end);
     if (old != NULL && old->base == base && atomic_load(&old->end) == end)
         return 0;
     /* The version may lead to files that the log has gone through since this was last done. */
     uint64_t from = old != NULL ? atomic_load(&old->end) : meta.position;
     status = open_files(cask, old, from, end, &logs);
+    replay = (hf_replay){.cask = cask, .logs = logs, .last = cask->follow->last};
     if (status == 0)
-        status = hf_replay_begin(&replay, cask, logs, NULL, 0);
-    if (status == 0) {
-        replay.last = cask->follow->last;
         status = make_tail(cask, old, base, meta.position, end, &replay);
-    }
     if (status == 0)
         status = hf_index_new(logs, replay.tail, replay.facts, NULL, NULL, base, &index);
     if (status == 0) {
@@ -254,14 +267,32 @@ static int bring_up(hf_cask *cask, const hf_view *view)
     return status;
 }
 
+/* With the mutex. Is there a writer by now, with a page? 1, 0. */
+static int look_for_page(hf_cask *cask)
+{
+    struct hf_follow *follow = cask->follow;
+
+    if (follow->credible || follow->alone)
+        return follow->credible;
+    if (cask->watched != NULL)
+        atomic_store(&follow->incarnation, atomic_load(&cask->watched->incarnation));
+    int attached = hf_cask_page_attach(cask);
+    if (attached > 0)
+        atomic_store(&follow->credible, true);
+    return attached;
+}
+
 int hf_follow(hf_cask *cask)
 {
     hf_view view;
 
     pthread_mutex_lock(&cask->mutex);
-    int status = cask->follow->credible ? hf_view_pin(cask->keydir, &view) : 0;
-    if (status == 0 && cask->follow->credible) {
-        status = bring_up(cask, &view);
+    int credible = look_for_page(cask), status = credible < 0 ? credible : hf_view_pin(cask->keydir, &view);
+    if (status == 0) {
+        if (credible > 0)
+            status = bring_up(cask, &view);
+        else if (hf_view_txid(&view) != hf_index_now(cask)->base)
+            status = HF_BUSY; /* somebody writes, whose page was taken away */
         hf_view_unpin(&view);
     }
     pthread_mutex_unlock(&cask->mutex);
@@ -293,17 +324,20 @@ int hf_follow_open(hf_cask *cask)
     int attached = hf_cask_page_attach(cask);
     if (attached < 0)
         return attached;
-    if (attached == 0)
+    if (attached == 0) {
+        if (cask->watched != NULL)
+            atomic_store(&cask->follow->incarnation, atomic_load(&cask->watched->incarnation));
         return find_out(cask, false);
+    }
     int status = hf_keydir_open(cask->path, true, &cask->keydir);
     if (status == 0) {
-        cask->follow->credible = true;
+        atomic_store(&cask->follow->credible, true);
         status = hf_follow(cask);
     }
     if (status != HF_CORRUPT && status != HF_ABSENT && status != HF_NOT_REGION && status != HF_FORMAT)
         return status;
     /* The keydir is of no use. */
-    cask->follow->credible = false;
+    atomic_store(&cask->follow->credible, false);
     cask->follow->alone = true;
     return find_out(cask, true);
 }

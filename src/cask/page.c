@@ -1,18 +1,21 @@
 /*
- * page.c: the folder, the lock that keeps a second writer out, and the page by which the writer tells readers how far the log goes.
+ * page.c: the folder, the lock that keeps a second writer out, and the page by which the writer tells readers how
+ * far the log goes.
  *
  *      writer    flock(folder, EX)                               readers    map `page`
  *                page: incarnation odd, all of it, even          `end` newer than what they have: follow.c
  *                put: log, ... then page.end
  *
- * The lock is on the folder itself: nothing can be removed to get around it, and it goes with the process, however that ends. It is on an open file
- * description, so in a child of a fork it would live on: the child closes it (open.c).
+ * The lock is on the folder itself: nothing can be removed to get around it, and it goes with the process, however
+ * that ends. It is on an open file description, so in a child of a fork it would live on: the child closes it
+ * (open.c).
  *
- * The page is believed only if this boot's writers made it for this cask, and if it is the file that they made: it has boot id, device and inode in it.
- * Then what it says is true, also after the death of the writer: what was put is in the page cache. It is never synced.
+ * The page is believed only if this boot's writers made it for this cask, and if it is the file that they made: it
+ * has boot id, device and inode in it. Then what it says is true, also after the death of the writer: what was put
+ * is in the page cache. It is never synced.
  *
- * The clock: the system's, but never before anything that was seen: a record's stamp, or the moment at which somebody was told that
- * something had expired (page.clock, moved by whoever tells).
+ * The clock: the system's, but never before anything that was seen: a record's stamp, or the moment at which
+ * somebody was told that something had expired (page.clock, moved by whoever tells).
  *
  * Concurrency: opening and closing is one thread's; the clock is anybody's. Failure: what was opened is closed.
  */
@@ -277,7 +280,10 @@ int hf_cask_page_attach(hf_cask *cask)
     if (status <= 0)
         return status;
     if (!is_credible(cask, page, &found, boot)) {
-        hf_os_munmap(page, HF_CASK_PAGE_SIZE);
+        if (cask->watched == NULL)
+            cask->watched = page;
+        else
+            hf_os_munmap(page, HF_CASK_PAGE_SIZE);
         return 0;
     }
     cask->page = page;
@@ -290,6 +296,9 @@ void hf_cask_page_close(hf_cask *cask)
     if (cask->page != NULL && cask->page != cask->own_page)
         hf_os_munmap(cask->page, HF_CASK_PAGE_SIZE);
     cask->page = NULL;
+    if (cask->watched != NULL)
+        hf_os_munmap(cask->watched, HF_CASK_PAGE_SIZE);
+    cask->watched = NULL;
     hf_free(cask->own_page);
     cask->own_page = NULL;
 }

@@ -7,8 +7,9 @@
  *                   v
  *                  tail, or, where that has got long, folded into the keydir
  *
- * What is read is verified, header and body. Sequence numbers ascend: a record that is whole but whose number does not, or that should be the next of a batch and
- * is not, was left behind by an append that failed (log.h, A2), and is where the log ends.
+ * What is read is verified, header and body. Sequence numbers ascend: a record that is whole but whose number does
+ * not, or that should be the next of a batch and is not, was left behind by an append that failed (log.h, A2), and
+ * is where the log ends.
  *
  * Concurrency: one thread's. Failure: HF_NOMEM, what a fold may say.
  */
@@ -36,7 +37,8 @@ void hf_replay_clear(hf_replay *replay)
     replay->batch = NULL;
 }
 
-/* What the tail has goes to the keydir; it stands for no position of the log then, so that after a crash all of this is done again. */
+/* What the tail has goes to the keydir; it stands for no position of the log then, so that after a crash all of this
+ * is done again. */
 static int fold(hf_replay *replay)
 {
     hf_cask *cask = replay->cask;
@@ -66,7 +68,7 @@ static int fold(hf_replay *replay)
     return 0;
 }
 
-int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
+static int append(hf_replay *replay, uint64_t hash, uint64_t place)
 {
     int status = 0;
 
@@ -82,6 +84,34 @@ int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
     }
     if (status == 0)
         hf_tail_append(replay->tail, hash, place);
+    return status;
+}
+
+int hf_replay_entry(hf_replay *replay, uint64_t hash, uint64_t place)
+{
+    hf_replayed *oldest = &replay->ahead[replay->ahead_count % HF_REPLAY_AHEAD];
+    int status = replay->ahead_count < HF_REPLAY_AHEAD ? 0 : append(replay, oldest->hash, oldest->place);
+
+    *oldest = (hf_replayed){hash, place};
+    replay->ahead_count++;
+    /* So that it stays below 2^32, and goes on where it is. */
+    if (replay->ahead_count >= 3 * HF_REPLAY_AHEAD)
+        replay->ahead_count -= HF_REPLAY_AHEAD;
+    hf_tail_prefetch(replay->tail, hash);
+    return status;
+}
+
+int hf_replay_end(hf_replay *replay)
+{
+    unsigned count = replay->ahead_count < HF_REPLAY_AHEAD ? replay->ahead_count : HF_REPLAY_AHEAD;
+    int status = 0;
+
+    for (unsigned i = replay->ahead_count - count; status == 0 && i < replay->ahead_count; i++) {
+        const hf_replayed *entry = &replay->ahead[i % HF_REPLAY_AHEAD];
+        status = append(replay, entry->hash, entry->place);
+    }
+    replay->ahead_count = 0;
+    hf_tail_show(replay->tail);
     return status;
 }
 
