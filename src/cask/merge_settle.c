@@ -291,6 +291,37 @@ static void note_dead(hf_cask *cask, const struct hf_merge *m, const hf_record_o
     note->changed = true;
 }
 
+static int is_the_place(void *arg, uint64_t place)
+{
+    return place == *(const uint64_t *)arg;
+}
+
+static bool tail_leads_to(const hf_tail *tail, uint64_t hash, uint64_t place)
+{
+    uint32_t at = tail == NULL ? HF_TAIL_NONE : hf_tail_find(tail, hash, tail->filled);
+
+    while (at != HF_TAIL_NONE && tail->entries[at].place != place)
+        at = hf_tail_find(tail, hash, at);
+    return at != HF_TAIL_NONE;
+}
+
+/* With the mutex: does anything lead to that place, be it hidden by something newer? Then the fold that takes it away counts it as dead. 1, 0. */
+static int is_led_to(hf_cask *cask, uint64_t hash, uint64_t place)
+{
+    const hf_index *index = hf_index_now(cask);
+    uint64_t found;
+    hf_view view;
+
+    if (tail_leads_to(index->active, hash, place) || tail_leads_to(index->frozen, hash, place))
+        return 1;
+    int status = hf_view_pin(cask->keydir, &view);
+    if (status < 0)
+        return status;
+    status = hf_keydir_find(&view, hash, is_the_place, &place, &found);
+    hf_view_unpin(&view);
+    return status;
+}
+
 /* With the mutex, and room in the tail. */
 static int move_entry(hf_cask *cask, struct hf_merge *m, const struct hf_hint_entry *entry)
 {
@@ -308,10 +339,13 @@ static int move_entry(hf_cask *cask, struct hf_merge *m, const struct hf_hint_en
         hf_write_moved(cask, entry->hash, entry->place, copied.in.expires != INT64_MAX);
         return 0;
     }
-    /* After a crash it may have been moved before. */
-    if ((entry->place & HF_PLACE_DELETED) == 0 && (found == 0 || hf_place_file(place) != m->file->number))
+    if ((entry->place & HF_PLACE_DELETED) != 0 || (found > 0 && hf_place_file(place) == m->file->number))
+        return 0;
+    /* After a crash (total is 0) it may have been moved before. */
+    found = m->total == 0 ? is_led_to(cask, entry->hash, entry->place) : 0;
+    if (found == 0)
         note_dead(cask, m, &copied);
-    return 0;
+    return found < 0 ? found : 0;
 }
 
 /* With the mutex, and room in the tail: a key that still leads to an expired record of a victim leads nowhere from now on. */
@@ -556,6 +590,12 @@ static int resume_file(hf_cask *cask, struct hf_merge *m, const struct hf_listed
         return status;
     hf_log_keep(file);
     m->file = file;
+    /* Which of its records are dead is found out anew. */
+    hf_note *note = hf_notes_find(&cask->notes, listed->number);
+    if (note != NULL) {
+        note->now.dead_keys = note->now.dead_bytes = 0;
+        note->changed = true;
+    }
     note_resumed(cask, m, file);
     return 0;
 }
