@@ -151,6 +151,20 @@ static int after(struct hf_merge *m, int more, enum hf_merge_stage next)
     return more < 0 ? more : 1;
 }
 
+/* Moves, but does not let the tail get long: a checkpoint that is overdue comes first. */
+static int move(hf_cask *cask, struct hf_merge *m)
+{
+    enum { BACKLOG = 2 };
+
+    pthread_mutex_lock(&cask->mutex);
+    const hf_index *index = hf_index_now(cask);
+    bool overdue =
+        index->active->filled / BACKLOG >= cask->fold_entries || (!cask->has_thread && hf_checkpoint_is_due(cask));
+    pthread_mutex_unlock(&cask->mutex);
+    int status = overdue ? hf_checkpoint(cask) : 0;
+    return status < 0 ? status : hf_merge_move(cask, m);
+}
+
 static int do_stage(hf_cask *cask, struct hf_merge *m, uint64_t upto)
 {
     int status;
@@ -164,7 +178,7 @@ static int do_stage(hf_cask *cask, struct hf_merge *m, uint64_t upto)
     case MERGE_COMMIT:
         return after(m, hf_merge_commit(cask, m), MERGE_MOVE);
     case MERGE_MOVE:
-        return after(m, hf_merge_move(cask, m), m->total == 0 ? MERGE_SWEEP : MERGE_SETTLE);
+        return after(m, move(cask, m), m->total == 0 ? MERGE_SWEEP : MERGE_SETTLE);
     case MERGE_SWEEP:
         return after(m, hf_merge_sweep(cask, m), MERGE_SETTLE);
     default:
@@ -198,22 +212,34 @@ static int step(hf_cask *cask, struct hf_merge *m, uint64_t upto)
 
 /* -- the thread -- */
 
+/* With the mutex, and nobody has the duty: neither a checkpoint nor a new file since there was nothing to do. */
+static bool is_idle(hf_cask *cask, const struct hf_merge *m)
+{
+    return m->idle && m->idle_base == hf_index_now(cask)->base && m->idle_next == cask->next_number;
+}
+
 static bool take_duty(hf_cask *cask, struct hf_merge *m)
 {
     pthread_mutex_lock(&cask->mutex);
     bool taken = !cask->merging && !m->calling && cask->broken == 0 && !cask->stopping;
+    /* The thread comes seldom, but without one every put asks. */
+    if (taken && !cask->has_thread && is_idle(cask, m))
+        taken = false;
     cask->merging = cask->merging || taken;
     pthread_mutex_unlock(&cask->mutex);
     return taken;
 }
 
 /* The thread looks again after a while: for victims that somebody can still look at, and for what has failed. */
-static void give_duty(hf_cask *cask)
+static void give_duty(hf_cask *cask, bool idle)
 {
-    const struct hf_merge *m = cask->merge;
+    struct hf_merge *m = cask->merge;
 
     pthread_mutex_lock(&cask->mutex);
     cask->merging = false;
+    m->idle = idle;
+    m->idle_base = hf_index_now(cask)->base;
+    m->idle_next = cask->next_number;
     cask->merge_nap = m->patience > 0 ? (int64_t)m->patience : m->leaving_count > 0 ? (int64_t)SECOND : 0;
     if (cask->waiting > 0)
         pthread_cond_broadcast(&cask->changed);
@@ -248,7 +274,7 @@ static int step_beside(hf_cask *cask)
     else if (m->patience == 0 || monotonic() >= m->retry)
         status = step(cask, m, upto);
     note_failure(m, status);
-    give_duty(cask);
+    give_duty(cask, status == 0 && m->stage == MERGE_IDLE);
     return cask->has_thread ? status : 0;
 }
 
@@ -349,7 +375,7 @@ static void give_from_call(hf_cask *cask)
     pthread_mutex_lock(&cask->mutex);
     cask->merge->calling = false;
     pthread_mutex_unlock(&cask->mutex);
-    give_duty(cask);
+    give_duty(cask, false);
 }
 
 int hf_merge_hold(hf_cask *cask)

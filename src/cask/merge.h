@@ -114,6 +114,9 @@ struct hf_merge {
     size_t limit;      /* victims of one output; 0: as many as can be */
     bool refused;      /* a victim was found to be damaged since hf_cask_merge began */
     bool uncertain;    /* which manifest there is */
+    bool idle;         /* with the mutex: there was nothing to do, as long as these are what they are: */
+    uint64_t idle_base;
+    uint32_t idle_next;
 };
 
 /* -- merge_choose.c -- */
