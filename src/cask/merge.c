@@ -5,15 +5,18 @@
  *      no thread    a step at the end of each call that writes
  *      by call      hf_cask_merge: all the steps, one after the other
  *
- *      a step       256 KiB are read, or some 1,000 keys moved, 64 at a time with the mutex; or it is a flush, or a checkpoint
+ *      a step       256 KiB are read, or some 1,000 keys moved, 64 at a time with the mutex; or it is a flush, or a
+ *                   checkpoint
  *
- * The rate bounds what is read: who has read faster than that sleeps, a little at a time, so that the thread's other work waits for no more than that.
+ * The rate bounds what is read: who has read faster than that sleeps, a little at a time, so that the thread's
+ * other work waits for no more than that.
  *
- * Failure. Before the manifest has the output, the merge is dropped: the output goes, the victims are as they were. After it, the stage is tried
- * again by the next step. In either case the thread lets some time pass, twice as much each time. A flush that fails breaks the cask, and nothing is merged
- * any more.
+ * Failure. Before the manifest has the output, the merge is dropped: the output goes, the victims are as they were.
+ * After it, the stage is tried again by the next step. In either case the thread lets some time pass, twice as much
+ * each time. A flush that fails breaks the cask, and nothing is merged any more.
  *
- * Concurrency: the duty `merging`, taken for a step by the thread, for all of it by hf_cask_merge, for which `calling` keeps the thread out in between.
+ * Concurrency: the duty `merging`, taken for a step by the thread, for all of it by hf_cask_merge, for which
+ * `calling` keeps the thread out in between.
  */
 #include "cask/merge.h"
 
@@ -319,7 +322,8 @@ void hf_merge_end(hf_cask *cask)
 
     if (m == NULL)
         return;
-    /* In the child of a fork nothing is removed: it is the parent's. What a step was at when it was copied may be in any order. */
+    /* In the child of a fork nothing is removed: it is the parent's. What a step was at when it was copied may be
+       in any order. */
     if (atomic_load(&cask->lost) && cask->merging)
         return;
     if (m->has_output && atomic_load(&cask->lost)) {
