@@ -4,7 +4,8 @@
  *      ops      [ hash, sizes, expiry | hash, sizes, expiry | ... ]
  *      bytes    [ key given value | key | ... ]                          what was put, until it is committed
  *
- *      commit   lock -> records of all, made for the end of the log: PUT MORE | DELETE MORE | ... | PUT -> one append -> entries -> visible
+ *      commit   lock -> records of all, made for the end of the log: PUT MORE | DELETE MORE | ... | PUT
+ *               -> one append -> entries -> visible
  *
  * Nothing is encoded before: a record says where it lies and what its number is. What is made is kept in the batch's
  * own memory, so that the next commit finds it there.

@@ -3,9 +3,8 @@
  * for C).
  *
  *      the log:     0000000005.log   0000000006.log   0000000007.log                    what is true
- *                  [ sealed         ][ sealed, perhaps not yet flushed ][ active ... |      appended: what the next record follows
- *                                                                           ^ durable: before it all survives a
- *                                                                           power cut
+ *                  [ sealed         ][ sealed, perhaps not yet flushed ][ active ... |      appended: the log's end
+ *                                                              ^ durable: before it all survives a power cut
  *
  *      the index:   hf_index, constant once published; cask->index is the newest
  *                     logs     the files, mapped
@@ -16,9 +15,8 @@
  *
  *      get:         active, newest first -> frozen -> keydir: the first entry whose record has the key decides
  *      put:         record to the log's end, entry to `active`, `visible` moves
- *      checkpoint:  freeze (active becomes frozen, a new one is published) -> flush the log -> fold frozen into the
- *      keydir, one
- *                   transaction, durable -> publish an index without it. Writers go on meanwhile
+ *      checkpoint:  freeze (active becomes frozen, a new one is published) -> flush the log -> fold frozen into
+ *                   the keydir, one transaction, durable -> publish an index without it. Writers go on meanwhile
  *
  * Files: page.c (folder, lock, page), index.c (looking up), snapshot.c (snapshots, walks, counts), write.c (put,
  * delete, rolling), batch.c, sync.c (flushing together, sealing), checkpoint.c, thread.c, notes.c (what is known of

@@ -1,7 +1,7 @@
 /*
  * index.c: looking up. cask.h has the picture.
  *
- *      hf_cask_find    enter epoch -> index -> hf_index_find -> the record, in the mapped log, good until the hold is released
+ *      hf_cask_find    enter epoch -> index -> hf_index_find -> the record, in the mapped log, good until released
  *
  *      hf_index_find   active (below `visible`)  --hash equal--> is it the key's record? --yes--> that decides
  *                      frozen                            "

@@ -3,7 +3,7 @@
  *
  *      threads    put put put put ...                 all append, then want their end to be durable
  *                  |   |   |   |
- *                  v   waiting for `changed`          one has the duty `flushing`: it flushes what there is when it begins,
+ *                  v   waiting for `changed`          one has the duty `flushing`: flushes what there is when it begins,
  *                 flush ---------> all who are covered go on; one of the others is next
  *
  * A flush is: the sealed files that are not flushed, oldest first, the active one up to its end, the folder, if a

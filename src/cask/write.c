@@ -1,7 +1,8 @@
 /*
  * write.c: putting, deleting, and a file after another.
  *
- *      hf_write_begin    lock; may this process write? is there room in the active file (else roll), in the tail (else a larger one)?
+ *      hf_write_begin    lock; may this process write? is there room in the active file (else roll), in the tail (else
+ *                        a larger one)?
  *      hf_write_append   one pwrite of what was made for the file's end
  *      hf_write_entry    { hash, place } to the active tail; not visible yet
  *      hf_write_end      visible: at once, or when it is on the disk (sync.c); unlock

@@ -28,7 +28,7 @@ typedef struct entry {
 typedef struct model {
     entry keys[KEYS];
     uint32_t versions;
-    int64_t clock; /* the system's, in milliseconds */
+    _Atomic int64_t clock; /* the system's, in milliseconds */
     int64_t floor; /* what the cask's never goes behind */
     uint64_t random;
     uint64_t steps;
