@@ -406,6 +406,9 @@ int hf_cask_merge_told(hf_cask *cask, unsigned files, int (*go_on)(void *arg), v
 {
     int status = may_merge(cask);
 
+    /* What is dead is known as of the last checkpoint: of all that was written, from now on. */
+    if (status == 0)
+        status = hf_checkpoint(cask);
     if (status == 0)
         status = take_for_call(cask);
     if (status < 0)
