@@ -385,8 +385,8 @@ class Enough(Exception):
 
 def test_a_signal_ends_a_merge_in_good_order(open_cask: OpenCask) -> None:
     c = open_cask(max_file_size=1 << 16, auto_merge=False, fragmentation_trigger=1, fragmentation_threshold=1, merge_rate=200_000)
-    for _ in range(2):
-        c.update({i: "x" * 1000 for i in range(1000)})
+    for i in (*range(1000), *range(0, 1000, 3)):
+        c[i] = "x" * 1000
     refused: list[str] = []
 
     def handler(*_: object) -> None:
@@ -405,6 +405,7 @@ def test_a_signal_ends_a_merge_in_good_order(open_cask: OpenCask) -> None:
         with pytest.raises(Enough):
             c.merge()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert time.monotonic() - start < 5 and len(refused) == 1 and "middle" in refused[0]
     assert c.pop("handler") == 1 and c == {i: "x" * 1000 for i in range(1000)}
