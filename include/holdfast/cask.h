@@ -206,13 +206,14 @@ typedef struct hf_cask_merged {
     uint64_t dropped; /* bytes that no longer did */
 } hf_cask_merged;
 
-/* Is there a file that the options say is worth it? 1 or 0. */
+/* Is there a file that the options say is worth it? What is dead is known as of the last checkpoint. 1 or 0; HF_BUSY: hf_cask_merge is at it. */
 HF_API HF_MUST_CHECK int hf_cask_needs_merge(hf_cask *cask);
 
 /*
  * Merges the files that are worth it, one by one, at most `files` of them (0: all). Writers and readers go on. Takes space for one log
  * file at most. A file goes when nobody can look at it any more: at once where there is no snapshot, else later.
- * *out, which may be NULL: what was done. HF_BUSY: this is being done.
+ * *out, which may be NULL: what was done. HF_BUSY: this is being done. HF_CORRUPT: a file that was worth it is damaged; it stays as it is
+ * (hf_cask_check says where, hf_cask_salvage is for what is left of it), and the others are merged.
  */
 HF_API HF_MUST_CHECK int hf_cask_merge(hf_cask *cask, unsigned files, hf_cask_merged *out);
 
@@ -259,11 +260,14 @@ typedef struct hf_cask_fault {
 typedef int (*hf_cask_report)(void *arg, const hf_cask_fault *fault, uint64_t done, uint64_t of);
 
 /* Reads everything: every record of every file, hints, manifest, keydir, and whether they say the same. 0: nothing is wrong;
- * HF_CORRUPT: `report` was told what. Writers go on meanwhile. */
+ * HF_CORRUPT: `report` was told what; or what `report` returned. Writers go on meanwhile; merges wait. HF_BUSY: hf_cask_merge is at it. */
 HF_API HF_MUST_CHECK int hf_cask_check(hf_cask *cask, hf_cask_report report, void *arg);
 
-/* A copy in another folder, which must not be there (HF_EXISTS): of the moment at which it began, durable when this returns. Sealed files are hard links where
- * that can be. */
+/*
+ * A copy in another folder, which must not be there (HF_EXISTS): of the moment at which it began, durable when this returns. Sealed files are hard links where
+ * that can be. Whole, or, after a failure or a crash, not there (but perhaps a folder PATH.new-...). It has no keydir: that is made when it is opened.
+ * A process that reads may do this too. Merges wait for it. HF_BUSY: hf_cask_merge is at it.
+ */
 HF_API HF_MUST_CHECK int hf_cask_backup(hf_cask *cask, const char *path);
 
 /*

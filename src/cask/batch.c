@@ -4,10 +4,11 @@
  *      ops      [ hash, sizes, expiry | hash, sizes, expiry | ... ]
  *      bytes    [ key given value | key | ... ]                          what was put, until it is committed
  *
- *      commit   lock -> records of all, made for the end of the log: PUT MORE | DELETE MORE | ... | PUT -> one append -> entries -> visible
+ *      commit   lock -> records of all, made for the end of the log: PUT MORE | DELETE MORE | ... | PUT
+ *               -> one append -> entries -> visible
  *
- * Nothing is encoded before: a record says where it lies and what its number is. What is made is kept in the batch's own memory, so that the next
- * commit finds it there.
+ * Nothing is encoded before: a record says where it lies and what its number is. What is made is kept in the batch's
+ * own memory, so that the next commit finds it there.
  *
  * Concurrency: a batch is one thread's. Failure: HF_NOMEM, HF_LIMIT, what a put may say; the batch is as it was.
  */

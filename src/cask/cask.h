@@ -1,9 +1,10 @@
 /*
- * cask.h: the cask itself, as its own files and those see it who encode keys and values themselves (Python; face.c for C).
+ * cask.h: the cask itself, as its own files and those see it who encode keys and values themselves (Python; face.c
+ * for C).
  *
  *      the log:     0000000005.log   0000000006.log   0000000007.log                    what is true
- *                  [ sealed         ][ sealed, perhaps not yet flushed ][ active ... |      appended: what the next record follows
- *                                                                           ^ durable: before it all survives a power cut
+ *                  [ sealed         ][ sealed, perhaps not yet flushed ][ active ... |      appended: the log's end
+ *                                                              ^ durable: before it all survives a power cut
  *
  *      the index:   hf_index, constant once published; cask->index is the newest
  *                     logs     the files, mapped
@@ -14,22 +15,26 @@
  *
  *      get:         active, newest first -> frozen -> keydir: the first entry whose record has the key decides
  *      put:         record to the log's end, entry to `active`, `visible` moves
- *      checkpoint:  freeze (active becomes frozen, a new one is published) -> flush the log -> fold frozen into the keydir, one
- *                   transaction, durable -> publish an index without it. Writers go on meanwhile
+ *      checkpoint:  freeze (active becomes frozen, a new one is published) -> flush the log -> fold frozen into
+ *                   the keydir, one transaction, durable -> publish an index without it. Writers go on meanwhile
  *
- * Files: page.c (folder, lock, page), index.c (looking up), snapshot.c (snapshots, walks, counts), write.c (put, delete, rolling), batch.c,
- * sync.c (flushing together, sealing), checkpoint.c, thread.c, notes.c (what is known of each file), recover.c and rebuild.c (opening), open.c
- * (opening, closing, forks), follow.c (other processes' readers), status.c, face.c (the public functions that take C's bytes).
+ * Files: page.c (folder, lock, page), index.c (looking up), snapshot.c (snapshots, walks, counts), write.c (put,
+ * delete, rolling), batch.c, sync.c (flushing together, sealing), checkpoint.c, thread.c, notes.c (what is known of
+ * each file), recover.c and replay.c (opening), merge*.c, open.c (opening, closing, forks), follow.c (other
+ * processes' readers), status.c, face.c (the public functions that take C's bytes).
  *
  * Invariants
  *  C1  An index is right with the version of the keydir that it was made for, `base`, and with the next one: that is
- *      base with `frozen` folded in, which is what the index says anyway. In the writer's process the newest version is never older than
- *      the newest index's base; one that is two ahead of an index that a reader still holds gives an answer that was right
- *      after the reader had begun.
- *  C2  What is visible can be read: a file is in the published index, and its `end` moved, before an entry that leads there is visible.
- *  C3  In the writer's process entries are in the order of sequence numbers, and the log is too: files of kind WRITTEN in the order of their numbers
- *      have numbers that follow each other, but for gaps before which all was synced and listed (recover.c).
- *  C4  The keydir's meta never stands for more of the log than is on the disk: a fold is committed after the flush of what it holds.
+ *      base with `frozen` folded in, which is what the index says anyway. In the writer's process the newest version
+ *      is never older than the newest index's base; one that is two ahead of an index that a reader still holds
+ *      gives an answer that was right after the reader had begun.
+ *  C2  What is visible can be read: a file is in the published index, and its `end` moved, before an entry that
+ *      leads there is visible.
+ *  C3  In the writer's process entries are in the order of sequence numbers, and the log is too: files of kind
+ *      WRITTEN in the order of their numbers have numbers that follow each other, but for gaps before which all was
+ *      synced and listed (recover.c).
+ *  C4  The keydir's meta never stands for more of the log than is on the disk: a fold is committed after the flush
+ *      of what it holds.
  *  C5  With HF_CASK_SYNC_PUT nothing is visible before it is on the disk.
  *  C6  In a process that reads, an index is used with exactly the version `base` of the keydir (follow.c).
  *
@@ -38,13 +43,15 @@
  *      hf_cask.mutex      all that is under "with the mutex" below. It orders the writers
  *      hf_cask.counting   what counts remember
  *      the region's own
- *  Two duties are one's at a time, without a lock being held: `flushing` (who flushes the log) and `folding` (who makes a
- *  checkpoint). They are taken with the mutex, waited for with `changed`; who folds may flush, not the other way round.
- *  Readers take no lock (epoch.h), except those of other processes when there is something new (follow.c).
+ *  Two duties are one's at a time, without a lock being held: `flushing` (who flushes the log) and `folding` (who
+ *  makes a checkpoint). They are taken with the mutex, waited for with `changed`; who folds may flush, not the other
+ *  way round. Readers take no lock (epoch.h), except those of other processes when there is something new
+ *  (follow.c).
  *
- * Failure. A put, delete or commit that fails before its record is whole in the log has changed nothing. A flush that fails breaks the cask: `broken` is its errno,
- * nothing is written from then on. A checkpoint that fails leaves `frozen` where it is, is tried again later, and once the active tail is much too
- * long writers get what it failed with. Damage that a look-up meets is HF_CORRUPT, and counted.
+ * Failure. A put, delete or commit that fails before its record is whole in the log has changed nothing. A flush
+ * that fails breaks the cask: `broken` is its errno, nothing is written from then on. A checkpoint that fails leaves
+ * `frozen` where it is, is tried again later, and once the active tail is much too long writers get what it failed
+ * with. Damage that a look-up meets is HF_CORRUPT, and counted.
  */
 #ifndef HF_CASK_CASK_H
 #define HF_CASK_CASK_H
@@ -80,7 +87,8 @@ hf_cask_key hf_cask_key_of(const hf_cask *cask, const hf_canonical *form, hf_spa
 
 /* -- the index -- */
 
-/* What goes with a tail as long as it grows: it is copied to a larger one then, and its entries keep their numbers. */
+/* What goes with a tail as long as it grows: it is copied to a larger one then, and its entries keep their
+ * numbers. */
 typedef struct hf_facts {
     _Atomic unsigned count;    /* of owners */
     _Atomic uint32_t expiring; /* records in it that expire, or more */
@@ -141,7 +149,7 @@ struct hf_cask {
     hf_cask_options how; /* no member is 0 that has a default */
     bool writable;
     hf_region *keydir;
-    struct hf_cask_page *_Atomic page; /* mapped; or `own_page`, where nobody else looks or there is none */
+    struct hf_cask_page *_Atomic page;    /* mapped; or `own_page`, where nobody else looks or there is none */
     struct hf_cask_page *_Atomic watched; /* one that is not believed, but may be set up by a writer; NULL */
     bool page_writable;
     pthread_t thread;
@@ -205,11 +213,13 @@ struct hf_cask {
     hf_cask_merged merged; /* with the mutex */
     bool merging;          /* duty, taken with the mutex */
     struct hf_merge *merge;
-    uint64_t
-        settled; /* with the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the keydir */
-    int (*merge_step)(
-        hf_cask *
-            cask); /* what the thread calls between its own work, without the mutex; NULL: nothing. 1: there is more; 0; a status */
+    /* with the mutex: there is something to be looked at again after so long, in nanoseconds; 0: nothing */
+    int64_t merge_nap;
+    /* With the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the
+     * keydir. */
+    uint64_t settled;
+    /* What the thread calls between its own work, without the mutex; NULL: nothing. 1: there is more; 0; a status. */
+    int (*merge_step)(hf_cask *cask);
 
     pthread_mutex_t counting;
     struct hf_cask_page *own_page;
@@ -228,7 +238,8 @@ int hf_cask_folder_lock(int folder);
 int hf_cask_is_quiet(int folder);
 int hf_cask_folder_sync(hf_cask *cask);
 
-/* A writer's page: the one that is there, if this boot's writers made it, or a new one. *credible: what it says is true. */
+/* A writer's page: the one that is there, if this boot's writers made it, or a new one. *credible: what it says is
+ * true. */
 int hf_cask_page_open(hf_cask *cask, bool *credible);
 /* From now on readers go by it. */
 void hf_cask_page_begin(hf_cask *cask);
@@ -236,7 +247,8 @@ void hf_cask_page_begin(hf_cask *cask);
 int hf_cask_page_attach(hf_cask *cask);
 void hf_cask_page_close(hf_cask *cask);
 
-/* The cask's clock, in milliseconds since 1970; and has a record that expires then expired? Who is told so, tells the others. */
+/* The cask's clock, in milliseconds since 1970; and has a record that expires then expired? Who is told so, tells
+ * the others. */
 int64_t hf_cask_now(hf_cask *cask);
 bool hf_cask_has_expired(hf_cask *cask, int64_t expires);
 
@@ -276,13 +288,14 @@ typedef struct hf_probe {
 } hf_probe;
 
 /*
- * Where the newest record of the key is, a deletion's too: 1 and *place, and probe->record; 0. `below`: so many entries of the active tail
- * count. `view`: of the keydir; NULL: the newest. HF_CORRUPT: also where probe->missing.
+ * Where the newest record of the key is, a deletion's too: 1 and *place, and probe->record; 0. `below`: so many
+ * entries of the active tail count. `view`: of the keydir; NULL: the newest. HF_CORRUPT: also where probe->missing.
  */
 int hf_index_find(hf_cask *cask, const hf_index *index, uint32_t below, const hf_view *view, hf_probe *probe,
                   uint64_t *place);
 
-/* A value that was looked up stays where it is until the hold is released. Short: the memory of what is replaced meanwhile is kept. */
+/* A value that was looked up stays where it is until the hold is released. Short: the memory of what is replaced
+ * meanwhile is kept. */
 typedef struct hf_cask_hold {
     hf_epoch_place place;
 } hf_cask_hold;
@@ -342,8 +355,9 @@ int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key);
 int hf_cask_expiry(const hf_cask *cask, int64_t ttl, int64_t now, int64_t *out);
 
 /*
- * Takes the mutex, and sees to it that so many bytes, of so many records, can be appended: the cask is as it should be, the active file has room, the
- * tail too. On failure the mutex is not held. To be followed by hf_write_end or hf_write_undo, which give the mutex back.
+ * Takes the mutex, and sees to it that so many bytes, of so many records, can be appended: the cask is as it should
+ * be, the active file has room, the tail too. On failure the mutex is not held. To be followed by hf_write_end or
+ * hf_write_undo, which give the mutex back.
  */
 int hf_write_begin(hf_cask *cask, uint64_t bytes, uint32_t entries);
 
@@ -353,26 +367,30 @@ static inline uint64_t hf_write_at(const hf_cask *cask)
     return cask->active->writer.end;
 }
 
-/* Appends bytes that were made for there: so many records, with the sequence numbers from cask->sequence + 1 on, which are used up in any case. The caller
- * then tells of each of them by hf_write_entry. */
+/* Appends bytes that were made for there: so many records, with the sequence numbers from cask->sequence + 1 on,
+ * which are used up in any case. The caller then tells of each of them by hf_write_entry. */
 int hf_write_append(hf_cask *cask, const void *bytes, uint64_t size, uint32_t records);
 void hf_write_entry(hf_cask *cask, uint64_t hash, const hf_record_in *record, uint64_t at, uint64_t size);
 
-/* Shows what was appended, at once or when it is durable, as the cask is told; gives the mutex back. The status is that of all. */
+/* Shows what was appended, at once or when it is durable, as the cask is told; gives the mutex back. The status is
+ * that of all. */
 int hf_write_end(hf_cask *cask);
 void hf_write_undo(hf_cask *cask);
 
-/* The salt of the active file's records, and what they are to say of what is synced. With the mutex, after hf_write_begin. */
+/* The salt of the active file's records, and what they are to say of what is synced. With the mutex, after
+ * hf_write_begin. */
 hf_log_salt hf_write_salt(const hf_cask *cask);
 uint64_t hf_write_synced(const hf_cask *cask);
 
-/* Without the mutex: a record that says how late it is, where somebody was told that something has expired and no record is as late. */
+/* Without the mutex: a record that says how late it is, where somebody was told that something has expired and no
+ * record is as late. */
 int hf_write_clock(hf_cask *cask);
 
 /* With the mutex: so many entries of the active tail are visible, and the log up to there, to other processes too. */
 void hf_write_show(hf_cask *cask, uint32_t visible, uint64_t end, uint64_t sequence);
 
-/* With the mutex: an entry of the active tail without a record in the log: a merge has moved one. The tail has room for it: hf_write_room. */
+/* With the mutex: an entry of the active tail without a record in the log: a merge has moved one. The tail has room
+ * for it: hf_write_room. */
 int hf_write_room(hf_cask *cask, uint32_t entries);
 void hf_write_moved(hf_cask *cask, uint64_t hash, uint64_t place, bool expires);
 
@@ -388,7 +406,8 @@ int hf_cask_batch_delete_encoded(hf_cask_batch *batch, const hf_cask_key *key);
 
 /* -- sync.c -- */
 
-/* With the mutex, which is given back meanwhile: all before this position is on the disk when it returns 0. HF_BROKEN and others. */
+/* With the mutex, which is given back meanwhile: all before this position is on the disk when it returns 0.
+ * HF_BROKEN and others. */
 int hf_sync_upto(hf_cask *cask, uint64_t position);
 
 /* Without the mutex: flushes the oldest sealed file and writes its hint. 1: there was one; 0; a status. */
@@ -411,8 +430,9 @@ uint32_t hf_checkpoint_room(const hf_cask *cask);
 /* With the mutex: is it time for one? */
 bool hf_checkpoint_is_due(const hf_cask *cask);
 
-/* Folds the first `count` entries of a tail into the keydir: one transaction, with `meta` (of which `expiring` is kept up) and `notes` (to which the dead are
- * added). *txid: the new version. On failure `meta` and `notes` are as they were. */
+/* Folds the first `count` entries of a tail into the keydir: one transaction, with `meta` (of which `expiring` is
+ * kept up) and `notes` (to which the dead are added). *txid: the new version. On failure `meta` and `notes` are as
+ * they were. */
 int hf_fold(hf_cask *cask, const hf_log_set *logs, const hf_tail *tail, uint32_t count, bool expires,
             struct hf_keydir_meta *meta, hf_notes *notes, uint64_t *txid);
 
@@ -438,11 +458,11 @@ typedef struct hf_replay {
     hf_log_set *logs; /* that the tail's places lead to; borrowed */
     hf_tail *tail;    /* owned until they are taken: set to NULL then */
     hf_facts *facts;
-    hf_notes *notes;    /* of files; NULL: not needed */
-    uint64_t last;      /* sequence number of the last record; the next one's is higher */
-    int64_t clock;      /* the latest stamp */
-    uint64_t bytes;     /* of records */
-    uint32_t fold_at;   /* entries at which the tail is folded; 0: never */
+    hf_notes *notes;                    /* of files; NULL: not needed */
+    uint64_t last;                      /* sequence number of the last record; the next one's is higher */
+    int64_t clock;                      /* the latest stamp */
+    uint64_t bytes;                     /* of records */
+    uint32_t fold_at;                   /* entries at which the tail is folded; 0: never */
     hf_replayed ahead[HF_REPLAY_AHEAD]; /* the last ones, on their way to the tail: their buckets are being fetched */
     unsigned ahead_count;
     hf_replayed *batch; /* of a batch that is not whole yet */
@@ -452,7 +472,8 @@ typedef struct hf_replay {
 int hf_replay_begin(hf_replay *replay, hf_cask *cask, hf_log_set *logs, hf_notes *notes, uint32_t fold_at);
 void hf_replay_clear(hf_replay *replay);
 
-/* Records of a file from `from` on, of which all before `end` may be read, up to the first that is not whole: *stopped is behind the last one that counts. */
+/* Records of a file from `from` on, of which all before `end` may be read, up to the first that is not whole:
+ * *stopped is behind the last one that counts. */
 int hf_replay_log(hf_replay *replay, const hf_log_file *file, uint64_t from, uint64_t end, uint64_t *stopped);
 
 /* What is left of a batch counts: it was whole once. */
@@ -465,7 +486,8 @@ int hf_replay_end(hf_replay *replay);
 
 /* -- recover.c -- */
 
-/* Which files count, what they hold, what has to be mended: makes the first index, `active`, the notes. `credible`: the page is. */
+/* Which files count, what they hold, what has to be mended: makes the first index, `active`, the notes. `credible`:
+ * the page is. */
 int hf_recover(hf_cask *cask, bool credible);
 
 /* -- merge.c -- */
@@ -473,7 +495,8 @@ int hf_recover(hf_cask *cask, bool credible);
 /* After recovery, before the thread: what a crash has interrupted is finished, if it can be. */
 int hf_merge_begin(hf_cask *cask);
 
-/* Before the last checkpoint, without the thread: a merge that can be taken back is. And once more behind it: what can go, goes. */
+/* Before the last checkpoint, without the thread: a merge that can be taken back is. And once more behind it: what
+ * can go, goes. */
 void hf_merge_stop(hf_cask *cask);
 void hf_merge_end(hf_cask *cask);
 
@@ -483,7 +506,8 @@ void hf_merge_release(hf_cask *cask);
 
 /* -- follow.c -- */
 
-/* In a process that reads: an index that goes with the newest version of the keydir and has all that the writer has shown. */
+/* In a process that reads: an index that goes with the newest version of the keydir and has all that the writer has
+ * shown. */
 int hf_follow_open(hf_cask *cask);
 int hf_follow(hf_cask *cask);
 void hf_follow_close(hf_cask *cask);

@@ -29,7 +29,8 @@ typedef struct deletion {
 typedef struct looked {
     hf_log_file *file; /* the snapshot's */
     uint64_t end;
-    bool sealed, victim, damaged;
+    bool sealed, damaged;
+    bool victim;                                     /* or in no manifest any more, and only still mapped */
     uint64_t keys, bytes, first, last, dead, clocks; /* of its records; dead: deletions too */
     uint64_t live;                                   /* entries of the keydir that lead to it */
 } looked;
@@ -104,7 +105,7 @@ static int list_files(checking *c, uint64_t end)
             .file = file,
             .end = last ? hf_place_offset(end) : atomic_load(&file->end),
             .sealed = !last,
-            .victim = listed != NULL && listed->state == HF_LISTED_VICTIM,
+            .victim = listed != NULL ? listed->state == HF_LISTED_VICTIM : file->number < c->manifest.head.next,
             .first = UINT64_MAX,
         };
         c->of += 2 * l->end;

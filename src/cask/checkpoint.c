@@ -6,16 +6,19 @@
  *      fold       entries of `frozen`, in the order of the trie -> one transaction, with meta and notes; durable
  *      publish    active | frozen -  , base = that version
  *
- * In the order of the trie: neighbours in it change together, each node once. Entries are sorted by the first 20 bits of their hash as the trie
- * takes them, five at a time, lowest first; the sort is stable, so records of one key stay in their order, and each replaces the one before it.
+ * In the order of the trie: neighbours in it change together, each node once. Entries are sorted by the first 20
+ * bits of their hash as the trie takes them, five at a time, lowest first; the sort is stable, so records of one key
+ * stay in their order, and each replaces the one before it.
  *
- * What a place was replaced is dead: its file's note says so, in the same transaction. To know that two places are the same key's, both
- * records are looked at, which is done only where all 64 bits of the hash are equal. Where one of them is damaged they are taken for the same key: that
- * is wrong once in 2^64, and otherwise heals what is damaged.
+ * What a place was replaced is dead: its file's note says so, in the same transaction. To know that two places are
+ * the same key's, both records are looked at, which is done only where all 64 bits of the hash are equal. Where one
+ * of them is damaged they are taken for the same key: that is wrong once in 2^64, and otherwise heals what is
+ * damaged.
  *
  * Of a keydir in memory the same is done in small steps, so that it never has two copies of much of its trie.
  *
- * Concurrency: the duty `folding`. Failure: the transaction is aborted, `frozen` stays what it is and is folded by the next checkpoint.
+ * Concurrency: the duty `folding`. Failure: the transaction is aborted, `frozen` stays what it is and is folded by
+ * the next checkpoint.
  */
 #include "cask/cask.h"
 
@@ -73,7 +76,8 @@ static uint32_t order_of(uint64_t hash)
     return (uint32_t)((hash & 31) << 15 | (hash >> 5 & 31) << 10 | (hash >> 10 & 31) << 5 | (hash >> 15 & 31));
 }
 
-/* Numbers of the entries, sorted: by the low ten bits of their order, then, stably, by the high ten. `order` has room for 2 x count. */
+/* Numbers of the entries, sorted: by the low ten bits of their order, then, stably, by the high ten. `order` has
+ * room for 2 x count. */
 static void sort(const hf_tail *tail, uint32_t count, uint32_t *order)
 {
     enum { BITS = 10, BINS = 1 << BITS };

@@ -8,14 +8,16 @@
  *      4  load the pointer, use what it leads to
  *      5  subtract 1
  *
- * Why it is safe. 2, 3, a and b are sequentially consistent. A reader that got past 3 at tick t has added to count[t mod 2] before the
- * tick became t + 1. So whoever would make it t + 2 finds that count, and does not: while a reader is inside, the tick moves by one at most.
- * What was tagged g is freed when the tick is g + 2: readers who came in at g or before are gone by then. One who came in later read a tick that
- * was written after the pointer was exchanged, and so loads the new one.
+ * Why it is safe. 2, 3, a and b are sequentially consistent. A reader that got past 3 at tick t has added to count[t
+ * mod 2] before the tick became t + 1. So whoever would make it t + 2 finds that count, and does not: while a reader
+ * is inside, the tick moves by one at most. What was tagged g is freed when the tick is g + 2: readers who came in
+ * at g or before are gone by then. One who came in later read a tick that was written after the pointer was
+ * exchanged, and so loads the new one.
  *
  * A count may be above zero for a moment because of a reader who will fail at 3; then the tick moves a little later.
  *
- * Stripes: a cache line each; a thread has one, and may share it. A read costs two read-modify-writes on a line of its own, about 10 ns.
+ * Stripes: a cache line each; a thread has one, and may share it. A read costs two read-modify-writes on a line of
+ * its own, about 10 ns.
  *
  * Concurrency: enter and leave by any thread, advance by one at a time. Nobody waits for anybody: who never leaves
  * keeps memory from being freed, no more. Failure: none.

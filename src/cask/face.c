@@ -1,7 +1,7 @@
 /*
  * face.c: the public functions that take keys and values as C has them: bytes.
  *
- *      key    bytes ---> tag, size, bytes: the encoding of a bytes object (value/format.h), on the stack if it is short
+ *      key    bytes ---> tag, size, bytes: the encoding of a bytes object (value/format.h), on the stack if short
  *      value  bytes ---> tag and size in front, the bytes themselves copied once, to the record
  *      back   an encoding of bytes ---> the bytes in it; of anything else ---> as it is
  *

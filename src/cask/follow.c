@@ -7,19 +7,22 @@
  *      reader    index: base = T, tail = records from P(T) to where it has read, `end`
  *
  *      a look-up   pin the newest version; is it `base`, and is page.end where the tail ends? --yes--> look
- *                                                                                   |--no---> follow: read what is new, look again
+ *                                                                                   |--no---> follow: read what is
+ *                                                                                   new, look again
  *
- * The tail is this process's own, made of the log. It goes with exactly one version of the keydir: with a newer one, entries of the tail that are
- * older than what that has would hide it.
+ * The tail is this process's own, made of the log. It goes with exactly one version of the keydir: with a newer one,
+ * entries of the tail that are older than what that has would hide it.
  *
- * A version is pinned while files are looked for, and then the manifest is read: what the version refers to is there (a merge removes a file only when
- * no version that refers to it can be seen).
+ * A version is pinned while files are looked for, and then the manifest is read: what the version refers to is there
+ * (a merge removes a file only when no version that refers to it can be seen).
  *
- * Where no page can be believed, nobody has written in this boot, or a writer is there and its page was taken away. If there is none, the reader finds out for
- * itself what there is, as recovery does, and looks at the page again when a writer sets it up (where there is none at all: when the keydir has a newer
- * version). One that had to make a keydir of its own stays with what it has.
+ * Where no page can be believed, nobody has written in this boot, or a writer is there and its page was taken away.
+ * If there is none, the reader finds out for itself what there is, as recovery does, and looks at the page again
+ * when a writer sets it up (where there is none at all: when the keydir has a newer version). One that had to make a
+ * keydir of its own stays with what it has.
  *
- * Concurrency: with the mutex; threads that look up go by the index that is published. Failure: the reader stays with the index that it has.
+ * Concurrency: with the mutex; threads that look up go by the index that is published. Failure: the reader stays
+ * with the index that it has.
  */
 #include "cask/cask.h"
 
@@ -67,7 +70,8 @@ static int replace_in(hf_log_set **set, hf_log_file *file)
     return 0;
 }
 
-/* Opens a file of which `need` bytes are wanted, and adds it, unless it is none that counts. `listed`: a merged one does. */
+/* Opens a file of which `need` bytes are wanted, and adds it, unless it is none that counts. `listed`: a merged one
+ * does. */
 static int open_into(hf_cask *cask, hf_log_set **set, uint32_t number, uint64_t need, bool listed)
 {
     hf_log_file *file;

@@ -1,20 +1,20 @@
 /*
  * index.c: looking up. cask.h has the picture.
  *
- *      hf_cask_find    enter epoch -> index -> hf_index_find -> the record, in the mapped log, good until the hold is released
+ *      hf_cask_find    enter epoch -> index -> hf_index_find -> the record, in the mapped log, good until released
  *
  *      hf_index_find   active (below `visible`)  --hash equal--> is it the key's record? --yes--> that decides
  *                      frozen                            "
  *                      keydir                            "
  *
- * Every candidate's header and key are looked at in the log: two keys may have one hash, and a place may be damaged. What
- * decides is verified before it is given out, its body too where that is asked for.
+ * Every candidate's header and key are looked at in the log: two keys may have one hash, and a place may be damaged.
+ * What decides is verified before it is given out, its body too where that is asked for.
  *
- * A file that the index does not have: the keydir is ahead of the index (C1), which has been replaced meanwhile: look again. In a process that reads, the
- * keydir's version is compared first (C6).
+ * A file that the index does not have: the keydir is ahead of the index (C1), which has been replaced meanwhile:
+ * look again. In a process that reads, the keydir's version is compared first (C6).
  *
- * Concurrency: anything may be looked up by any thread at any time; publishing is with the mutex. Failure: HF_CORRUPT, and the
- * bytes are counted; HF_NOMEM.
+ * Concurrency: anything may be looked up by any thread at any time; publishing is with the mutex. Failure:
+ * HF_CORRUPT, and the bytes are counted; HF_NOMEM.
  */
 #include "cask/cask.h"
 
@@ -203,8 +203,8 @@ static void count_damage(hf_cask *cask, const hf_probe *probe)
     atomic_fetch_add_explicit(&cask->damaged, sizeof(struct hf_log_record), memory_order_relaxed);
 }
 
-/* A process that reads: with the version that the index is for, or not at all: then *again. `fresh`: the index was brought up to date
- * after the call began; then it does not matter that the writer has gone on. */
+/* A process that reads: with the version that the index is for, or not at all: then *again. `fresh`: the index was
+ * brought up to date after the call began; then it does not matter that the writer has gone on. */
 static int find_following(hf_cask *cask, const hf_index *index, bool fresh, hf_probe *probe, uint64_t *place,
                           bool *again)
 {

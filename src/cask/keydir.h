@@ -16,7 +16,8 @@
 
 typedef hf_place_match hf_keydir_match;
 
-/* Of a folder's path. `read_only`: it must be there. One that is new has no meta. HF_CORRUPT: also where it is another kind of region. */
+/* Of a folder's path. `read_only`: it must be there. One that is new has no meta. HF_CORRUPT: also where it is
+ * another kind of region. */
 int hf_keydir_open(const char *folder, bool read_only, hf_region **out);
 
 /* In memory that has no name. */

@@ -207,10 +207,14 @@ static bool take_duty(hf_cask *cask, struct hf_merge *m)
     return taken;
 }
 
+/* The thread looks again after a while: for victims that somebody can still look at, and for what has failed. */
 static void give_duty(hf_cask *cask)
 {
+    const struct hf_merge *m = cask->merge;
+
     pthread_mutex_lock(&cask->mutex);
     cask->merging = false;
+    cask->merge_nap = m->patience > 0 ? (int64_t)m->patience : m->leaving_count > 0 ? (int64_t)SECOND : 0;
     if (cask->waiting > 0)
         pthread_cond_broadcast(&cask->changed);
     pthread_mutex_unlock(&cask->mutex);
@@ -289,7 +293,9 @@ void hf_merge_end(hf_cask *cask)
 
     if (m == NULL)
         return;
-    /* In the child of a fork nothing is removed: it is the parent's. */
+    /* In the child of a fork nothing is removed: it is the parent's. What a step was at when it was copied may be in any order. */
+    if (atomic_load(&cask->lost) && cask->merging)
+        return;
     if (m->has_output && atomic_load(&cask->lost)) {
         hf_log_writer_close(&m->output);
         m->has_output = false;

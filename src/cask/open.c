@@ -5,11 +5,12 @@
  *
  * A folder is a cask if it has a MANIFEST. One that has anything else, and no MANIFEST, is somebody else's.
  *
- * Forks. The child has copies of everything and must touch nothing: its casks are lost, and its descriptors of the folder are closed, since the
- * lock would live on in them. The mutexes of all casks are held over the fork, so what the child frees is in order.
+ * Forks. The child has copies of everything and must touch nothing: its casks are lost, and its descriptors of the
+ * folder are closed, since the lock would live on in them. The mutexes of all casks are held over the fork, so what
+ * the child frees is in order.
  *
- * Concurrency: opening and closing of one cask is one thread's; the registry has a lock. Failure: what was opened is closed again; a close goes
- * on, and says what failed first.
+ * Concurrency: opening and closing of one cask is one thread's; the registry has a lock. Failure: what was opened is
+ * closed again; a close goes on, and says what failed first.
  */
 #include "cask/cask.h"
 
@@ -371,8 +372,8 @@ static int add_sealed(const hf_cask *cask, hf_manifest *manifest)
     return added;
 }
 
-/* The manifest says how long the files are that were sealed since it was written: then what is wrong in one is damage, whatever else was lost. Nobody else
- * is in the cask any more. */
+/* The manifest says how long the files are that were sealed since it was written: then what is wrong in one is
+ * damage, whatever else was lost. Nobody else is in the cask any more. */
 static int list_sealed(hf_cask *cask)
 {
     hf_manifest manifest;

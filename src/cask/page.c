@@ -1,18 +1,21 @@
 /*
- * page.c: the folder, the lock that keeps a second writer out, and the page by which the writer tells readers how far the log goes.
+ * page.c: the folder, the lock that keeps a second writer out, and the page by which the writer tells readers how
+ * far the log goes.
  *
  *      writer    flock(folder, EX)                               readers    map `page`
  *                page: incarnation odd, all of it, even          `end` newer than what they have: follow.c
  *                put: log, ... then page.end
  *
- * The lock is on the folder itself: nothing can be removed to get around it, and it goes with the process, however that ends. It is on an open file
- * description, so in a child of a fork it would live on: the child closes it (open.c).
+ * The lock is on the folder itself: nothing can be removed to get around it, and it goes with the process, however
+ * that ends. It is on an open file description, so in a child of a fork it would live on: the child closes it
+ * (open.c).
  *
- * The page is believed only if this boot's writers made it for this cask, and if it is the file that they made: it has boot id, device and inode in it.
- * Then what it says is true, also after the death of the writer: what was put is in the page cache. It is never synced.
+ * The page is believed only if this boot's writers made it for this cask, and if it is the file that they made: it
+ * has boot id, device and inode in it. Then what it says is true, also after the death of the writer: what was put
+ * is in the page cache. It is never synced.
  *
- * The clock: the system's, but never before anything that was seen: a record's stamp, or the moment at which somebody was told that
- * something had expired (page.clock, moved by whoever tells).
+ * The clock: the system's, but never before anything that was seen: a record's stamp, or the moment at which
+ * somebody was told that something had expired (page.clock, moved by whoever tells).
  *
  * Concurrency: opening and closing is one thread's; the clock is anybody's. Failure: what was opened is closed.
  */

@@ -6,29 +6,32 @@
  *                                              [..............|...................|........~~~
  *                                              ^ what follows goes to the tail             ^ not whole
  *
- * Without a keydir that can be believed the position is the beginning of all. Merged files have old sequence numbers: then the records
- * of all that the manifest lists are sorted by them first.
+ * Without a keydir that can be believed the position is the beginning of all. Merged files have old sequence
+ * numbers: then the records of all that the manifest lists are sorted by them first.
  *
- * Where a record is not whole, that is damage, or the end that a power cut has left. It is damage, nothing is cut, and what is lost is counted, if
+ * Where a record is not whole, that is damage, or the end that a power cut has left. It is damage, nothing is cut,
+ * and what is lost is counted, if
  *      the keydir stands for more; or the page says that it was synced, or, in this boot, written;
  *      or a record behind it, in this file, says that it was synced when that was written (F4);
  *      or a record in a later file says that anything in that was synced: flushes go from file to file (sync.c).
- * Else the log ends here, and what is behind goes: the rest of the file, and later files, which were begun and never synced. So what survives is a beginning
- * of what was written, a batch whole or not at all. A file that was cut short between two records is known by the next one's head, which says what
- * number the last record before it had.
+ * Else the log ends here, and what is behind goes: the rest of the file, and later files, which were begun and never
+ * synced. So what survives is a beginning of what was written, a batch whole or not at all. A file that was cut
+ * short between two records is known by the next one's head, which says what number the last record before it had.
  *
- * What the page cache has may not be what the disk has, if a flush has failed since. Unless this boot's page says that none did, what is not
- * known to be synced is written once more, as it is, and flushed.
+ * What the page cache has may not be what the disk has, if a flush has failed since. Unless this boot's page says
+ * that none did, what is not known to be synced is written once more, as it is, and flushed.
  *
- * Of a merge that was interrupted once the manifest had its output, output and victims are both here, and it does not matter which of the two copies of
- * a record a key leads to. cask->settled says what the keydir knows of; merge_settle.c goes on from there (merge.h, G3).
+ * Of a merge that was interrupted once the manifest had its output, output and victims are both here, and it does
+ * not matter which of the two copies of a record a key leads to. cask->settled says what the keydir knows of;
+ * merge_settle.c goes on from there (merge.h, G3).
  *
- * The output of a merge that was interrupted before is not listed. Where not even its head got to the disk it does not say that it is one; but the file
- * that was begun after it then goes on where the one before it ends.
+ * The output of a merge that was interrupted before is not listed. Where not even its head got to the disk it does
+ * not say that it is one; but the file that was begun after it then goes on where the one before it ends.
  *
  * In a process that reads nothing is changed; it goes by what it finds.
  *
- * Concurrency: one thread, before anybody else sees the cask; with the writer's lock, if it writes. Failure: all is as it was, but for leftovers that were removed.
+ * Concurrency: one thread, before anybody else sees the cask; with the writer's lock, if it writes. Failure: all is
+ * as it was, but for leftovers that were removed.
  */
 #include "cask/cask.h"
 
@@ -731,7 +734,7 @@ static void set_position(recovery *r)
     atomic_store(&cask->stamp, (int64_t)(clock > (uint64_t)HF_CASK_TIME_MAX ? (uint64_t)HF_CASK_TIME_MAX : clock));
     cask->appended = highest(r->rebuild ? 0 : cask->meta.position, hf_position(1, 0));
     for (size_t i = 0; i < r->count; i++)
-        if (is_written(&r->files[i]) && !r->files[i].listed)
+        if (is_written(&r->files[i]))
             cask->appended = highest(cask->appended, hf_position(r->files[i].number, r->files[i].end));
     cask->durable = r->rebuild ? 0 : cask->meta.position;
     if (r->credible)
@@ -792,7 +795,8 @@ static uint32_t next_of(const recovery *r)
     return (uint32_t)(next < HF_CASK_FILES ? next : HF_CASK_FILES);
 }
 
-/* Others can read at once: until there is a checkpoint, from the log's beginning, if its records are in order; else there is one now. */
+/* Others can read at once: until there is a checkpoint, from the log's beginning, if its records are in order; else
+ * there is one now. */
 static int let_read(recovery *r)
 {
     hf_cask *cask = r->cask;

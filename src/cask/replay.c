@@ -7,8 +7,9 @@
  *                   v
  *                  tail, or, where that has got long, folded into the keydir
  *
- * What is read is verified, header and body. Sequence numbers ascend: a record that is whole but whose number does not, or that should be the next of a batch and
- * is not, was left behind by an append that failed (log.h, A2), and is where the log ends.
+ * What is read is verified, header and body. Sequence numbers ascend: a record that is whole but whose number does
+ * not, or that should be the next of a batch and is not, was left behind by an append that failed (log.h, A2), and
+ * is where the log ends.
  *
  * Concurrency: one thread's. Failure: HF_NOMEM, what a fold may say.
  */
@@ -36,7 +37,8 @@ void hf_replay_clear(hf_replay *replay)
     replay->batch = NULL;
 }
 
-/* What the tail has goes to the keydir; it stands for no position of the log then, so that after a crash all of this is done again. */
+/* What the tail has goes to the keydir; it stands for no position of the log then, so that after a crash all of this
+ * is done again. */
 static int fold(hf_replay *replay)
 {
     hf_cask *cask = replay->cask;

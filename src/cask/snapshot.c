@@ -6,13 +6,15 @@
  *      the pinned version is index->base             active[:visible], then frozen, then the version
  *      or the next one, which has frozen in it       active[:visible], then the version                          (C1)
  *
- * Nothing is copied: the tail is only appended to, the log only appended to, the version pinned. The set of log files is the
- * index's, so a file that a merge has removed stays mapped.
+ * Nothing is copied: the tail is only appended to, the log only appended to, the version pinned. The set of log
+ * files is the index's, so a file that a merge has removed stays mapped.
  *
- * Counting. Keys = those of the version + what the tails add to it. What an entry adds is known once its key was looked up in what was there
- * before: hf_facts remembers how far that was done. It does not depend on whether `frozen` was folded meanwhile.
+ * Counting. Keys = those of the version + what the tails add to it. What an entry adds is known once its key was
+ * looked up in what was there before: hf_facts remembers how far that was done. It does not depend on whether
+ * `frozen` was folded meanwhile.
  *
- * Concurrency: a snapshot may be read by several threads. Failure: HF_CORRUPT, HF_NOMEM, HF_SLOTS; nothing is held then.
+ * Concurrency: a snapshot may be read by several threads. Failure: HF_CORRUPT, HF_NOMEM, HF_SLOTS; nothing is held
+ * then.
  */
 #include "cask/cask.h"
 
@@ -170,7 +172,8 @@ void hf_cask_walk_begin(hf_cask_walk *walk, hf_cask_snapshot *snapshot, bool who
     walk->at = 0;
 }
 
-/* Is an entry with this record hidden by a later one? `above`: of the tail in which it is itself, the entries behind it. */
+/* Is an entry with this record hidden by a later one? `above`: of the tail in which it is itself, the entries behind
+ * it. */
 static int is_hidden(const hf_cask_walk *walk, unsigned stage, uint32_t above, uint64_t hash, const hf_span *key)
 {
     const hf_cask_snapshot *snapshot = walk->snapshot;

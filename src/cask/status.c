@@ -1,8 +1,8 @@
 /*
  * status.c: what there is to tell of a cask.
  *
- * In the writer's process the notes are those in memory: all that was appended, what is dead as of the last checkpoint. A process that reads
- * takes them from the keydir, so they are as of then.
+ * In the writer's process the notes are those in memory: all that was appended, what is dead as of the last
+ * checkpoint. A process that reads takes them from the keydir, so they are as of then.
  *
  * Concurrency: with the mutex for a moment, to copy. Failure: HF_NOMEM, HF_LOST, what counting may say.
  */

@@ -3,16 +3,19 @@
  *
  *      threads    put put put put ...                 all append, then want their end to be durable
  *                  |   |   |   |
- *                  v   waiting for `changed`          one has the duty `flushing`: it flushes what there is when it begins,
+ *                  v   waiting for `changed`          one has the duty `flushing`: flushes what there is when it begins,
  *                 flush ---------> all who are covered go on; one of the others is next
  *
- * A flush is: the sealed files that are not flushed, oldest first, the active one up to its end, the folder, if a name in it is new. Only then `durable`
- * moves. So what is durable is a beginning of the log; and that a later file was flushed says that the earlier ones were (recover.c goes by that).
+ * A flush is: the sealed files that are not flushed, oldest first, the active one up to its end, the folder, if a
+ * name in it is new. Only then `durable` moves. So what is durable is a beginning of the log; and that a later file
+ * was flushed says that the earlier ones were (recover.c goes by that).
  *
- * A sealed file is flushed, its hint is written, its descriptor closed. The hint is made from the log itself: a put pays nothing for it.
+ * A sealed file is flushed, its hint is written, its descriptor closed. The hint is made from the log itself: a put
+ * pays nothing for it.
  *
- * Concurrency: with the mutex, given back while the disk is waited for. `sealed` grows at its end by who rolls; it loses its first by who has the
- * duty `sealing`, and only once that is flushed. Failure: a flush that fails breaks the cask (cask.h); a hint that cannot be written is none.
+ * Concurrency: with the mutex, given back while the disk is waited for. `sealed` grows at its end by who rolls; it
+ * loses its first by who has the duty `sealing`, and only once that is flushed. Failure: a flush that fails breaks
+ * the cask (cask.h); a hint that cannot be written is none.
  */
 #include "cask/cask.h"
 

@@ -1,12 +1,14 @@
 /*
  * thread.c: the cask's own thread: it seals, makes checkpoints, syncs at intervals, merges.
  *
- *      asleep --- `work`, or the time for a sync --> sealed files? -> a checkpoint due? -> a sync due? -> a step of a merge? --> asleep
+ *      asleep --- `work`, or the time for a sync --> sealed files? -> a checkpoint due? -> a sync due? -> a step of
+ *      a merge? --> asleep
  *
  * Without a thread the same is done at the end of the call that makes it due.
  *
- * Concurrency: the thread belongs to the cask from the end of opening to the beginning of closing. It takes no signals. Failure: what fails here is told to
- * those who write: cask->broken, cask->fold_failed. What failed is not tried again at once, but with the next reason to.
+ * Concurrency: the thread belongs to the cask from the end of opening to the beginning of closing. It takes no
+ * signals. Failure: what fails here is told to those who write: cask->broken, cask->fold_failed. What failed is not
+ * tried again at once, but with the next reason to.
  */
 #include "cask/cask.h"
 
@@ -63,6 +65,8 @@ static bool work(hf_cask *cask, int64_t *wait)
         pthread_mutex_unlock(&cask->mutex);
         done = step(cask);
         pthread_mutex_lock(&cask->mutex);
+        if (cask->merge_nap > 0 && (*wait < 0 || *wait > cask->merge_nap))
+            *wait = cask->merge_nap;
     }
     return done > 0;
 }

@@ -1,18 +1,22 @@
 /*
  * write.c: putting, deleting, and a file after another.
  *
- *      hf_write_begin    lock; may this process write? is there room in the active file (else roll), in the tail (else a larger one)?
+ *      hf_write_begin    lock; may this process write? is there room in the active file (else roll), in the tail (else
+ *                        a larger one)?
  *      hf_write_append   one pwrite of what was made for the file's end
  *      hf_write_entry    { hash, place } to the active tail; not visible yet
  *      hf_write_end      visible: at once, or when it is on the disk (sync.c); unlock
  *
- * What can fail comes before the append, and the append is whole or has not been: so after a failure nothing has changed but sequence numbers that nobody
- * uses. They are used up because a part of what failed may lie behind the end of the log after a power cut (log.h, A2).
+ * What can fail comes before the append, and the append is whole or has not been: so after a failure nothing has
+ * changed but sequence numbers that nobody uses. They are used up because a part of what failed may lie behind the
+ * end of the log after a power cut (log.h, A2).
  *
- * Rolling: the active file is cut to its records, before any reader in another process is sent past them (he maps the file, and what is cut away under a
- * mapping kills); a new one is made and published. The old one is flushed and gets its hint later (sync.c).
+ * Rolling: the active file is cut to its records, before any reader in another process is sent past them (he maps
+ * the file, and what is cut away under a mapping kills); a new one is made and published. The old one is flushed and
+ * gets its hint later (sync.c).
  *
- * Concurrency: the mutex orders writers. A record of more than ROOM bytes is made in memory of its own, fetched before. Failure: cask.h.
+ * Concurrency: the mutex orders writers. A record of more than ROOM bytes is made in memory of its own, fetched
+ * before. Failure: cask.h.
  */
 #include "cask/cask.h"
 

@@ -1,5 +1,6 @@
 /*
- * test_cask_api.c: the public functions of a cask, one by one. Models, crashes and faults are in the other test_cask_*.c.
+ * test_cask_api.c: the public functions of a cask, one by one. Models, crashes and faults are in the other
+ * test_cask_*.c.
  */
 #include "test_cask_support.h"
 

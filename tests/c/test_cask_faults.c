@@ -1,6 +1,6 @@
 /*
- * test_cask_faults.c: each call to the system, and each allocation, failing once, in each operation: the cask is as it was, nothing is leaked, and what
- * is there afterwards, and after it was opened again, is what a model says.
+ * test_cask_faults.c: each call to the system, and each allocation, failing once, in each operation: the cask is as
+ * it was, nothing is leaked, and what is there afterwards, and after it was opened again, is what a model says.
  */
 #include "test_cask_support.h"
 #include "test_child.h"

@@ -8,7 +8,8 @@
  *        +-- takes away page, keydir, hints; copies the folder
  *        +-- child ...
  *
- * Files are as small as can be, and so are checkpoints, so that all that happens seldom happens often. The clock is the test's own.
+ * Files are as small as can be, and so are checkpoints, so that all that happens seldom happens often. The clock is
+ * the test's own.
  */
 #include "test_cask_support.h"
 #include "test_child.h"
@@ -27,7 +28,7 @@ typedef struct entry {
 typedef struct model {
     entry keys[KEYS];
     uint32_t versions;
-    int64_t clock; /* the system's, in milliseconds */
+    _Atomic int64_t clock; /* the system's, in milliseconds */
     int64_t floor; /* what the cask's never goes behind */
     uint64_t random;
     uint64_t steps;
@@ -291,7 +292,8 @@ static void snapshot_step(session *s)
     }
 }
 
-/* A merge sees what time it is too, whenever it looks, and the cask's clock never goes behind that: so before it is set back, it is written down. */
+/* A merge sees what time it is too, whenever it looks, and the cask's clock never goes behind that: so before it is
+ * set back, it is written down. */
 static void step_clock(session *s)
 {
     unsigned how = below(10);

@@ -1,8 +1,9 @@
 /*
  * test_cask_readers.c: other processes that read a cask while it is written, and forks.
  *
- * The writer goes up: value n of a key is only ever followed by n + 1, and all keys of a batch have one number. A reader must never see a number go
- * down, nor a batch in part; what it is told (through a counter in shared memory) was put, it must see.
+ * The writer goes up: value n of a key is only ever followed by n + 1, and all keys of a batch have one number. A
+ * reader must never see a number go down, nor a batch in part; what it is told (through a counter in shared memory)
+ * was put, it must see.
  */
 #include "test_cask_support.h"
 #include "test_child.h"
@@ -251,7 +252,7 @@ static void test_fork(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cask_test(test_single),      cask_test(test_batches), cask_test(test_synced),
+        cask_test(test_single),      cask_test(test_batches),      cask_test(test_synced),
         cask_test(test_two_writers), cask_test(test_fork),
     };
 

@@ -1,8 +1,9 @@
 /*
  * test_cask_recovery.c: what opening makes of what a crash, or damage, has left.
  *
- * A cask is made, its writer killed; then files are changed as a power cut or a failing disk would change them, and it is opened. The page is taken
- * away where a power cut is meant: then nothing is believed but what is in the files.
+ * A cask is made, its writer killed; then files are changed as a power cut or a failing disk would change them, and
+ * it is opened. The page is taken away where a power cut is meant: then nothing is believed but what is in the
+ * files.
  */
 #include "test_cask_support.h"
 #include "test_child.h"
@@ -311,7 +312,8 @@ static int find_last(hf_cask *cask)
     return last;
 }
 
-/* Nothing was synced, and the power goes: what is there of each file is anything. A beginning of the log survives, and no more. */
+/* Nothing was synced, and the power goes: what is there of each file is anything. A beginning of the log survives,
+ * and no more. */
 static void test_beginning_survives(void **state)
 {
     /* The thread, which would seal, has nothing to do so fast; and no hints: */

@@ -1,5 +1,6 @@
 /*
- * test_cask_threads.c: many threads of one process: puts that share flushes, readers beside them, snapshots that stay whole.
+ * test_cask_threads.c: many threads of one process: puts that share flushes, readers beside them, snapshots that
+ * stay whole.
  */
 #include "test_cask_support.h"
 
