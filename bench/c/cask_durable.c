@@ -170,7 +170,11 @@ void rows_durable(void)
     durable = false;
     free(versions);
     double one = quantile(&alone[CASK], 0.5), many = quantile(&together[CASK], 0.5);
-    tell_goal("durable put, 1 thread", "x pwrite and fdatasync", one / quantile(&alone[RAW], 0.5), true, 1.3);
+    for (int i = 0; i < 2; i++) {
+        double part = i == 0 ? 0.25 : 0.5;
+        tell_goal(i == 0 ? "durable put, 1 thread, p25" : "durable put, 1 thread, p50", "x pwrite and fdatasync",
+                  quantile(&alone[CASK], part) / quantile(&alone[RAW], part), true, 1.3);
+    }
     tell_goal("durable put, 64 threads", "x pwrite and fdatasync of one thread", many / quantile(&alone[RAW], 0.5),
               true, 1.3);
     tell_goal("durable put, 64 threads", "x the puts a second of 1", one / many, false, 10);

@@ -50,7 +50,7 @@ def test_a_quick_run(tmp_path: Path) -> None:
     results = tmp_path / "bench.json"
     done = subprocess.run(
         [sys.executable, ROOT / "bench/run.py", "--quick", "--only", "holdfast,dict", "--no-plot", "--json", results],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     report = json.loads(results.read_text())
