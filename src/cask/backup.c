@@ -7,23 +7,27 @@
  *        MANIFEST                                one of its own, which lists all these as sealed
  *        keydir, page                            none: the keydir is made from the hints when the copy is opened
  *
- * The moment is a position in the log: that up to which it is durable when the writer is asked, or up to which a reader's index reaches. A position
- * never parts a batch. Victims of a merge are left out: all that counts in them is in its output, which the manifest lists; but a reader, whose index
- * may not have the output yet, takes the victims that its version of the keydir needs.
+ * The moment is a position in the log: that up to which it is durable when the writer is asked, or up to which a
+ * reader's index reaches. A position never parts a batch. Victims of a merge are left out: all that counts in them
+ * is in its output, which the manifest lists; but a reader, whose index may not have the output yet, takes the
+ * victims that its version of the keydir needs.
  *
  * Invariants
  *  B1  PATH is not there, or is a whole cask, durable with all its files and their names.
- *  B2  A hard link is of a file that never changes (F2): both casks may be written to afterwards. What the copy's manifest lists is sealed, so who
- *      opens it to write begins a file of its own; and nothing is cut or written in a sealed one.
- *  B3  What is linked has been flushed: it is flushed here once more by its descriptor, where this process is not the one that wrote it.
+ *  B2  A hard link is of a file that never changes (F2): both casks may be written to afterwards. What the copy's
+ *      manifest lists is sealed, so who opens it to write begins a file of its own; and nothing is cut or written
+ *      in a sealed one.
+ *  B3  What is linked has been flushed: it is flushed here once more by its descriptor, where this process is not
+ *      the one that wrote it.
  *
- * Of a process that reads: it has the version pinned that its index is for, so a merge removes no file that this needs; what it meets of a file
- * that goes meanwhile is a victim, which it does not need. Where it has no right to link a file (EPERM: a file of somebody else), it is copied.
+ * Of a process that reads: it has the version pinned that its index is for, so a merge removes no file that this
+ * needs; what it meets of a file that goes meanwhile is a victim, which it does not need. Where it has no right to
+ * link a file (EPERM: a file of somebody else), it is copied.
  *
  * A crash leaves at most a folder PATH.new-..., which nobody takes for a cask's copy.
  *
- * Concurrency: writers go on; merges wait for the end of it. Failure: what was made is removed. HF_EXISTS; HF_BUSY: hf_cask_merge is at it; HF_BROKEN,
- * HF_NOSPACE, HF_DENIED, HF_READ_ONLY, HF_ABSENT: where PATH is to be.
+ * Concurrency: writers go on; merges wait for the end of it. Failure: what was made is removed. HF_EXISTS; HF_BUSY:
+ * hf_cask_merge is at it; HF_BROKEN, HF_NOSPACE, HF_DENIED, HF_READ_ONLY, HF_ABSENT: where PATH is to be.
  */
 #include "cask/cask.h"
 

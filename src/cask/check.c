@@ -7,15 +7,15 @@
  *                                    |     v
  *                               keydir, tails --- each entry, followed;   notes: counted again
  *
- * Looked at is a snapshot, and of the log what was visible when it was taken. The files are read twice: once to verify them, and to learn what was
- * deleted; then each record's key is looked up:
+ * Looked at is a snapshot, and of the log what was visible when it was taken. The files are read twice: once to
+ * verify them, and to learn what was deleted; then each record's key is looked up:
  *
  *      the index has a newer record of it, or this one, or a copy (the same number)        right
  *      the index has an older one                                                         wrong
  *      the index has none, and a newer deletion was read, or a merge has just left it out  right
  *
- * Concurrency: writers go on; merges wait for the end of it. Failure: HF_CORRUPT, and `report` was told what; HF_BUSY: hf_cask_merge is at it;
- * HF_NOMEM, HF_IO; or what `report` has returned.
+ * Concurrency: writers go on; merges wait for the end of it. Failure: HF_CORRUPT, and `report` was told what;
+ * HF_BUSY: hf_cask_merge is at it; HF_NOMEM, HF_IO; or what `report` has returned.
  */
 #include "cask/cask.h"
 
@@ -380,7 +380,8 @@ typedef struct noting {
     int stopped; /* what `report` has returned */
 } noting;
 
-/* Deletions may count as dead or not, and clocks not at all, as a hint has none; all other records that no key leads to are to. */
+/* Deletions may count as dead or not, and clocks not at all, as a hint has none; all other records that no key
+   leads to are to. */
 static int check_note(void *arg, uint32_t number, const struct hf_keydir_note *note)
 {
     noting *n = arg;

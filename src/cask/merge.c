@@ -5,15 +5,18 @@
  *      no thread    a step at the end of each call that writes
  *      by call      hf_cask_merge: all the steps, one after the other
  *
- *      a step       256 KiB are read, or some 1,000 keys moved, 64 at a time with the mutex; or it is a flush, or a checkpoint
+ *      a step       256 KiB are read, or some 1,000 keys moved, 64 at a time with the mutex; or it is a flush, or a
+ *                   checkpoint
  *
- * The rate bounds what is read: who has read faster than that sleeps, a little at a time, so that the thread's other work waits for no more than that.
+ * The rate bounds what is read: who has read faster than that sleeps, a little at a time, so that the thread's
+ * other work waits for no more than that.
  *
- * Failure. Before the manifest has the output, the merge is dropped: the output goes, the victims are as they were. After it, the stage is tried
- * again by the next step. In either case the thread lets some time pass, twice as much each time. A flush that fails breaks the cask, and nothing is merged
- * any more.
+ * Failure. Before the manifest has the output, the merge is dropped: the output goes, the victims are as they were.
+ * After it, the stage is tried again by the next step. In either case the thread lets some time pass, twice as much
+ * each time. A flush that fails breaks the cask, and nothing is merged any more.
  *
- * Concurrency: the duty `merging`, taken for a step by the thread, for all of it by hf_cask_merge, for which `calling` keeps the thread out in between.
+ * Concurrency: the duty `merging`, taken for a step by the thread, for all of it by hf_cask_merge, for which
+ * `calling` keeps the thread out in between.
  */
 #include "cask/merge.h"
 
@@ -151,6 +154,20 @@ static int after(struct hf_merge *m, int more, enum hf_merge_stage next)
     return more < 0 ? more : 1;
 }
 
+/* Moves, but does not let the tail get long: a checkpoint that is overdue comes first. */
+static int move(hf_cask *cask, struct hf_merge *m)
+{
+    enum { BACKLOG = 2 };
+
+    pthread_mutex_lock(&cask->mutex);
+    const hf_index *index = hf_index_now(cask);
+    bool overdue =
+        index->active->filled / BACKLOG >= cask->fold_entries || (!cask->has_thread && hf_checkpoint_is_due(cask));
+    pthread_mutex_unlock(&cask->mutex);
+    int status = overdue ? hf_checkpoint(cask) : 0;
+    return status < 0 ? status : hf_merge_move(cask, m);
+}
+
 static int do_stage(hf_cask *cask, struct hf_merge *m, uint64_t upto)
 {
     int status;
@@ -164,7 +181,7 @@ static int do_stage(hf_cask *cask, struct hf_merge *m, uint64_t upto)
     case MERGE_COMMIT:
         return after(m, hf_merge_commit(cask, m), MERGE_MOVE);
     case MERGE_MOVE:
-        return after(m, hf_merge_move(cask, m), m->total == 0 ? MERGE_SWEEP : MERGE_SETTLE);
+        return after(m, move(cask, m), m->total == 0 ? MERGE_SWEEP : MERGE_SETTLE);
     case MERGE_SWEEP:
         return after(m, hf_merge_sweep(cask, m), MERGE_SETTLE);
     default:
@@ -198,22 +215,34 @@ static int step(hf_cask *cask, struct hf_merge *m, uint64_t upto)
 
 /* -- the thread -- */
 
+/* With the mutex, and nobody has the duty: neither a checkpoint nor a new file since there was nothing to do. */
+static bool is_idle(hf_cask *cask, const struct hf_merge *m)
+{
+    return m->idle && m->idle_base == hf_index_now(cask)->base && m->idle_next == cask->next_number;
+}
+
 static bool take_duty(hf_cask *cask, struct hf_merge *m)
 {
     pthread_mutex_lock(&cask->mutex);
     bool taken = !cask->merging && !m->calling && cask->broken == 0 && !cask->stopping;
+    /* The thread comes seldom, but without one every put asks. */
+    if (taken && !cask->has_thread && is_idle(cask, m))
+        taken = false;
     cask->merging = cask->merging || taken;
     pthread_mutex_unlock(&cask->mutex);
     return taken;
 }
 
 /* The thread looks again after a while: for victims that somebody can still look at, and for what has failed. */
-static void give_duty(hf_cask *cask)
+static void give_duty(hf_cask *cask, bool idle)
 {
-    const struct hf_merge *m = cask->merge;
+    struct hf_merge *m = cask->merge;
 
     pthread_mutex_lock(&cask->mutex);
     cask->merging = false;
+    m->idle = idle;
+    m->idle_base = hf_index_now(cask)->base;
+    m->idle_next = cask->next_number;
     cask->merge_nap = m->patience > 0 ? (int64_t)m->patience : m->leaving_count > 0 ? (int64_t)SECOND : 0;
     if (cask->waiting > 0)
         pthread_cond_broadcast(&cask->changed);
@@ -248,7 +277,7 @@ static int step_beside(hf_cask *cask)
     else if (m->patience == 0 || monotonic() >= m->retry)
         status = step(cask, m, upto);
     note_failure(m, status);
-    give_duty(cask);
+    give_duty(cask, status == 0 && m->stage == MERGE_IDLE);
     return cask->has_thread ? status : 0;
 }
 
@@ -293,7 +322,8 @@ void hf_merge_end(hf_cask *cask)
 
     if (m == NULL)
         return;
-    /* In the child of a fork nothing is removed: it is the parent's. What a step was at when it was copied may be in any order. */
+    /* In the child of a fork nothing is removed: it is the parent's. What a step was at when it was copied may be
+       in any order. */
     if (atomic_load(&cask->lost) && cask->merging)
         return;
     if (m->has_output && atomic_load(&cask->lost)) {
@@ -349,7 +379,7 @@ static void give_from_call(hf_cask *cask)
     pthread_mutex_lock(&cask->mutex);
     cask->merge->calling = false;
     pthread_mutex_unlock(&cask->mutex);
-    give_duty(cask);
+    give_duty(cask, false);
 }
 
 int hf_merge_hold(hf_cask *cask)

@@ -1,13 +1,15 @@
 /*
- * merge.h: what the files of merging share: merge.c (its stages, who does them, the public calls), merge_choose.c (which
- * files), merge_copy.c (what counts in them, to another file), merge_settle.c (from one to the other, and away with what is left).
+ * merge.h: what the files of merging share: merge.c (its stages, who does them, the public calls), merge_choose.c
+ * (which files), merge_copy.c (what counts in them, to another file), merge_settle.c (from one to the other, and
+ * away with what is left).
  *
- *      victims   0000000003.log   0000000004.log       sealed files; what counts in them is copied, in their order, to
+ *      victims   0000000003.log   0000000004.log       sealed files; what counts in them is copied, in order, to
  *                          \        /
  *      output            0000000009.log                a file of kind MERGED, not longer than a log file gets
  *
  *      MERGE_IDLE       nothing is being merged; files that nobody can look at any more go
- *      MERGE_COPY       victims are read, the output is written. A failure or a crash: the output goes, nothing has changed
+ *      MERGE_COPY       victims are read, the output is written. A failure or a crash: the output goes, nothing has
+ *                       changed
  *      MERGE_COMMIT     all that is needed is on the disk; the manifest lists the output, and the victims as such
  *      MERGE_MOVE       keys that lead to victims are made to lead to the output
  *      MERGE_SWEEP      only after a crash: what still leads to a victim had expired, and was not copied
@@ -15,26 +17,32 @@
  *      MERGE_IDLE       later, when no pinned version is older than that: the victims go
  *
  * Invariants
- *  G1  A record is left out because another one of its key counts, or because it has expired or is a deletion and hides nothing. Before
- *      the manifest says so, whatever made it so is durable: the whole log up to then, and the clock.
- *  G2  A deletion, or what has expired, is left out only if no file that stays may have an older record of its key; an expired
- *      record that hides one is copied as a deletion with its number. Files that stay are all but the victims up to the one that is being read: since they
- *      are read in the order of their numbers, and go together, in one edit of the manifest.
- *  G3  From MERGE_COMMIT on output and victims are both there, listed and in the index, until MERGE_SETTLE is done: it does not matter which
- *      of the two copies of a record a key leads to, nor how many of them were moved when a crash comes; moving goes on after it.
- *  G4  A key is moved with the cask's mutex, and only if it leads to the record that was copied (file and sequence number), so a put or delete
- *      that came meanwhile is not hidden.
- *  G5  A victim is taken from the manifest, durably, before it is removed; and before that no version of the keydir that anybody can look at, or
- *      that can come back, leads to it. `next` of the manifest is above its number then, so that a file of which only the name comes back does not count.
- *  G6  A file in which anything is damaged is not merged: what is left of it, and what is wrong with it, stays as it is.
+ *  G1  A record is left out because another one of its key counts, or because it has expired or is a deletion and
+ *      hides nothing. Before the manifest says so, whatever made it so is durable: the whole log up to then, and
+ *      the clock.
+ *  G2  A deletion, or what has expired, is left out only if no file that stays may have an older record of its key;
+ *      an expired record that hides one is copied as a deletion with its number. Files that stay are all but the
+ *      victims up to the one that is being read: since they are read in the order of their numbers, and go
+ *      together, in one edit of the manifest.
+ *  G3  From MERGE_COMMIT on output and victims are both there, listed and in the index, until MERGE_SETTLE is done:
+ *      it does not matter which of the two copies of a record a key leads to, nor how many of them were moved when
+ *      a crash comes; moving goes on after it.
+ *  G4  A key is moved with the cask's mutex, and only if it leads to the record that was copied (file and sequence
+ *      number), so a put or delete that came meanwhile is not hidden.
+ *  G5  A victim is taken from the manifest, durably, before it is removed; and before that no version of the keydir
+ *      that anybody can look at, or that can come back, leads to it. `next` of the manifest is above its number
+ *      then, so that a file of which only the name comes back does not count.
+ *  G6  A file in which anything is damaged is not merged: what is left of it, and what is wrong with it, stays as
+ *      it is.
  *
- * Crashes. Before the manifest is there: the output is of kind MERGED and not listed: a leftover. After it, before the checkpoint
- * (meta.generation is less than the victims'): hf_merge_begin moves what was not moved, and goes on from there. After the checkpoint: the victims are
- * listed as such with a generation that the keydir has: they go. After the manifest without them: leftovers, below `next`. A keydir that is
- * made again reads output and victims, and takes the output's copy; what else it takes from victims has expired, and is swept.
+ * Crashes. Before the manifest is there: the output is of kind MERGED and not listed: a leftover. After it, before
+ * the checkpoint (meta.generation is less than the victims'): hf_merge_begin moves what was not moved, and goes on
+ * from there. After the checkpoint: the victims are listed as such with a generation that the keydir has: they go.
+ * After the manifest without them: leftovers, below `next`. A keydir that is made again reads output and victims,
+ * and takes the output's copy; what else it takes from victims has expired, and is swept.
  *
- * Concurrency: the duty `merging`, of who does a step; what others may read is the cask's, with the mutex. A step is short, but for
- * flushes and the checkpoint, which hold no lock. Failure: see merge.c.
+ * Concurrency: the duty `merging`, of who does a step; what others may read is the cask's, with the mutex. A step
+ * is short, but for flushes and the checkpoint, which hold no lock. Failure: see merge.c.
  */
 #ifndef HF_CASK_MERGE_H
 #define HF_CASK_MERGE_H
@@ -114,11 +122,15 @@ struct hf_merge {
     size_t limit;      /* victims of one output; 0: as many as can be */
     bool refused;      /* a victim was found to be damaged since hf_cask_merge began */
     bool uncertain;    /* which manifest there is */
+    bool idle;         /* with the mutex: there was nothing to do, as long as these are what they are: */
+    uint64_t idle_base;
+    uint32_t idle_next;
 };
 
 /* -- merge_choose.c -- */
 
-/* Chooses, among files with numbers below `upto`: 1 and m->victims, m->count; 0: none is worth it. Without the mutex. `keep` false: only whether there are
+/* Chooses, among files with numbers below `upto`: 1 and m->victims, m->count; 0: none is worth it. Without the
+   mutex. `keep` false: only whether there are
  * some. */
 int hf_merge_choose(hf_cask *cask, struct hf_merge *m, uint64_t upto, bool keep);
 
@@ -136,7 +148,8 @@ int hf_merge_prepare(hf_cask *cask, struct hf_merge *m);
 /* Reads on. 1: there is more; 0: all is read. HF_CORRUPT where no victim is left. */
 int hf_merge_copy(hf_cask *cask, struct hf_merge *m);
 
-/* Where the newest record of a key is: as hf_index_find, by the newest index, of what is visible, or, `all`, with the mutex, of all. */
+/* Where the newest record of a key is: as hf_index_find, by the newest index, of what is visible, or, `all`, with
+   the mutex, of all. */
 int hf_merge_newest(hf_cask *cask, const hf_cask_key *key, bool all, hf_record_out *record, uint64_t *place);
 
 /* -- merge_settle.c -- */

@@ -5,11 +5,13 @@
  *                          trigger                             threshold
  *                          `---------------------- + 5 + 6 + 7, as long as what counts in them fits one file
  *
- * As in Riak's Bitcask: a trigger (any one file) begins, thresholds say which others go with it. The one with the greatest part dead is taken in any
- * case; others join it, by the same measure, while what counts in all of them together fits one log file, so that the output is one.
+ * As in Riak's Bitcask: a trigger (any one file) begins, thresholds say which others go with it. The one with the
+ * greatest part dead is taken in any case; others join it, by the same measure, while what counts in all of them
+ * together fits one log file, so that the output is one.
  *
- * What is dead is as of the last checkpoint. Deletions count as dead in a file that was written, since most need not be copied; in one that was
- * merged they do not: they were needed, and a merge of that file alone would find them needed again. So each merge has something to gain, and merging ends.
+ * What is dead is as of the last checkpoint. Deletions count as dead in a file that was written, since most need
+ * not be copied; in one that was merged they do not: they were needed, and a merge of that file alone would find
+ * them needed again. So each merge has something to gain, and merging ends.
  *
  * Whether all of a file has expired is found by reading its records, once, and not before the first of them has.
  *
@@ -196,7 +198,8 @@ static void take(hf_cask *cask, struct hf_merge *m, const hf_note *note)
     m->victims[at] = file;
 }
 
-/* With the mutex: the one of which most is dead, or NULL. `first`: it is to begin the merge; else it is to fit in `room`. */
+/* With the mutex: the one of which most is dead, or NULL. `first`: it is to begin the merge; else it is to fit in
+   `room`. */
 static const hf_note *best(hf_cask *cask, const struct hf_merge *m, uint64_t upto, int64_t now, bool first,
                            uint64_t room)
 {

@@ -1,26 +1,28 @@
 /*
  * merge_copy.c: what counts in the victims, to the output.
  *
- *      record of a victim      where does the index say that its key's newest record is?
+ *      record of a victim, and where the index says that its key's newest record is
  *
- *      any                     at one with a higher number, or the same number elsewhere   it does not count: left out
- *      PUT                     here                                                         copied, to be moved
- *      PUT, expired            here       something older may be in another file?           copied as a DELETE, to be moved
- *                                         else                                              left out; its key is to be removed
- *      PUT                     nowhere: deleted, or expired and removed, since              left out
- *      DELETE                  here, or nowhere: may another file have an older one?        copied, or left out
- *      CLOCK                                                                                left out: the manifest has the clock
+ *      any             one with a higher number, or a copy    left out
+ *      PUT             here                                   copied, to be moved
+ *      PUT, expired    here; it may hide something            copied as a DELETE, to be moved
+ *                      here; it hides nothing                 left out; its key is to be removed
+ *      PUT             nowhere: deleted, or expired           left out
+ *      DELETE          here or nowhere; it may hide something copied
+ *                      here or nowhere; it hides nothing      left out
+ *      CLOCK                                                  left out: the manifest has the clock
  *
- *      another file may have an older record of a key, unless all its records are younger, or the filter of its hint says no
+ * It may hide something if another file that stays may have an older record of the key: unless all of that file's
+ * records are younger, or the filter of its hint says no.
  *
- * Records go to a buffer, from there to the file in parts, and these are flushed in steps, so that the last flush is short and puts that want to
- * be durable beside it do not wait for all of it.
+ * Records go to a buffer, from there to the file in parts, and these are flushed in steps, so that the last flush
+ * is short and puts that want to be durable beside it do not wait for all of it.
  *
- * A victim that is not the first, and does not fit after all (deletions were more than was thought), is taken back out of the output.
- * So is one that is damaged: it stays as it is (G6).
+ * A victim that is not the first, and does not fit after all (deletions were more than was thought), is taken back
+ * out of the output. So is one that is damaged: it stays as it is (G6).
  *
- * Concurrency: the duty `merging`; no lock while anything is read or written. Failure: HF_CORRUPT: no victim is left; HF_NOMEM, HF_NOSPACE, HF_IO, HF_LIMIT,
- * HF_BROKEN: the merge is to be dropped.
+ * Concurrency: the duty `merging`; no lock while anything is read or written. Failure: HF_CORRUPT: no victim is
+ * left; HF_NOMEM, HF_NOSPACE, HF_IO, HF_LIMIT, HF_BROKEN: the merge is to be dropped.
  */
 #include "cask/merge.h"
 

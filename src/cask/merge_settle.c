@@ -3,13 +3,16 @@
  *
  *      commit    output: cut, flushed -> hint: written, flushed -> folder synced -> log synced as far as it goes
  *                -> output in the index -> MANIFEST: output listed, victims VICTIM; durable
- *      move      64 keys at a time, with the mutex: does the key lead to the record that was copied? then { hash, new place } to the tail
+ *      move      64 keys at a time, with the mutex: does the key lead to the record that was copied? then { hash,
+ *                new place } to the tail
  *                keys of what had expired and was left out: { hash, deleted } to the tail
  *      sweep     after a crash only: the victims are read once more for such keys, since nobody remembers them
  *      settle    cask->settled = that manifest's generation -> checkpoint: the keydir has it
- *      leave     no pinned version older? -> MANIFEST without the victims, durable -> they are removed -> folder synced
+ *      leave     no pinned version older? -> MANIFEST without the victims, durable -> they are removed -> folder
+ *                synced
  *
- * Up to the manifest all can be taken back. From then on a step that fails is done again later (merge.c), and the cask is right meanwhile (G3).
+ * Up to the manifest all can be taken back. From then on a step that fails is done again later (merge.c), and the
+ * cask is right meanwhile (G3).
  *
  * Concurrency: merge.h. Failure: HF_NOMEM, HF_NOSPACE, HF_IO; HF_BROKEN: a flush has failed, and the cask is broken.
  */
@@ -348,7 +351,8 @@ static int move_entry(hf_cask *cask, struct hf_merge *m, const struct hf_hint_en
     return found < 0 ? found : 0;
 }
 
-/* With the mutex, and room in the tail: a key that still leads to an expired record of a victim leads nowhere from now on. */
+/* With the mutex, and room in the tail: a key that still leads to an expired record of a victim leads nowhere from
+   now on. */
 static int bury(hf_cask *cask, struct hf_merge *m, const hf_log_file *victim, uint64_t hash, uint64_t place)
 {
     hf_record_out expired, newest;

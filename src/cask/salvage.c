@@ -9,18 +9,20 @@
  *                v
  *      TO        a new cask, by ordinary puts
  *
- * Nothing is believed but records, which say themselves whose they are: cask and file are in their checksums. The cask's id is in
- * the manifest, in the head of every log file, and in every hint: one of them is enough.
+ * Nothing is believed but records, which say themselves whose they are: cask and file are in their checksums. The
+ * cask's id is in the manifest, in the head of every log file, and in every hint: one of them is enough.
  *
- * Which files. Where the manifest can be read, those that count by it (format.h, F5), so that a file that a merge had removed, and of which the name
- * has come back, does not bring back what was deleted. Without it, all of them.
+ * Which files. Where the manifest can be read, those that count by it (format.h, F5), so that a file that a merge
+ * had removed, and of which the name has come back, does not bring back what was deleted. Without it, all of them.
  *
- * What is lost is told: bytes of a file in which there is no record, and what is left of a batch whose end is not there, at the end of the log.
+ * What is lost is told: bytes of a file in which there is no record, and what is left of a batch whose end is not
+ * there, at the end of the log.
  *
- * Expiry is by the latest of the system's clock and all that the cask says of its own, which the new one goes on from.
+ * Expiry is by the latest of the system's clock and all that the cask says of its own, which the new one goes on
+ * from.
  *
- * Concurrency: FROM is locked against writers. Failure: what was made of TO is removed. HF_ABSENT, HF_BUSY; HF_NOT_CASK: nothing says which
- * cask it is; HF_EXISTS: TO is there; what puts may say; what `report` has returned.
+ * Concurrency: FROM is locked against writers. Failure: what was made of TO is removed. HF_ABSENT, HF_BUSY;
+ * HF_NOT_CASK: nothing says which cask it is; HF_EXISTS: TO is there; what puts may say; what `report` has returned.
  */
 #include "cask/cask.h"
 
@@ -318,7 +320,8 @@ static int take(salvaging *s, const hf_log_file *file, const hf_record_out *reco
     return 0;
 }
 
-/* At the end of the log: a batch of which the end never got there. Elsewhere it was whole, and something of it is damaged. */
+/* At the end of the log: a batch of which the end never got there. Elsewhere it was whole, and something of it is
+   damaged. */
 static int end_of_file(salvaging *s, const hf_log_file *file, bool last)
 {
     if (s->batch_count == 0 || !last)

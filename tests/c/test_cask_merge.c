@@ -4,8 +4,9 @@
  *      model    an array of keys: what each has, and when it expires
  *      cask     files of 4 KiB, so a few hundred steps make dozens of them
  *
- * After each merge the whole cask is checked (hf_cask_check), and each key compared. What was deleted must stay away: whatever files were merged in whatever order,
- * whatever call of a merge was the last before the process died, whatever call failed, with the keydir and without it.
+ * After each merge the whole cask is checked (hf_cask_check), and each key compared. What was deleted must stay
+ * away: whatever files were merged in whatever order, whatever call of a merge was the last before the process
+ * died, whatever call failed, with the keydir and without it.
  */
 #include "test_cask_support.h"
 #include "test_child.h"

@@ -1,5 +1,6 @@
 /*
- * test_cask_salvage.c: what is whole of a cask that is damaged is in the new one, what is lost is told, what was deleted or has expired stays away.
+ * test_cask_salvage.c: what is whole of a cask that is damaged is in the new one, what is lost is told, what was
+ * deleted or has expired stays away.
  */
 #include "test_cask_support.h"
 #include "test_child.h"
