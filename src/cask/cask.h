@@ -244,7 +244,9 @@ int hf_cask_folder_sync(hf_cask *cask);
 /* A writer's page: the one that is there, if this boot's writers made it, or a new one. *credible: what it says is
  * true. */
 int hf_cask_page_open(hf_cask *cask, bool *credible);
-/* From now on readers go by it. */
+/* In place of it one that no reader has, and none believes; the clock stays. */
+int hf_cask_page_hide(hf_cask *cask);
+/* From now on readers go by it; unless the keydir is in memory. */
 void hf_cask_page_begin(hf_cask *cask);
 /* A reader's. 1; 0: there is none that can be believed. */
 int hf_cask_page_attach(hf_cask *cask);

@@ -222,7 +222,8 @@ static int is_vacant(const char *path)
     if (result < 0)
         return hf_os_file_status(result);
     while (vacant > 0 && (result = hf_os_readdir(dir, name)) > 0)
-        vacant = strcmp(name, HF_MANIFEST_NEW) == 0 || strcmp(name, "page") == 0;
+        vacant = strcmp(name, HF_MANIFEST_NEW) == 0 || strcmp(name, "page") == 0 ||
+                 strcmp(name, "page.new") == 0;
     hf_os_closedir(dir);
     return result < 0 ? hf_os_file_status(result) : vacant;
 }
@@ -277,14 +278,15 @@ static int own_page(hf_cask *cask)
     return 0;
 }
 
-/* Nobody else may look: the page goes, so that nobody believes it. */
+/* Where nobody else may look the page is another one that nobody believes: it keeps the clock, should this process die. */
 static int open_page(hf_cask *cask, bool *credible)
 {
+    int status = hf_cask_page_open(cask, credible);
+
+    if (status < 0 || !cask->how.keydir_in_memory)
+        return status;
     *credible = false;
-    if (!cask->how.keydir_in_memory)
-        return hf_cask_page_open(cask, credible);
-    int result = hf_os_unlinkat(cask->folder, "page", 0);
-    return result < 0 && result != -ENOENT ? hf_os_file_status(result) : own_page(cask);
+    return hf_cask_page_hide(cask);
 }
 
 static int open_to_write(hf_cask *cask)

@@ -26,7 +26,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 
-static const char page_name[] = "page";
+static const char page_name[] = "page", new_name[] = "page.new";
 
 /* -- the folder -- */
 
@@ -149,14 +149,37 @@ static bool is_nothing(const unsigned char boot[16])
     return memcmp(boot, nothing, sizeof nothing) == 0;
 }
 
+/* Made in this boot, for this cask, in this file: then its clock is true, whatever else. */
+static bool is_ours(const hf_cask *cask, const struct hf_cask_page *page, const struct stat *found,
+                    const unsigned char boot[16])
+{
+    return page->magic == HF_CASK_PAGE_MAGIC && page->format == HF_CASK_FORMAT && page->id[0] == cask->id[0] &&
+           page->id[1] == cask->id[1] && !is_nothing(boot) && memcmp(page->boot, boot, sizeof page->boot) == 0 &&
+           page->device == found->st_dev && page->inode == found->st_ino;
+}
+
 static bool is_credible(const hf_cask *cask, const struct hf_cask_page *page, const struct stat *found,
                         const unsigned char boot[16])
 {
     uint64_t incarnation = atomic_load(&page->incarnation);
 
-    return page->magic == HF_CASK_PAGE_MAGIC && page->format == HF_CASK_FORMAT && page->id[0] == cask->id[0] &&
-           page->id[1] == cask->id[1] && !is_nothing(boot) && memcmp(page->boot, boot, sizeof page->boot) == 0 &&
-           page->device == found->st_dev && page->inode == found->st_ino && incarnation != 0 && incarnation % 2 == 0;
+    return is_ours(cask, page, found, boot) && incarnation != 0 && incarnation % 2 == 0;
+}
+
+/* One that nobody believes yet, but for the clock. */
+static void init_page(const hf_cask *cask, struct hf_cask_page *page, const struct stat *found,
+                      const unsigned char boot[16], uint64_t incarnation, uint64_t clock)
+{
+    memset(page, 0, sizeof *page);
+    atomic_store(&page->incarnation, incarnation | 1);
+    atomic_store(&page->clock, clock);
+    memcpy(page->boot, boot, sizeof page->boot);
+    page->id[0] = cask->id[0];
+    page->id[1] = cask->id[1];
+    page->device = found->st_dev;
+    page->inode = found->st_ino;
+    page->format = HF_CASK_FORMAT;
+    page->magic = HF_CASK_PAGE_MAGIC;
 }
 
 /* Maps what is open, if it is long enough: 1; 0: it is not. */
@@ -227,17 +250,52 @@ int hf_cask_page_open(hf_cask *cask, bool *credible)
     cask->page_writable = true;
     *credible = is_credible(cask, page, &found, boot);
     if (!*credible) {
-        /* Nobody believes it: it may be changed at leisure. */
         uint64_t incarnation = page->magic == HF_CASK_PAGE_MAGIC ? atomic_load(&page->incarnation) : 0;
-        memset(page, 0, sizeof *page);
-        atomic_store(&page->incarnation, incarnation | 1);
-        memcpy(page->boot, boot, sizeof boot);
-        page->id[0] = cask->id[0];
-        page->id[1] = cask->id[1];
-        page->device = found.st_dev;
-        page->inode = found.st_ino;
+        uint64_t clock = is_ours(cask, page, &found, boot) ? atomic_load(&page->clock) : 0;
+        init_page(cask, page, &found, boot, incarnation, clock);
     }
     return 0;
+}
+
+/* The file is another one from now on: readers that have the old one see nothing of what is written now. */
+static int hide(hf_cask *cask, int fd, struct stat *found)
+{
+    uint64_t clock = atomic_load(&cask->page->clock);
+    struct hf_cask_page *page = NULL;
+    unsigned char boot[16];
+    int status = read_boot(boot);
+
+    if (status == 0)
+        status = fill_page(fd, found);
+    if (status == 0)
+        status = map_page(fd, found, true, &page);
+    if (status <= 0)
+        return status < 0 ? status : HF_IO;
+    init_page(cask, page, found, boot, 0, clock);
+    int result = hf_os_renameat2(cask->folder, new_name, cask->folder, page_name, 0);
+    if (result < 0) {
+        hf_os_munmap(page, HF_CASK_PAGE_SIZE);
+        return hf_os_file_status(result);
+    }
+    hf_os_munmap(cask->page, HF_CASK_PAGE_SIZE);
+    cask->page = page;
+    return 0;
+}
+
+int hf_cask_page_hide(hf_cask *cask)
+{
+    struct stat found;
+    int fd, status;
+
+    hf_os_unlinkat(cask->folder, new_name, 0); /* what a crash has left */
+    HF_OS_RETRY(fd, hf_os_openat(cask->folder, new_name, O_RDWR | O_CREAT | O_EXCL, 0600));
+    if (fd < 0)
+        return hf_os_file_status(fd);
+    status = hide(cask, fd, &found);
+    hf_os_close(fd);
+    if (status < 0)
+        hf_os_unlinkat(cask->folder, new_name, 0);
+    return status;
 }
 
 void hf_cask_page_begin(hf_cask *cask)
@@ -255,7 +313,8 @@ void hf_cask_page_begin(hf_cask *cask)
     if (atomic_load(&page->clock) < cask->manifest.head.clock)
         atomic_store(&page->clock, cask->manifest.head.clock);
     atomic_store(&page->end, cask->appended);
-    atomic_store(&page->incarnation, incarnation + 1);
+    /* Where the keydir is in memory it stays odd: no reader is to go by it. */
+    atomic_store(&page->incarnation, incarnation + !cask->how.keydir_in_memory);
 }
 
 int hf_cask_page_attach(hf_cask *cask)

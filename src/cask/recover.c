@@ -675,8 +675,10 @@ static int resume(recovery *r, const found *f, hf_segment **out)
         hf_free(segment);
         return status;
     }
-    if (!sure && synced < f->end)
-        status = write_again(&segment->writer, synced);
+    /* Though all of its records are on the disk, its length need not be: it may have been cut since. */
+    uint64_t from = synced < f->end || f->end == HF_CASK_DATA_AT ? synced : f->end - HF_CASK_ALIGN;
+    atomic_store(&segment->writer.synced, 0);
+    status = sure ? hf_log_flush(&segment->writer, f->end) : write_again(&segment->writer, from);
     if (status < 0) {
         hf_log_writer_close(&segment->writer);
         hf_free(segment);
@@ -701,13 +703,16 @@ static int resume_files(recovery *r)
         const found *f = &r->files[i];
         hf_segment *segment;
         atomic_store(&f->file->end, f->end);
-        if (!cask->writable || f->listed || f->hinted || (f != last && synced_of(r, f) >= f->end))
+        if (!cask->writable || f->listed || f->hinted || f->size < f->end)
             continue;
         status = resume(r, f, &segment);
         if (status < 0)
             break;
         if (f == last && !f->beheaded) {
             cask->active = segment;
+        } else if (synced_of(r, f) >= f->end) {
+            hf_log_writer_close(&segment->writer);
+            hf_free(segment);
         } else {
             *cask->sealed_end = segment;
             cask->sealed_end = &segment->next;
