@@ -244,7 +244,7 @@ int hf_cask_page_open(hf_cask *cask, bool *credible)
     if (status == 0)
         status = map_page(fd, &found, true, &page);
     hf_os_close(fd);
-    if (status <= 0)
+    if (status < 0 || page == NULL)
         return status < 0 ? status : HF_IO;
     cask->page = page;
     cask->page_writable = true;
@@ -269,7 +269,7 @@ static int hide(hf_cask *cask, int fd, struct stat *found)
         status = fill_page(fd, found);
     if (status == 0)
         status = map_page(fd, found, true, &page);
-    if (status <= 0)
+    if (status < 0 || page == NULL)
         return status < 0 ? status : HF_IO;
     init_page(cask, page, found, boot, 0, clock);
     int result = hf_os_renameat2(cask->folder, new_name, cask->folder, page_name, 0);
@@ -336,7 +336,7 @@ int hf_cask_page_attach(hf_cask *cask)
         return fd == HF_ABSENT || fd == HF_DENIED ? 0 : fd;
     status = map_page(fd, &found, writable, &page);
     hf_os_close(fd);
-    if (status <= 0)
+    if (status < 0 || page == NULL)
         return status;
     if (!is_credible(cask, page, &found, boot)) {
         if (cask->watched == NULL)
