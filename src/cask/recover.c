@@ -751,6 +751,24 @@ static void set_position(recovery *r)
     cask->settled = r->rebuild ? 0 : cask->meta.generation;
 }
 
+/* Of files that drop_from has removed there is nothing to be known: a manifest would list them. */
+static int forget_dropped(recovery *r)
+{
+    for (size_t i = r->notes.count; i-- > 0;) {
+        uint32_t number = r->notes.note[i].number;
+        hf_log_set *set;
+        if (r->notes.note[i].gone || find_file(r, number) != NULL)
+            continue;
+        int status = hf_log_set_change(r->logs, number, NULL, &set);
+        if (status < 0)
+            return status;
+        hf_log_set_drop(r->logs);
+        r->logs = set;
+        hf_notes_remove(&r->notes, number);
+    }
+    return 0;
+}
+
 static int make_index(recovery *r)
 {
     hf_cask *cask = r->cask;
@@ -758,9 +776,10 @@ static int make_index(recovery *r)
     hf_view view;
 
     int status = hf_replay_end(&r->replay);
-    if (status < 0)
-        return status;
-    status = hf_view_pin(cask->keydir, &view);
+    if (status == 0)
+        status = forget_dropped(r);
+    if (status == 0)
+        status = hf_view_pin(cask->keydir, &view);
     if (status < 0)
         return status;
     uint64_t keys = hf_keydir_count(&view);
