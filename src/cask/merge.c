@@ -24,7 +24,6 @@
 
 enum {
     NAP = 20 * 1000 * 1000, /* nanoseconds */
-    RATE_STEP = 256 << 10,
 };
 
 static uint64_t monotonic(void)
@@ -136,11 +135,11 @@ static int begin(hf_cask *cask, struct hf_merge *m, uint64_t upto)
 static int copy(hf_cask *cask, struct hf_merge *m)
 {
     uint64_t before = m->total + m->read;
-    size_t at = m->at;
     int more = hf_merge_copy(cask, m);
+    uint64_t after_it = m->total + m->read; /* the next victim's begins where the last one's ended */
 
-    if (m->count > 0)
-        charge(cask, m, m->at > at ? RATE_STEP : m->total + m->read - before);
+    if (after_it > before)
+        charge(cask, m, after_it - before);
     if (more == 0)
         m->stage = MERGE_COMMIT;
     return more;
