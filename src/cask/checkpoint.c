@@ -21,6 +21,7 @@
  * the next checkpoint.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 /* -- when -- */
 
@@ -350,7 +351,8 @@ static int fold_frozen(hf_cask *cask)
 {
     struct hf_keydir_meta meta = cask->meta;
     uint64_t txid = 0;
-    int status = cask->how.keydir_in_memory ? 0 : hf_sync_upto(cask, cask->frozen_end);
+    bool volatile_one = cask->how.keydir_in_memory || HF_CASK_FAULT(keydir_early);
+    int status = volatile_one ? 0 : hf_sync_upto(cask, cask->frozen_end);
 
     if (status < 0)
         return status;

@@ -25,6 +25,7 @@
  * left; HF_NOMEM, HF_NOSPACE, HF_IO, HF_LIMIT, HF_BROKEN: the merge is to be dropped.
  */
 #include "cask/merge.h"
+#include "cask/sabotage.h"
 
 enum {
     STEP = 256 << 10, /* bytes that are read in one step, */
@@ -229,7 +230,7 @@ static int leave_out_expired(struct hf_merge *m, uint64_t hash, uint64_t place)
 static int consider_dead(hf_cask *cask, struct hf_merge *m, const hf_record_out *record, uint64_t hash,
                          uint64_t place, bool expired)
 {
-    int hides = hides_something(cask, m, hash, record->in.sequence);
+    int hides = HF_CASK_FAULT(tombstone_soon) ? 0 : hides_something(cask, m, hash, record->in.sequence);
 
     if (hides != 0)
         return hides < 0 ? hides : copy(cask, m, record, hash, expired);

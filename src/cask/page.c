@@ -20,6 +20,7 @@
  * Concurrency: opening and closing is one thread's; the clock is anybody's. Failure: what was opened is closed.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 #include "region/place.h"
 
@@ -374,7 +375,9 @@ int64_t hf_cask_now(hf_cask *cask)
     struct timespec time;
     int64_t now = atomic_load_explicit(&cask->stamp, memory_order_relaxed);
 
-    if (cask->page != NULL)
+    if (HF_CASK_FAULT(raw_clock))
+        now = 0;
+    else if (cask->page != NULL)
         now = later(now, (int64_t)atomic_load_explicit(&cask->page->clock, memory_order_relaxed));
     if (hf_os_clock_gettime(CLOCK_REALTIME, &time) == 0)
         now = later(now, (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000);

@@ -34,6 +34,7 @@
  * as it was, but for leftovers that were removed.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 #include <stdlib.h>
 
@@ -737,6 +738,8 @@ static void set_position(recovery *r)
     cask->sequence = highest(r->replay.last, highest(head->sequence, cask->meta.sequence));
     if (r->credible && atomic_load(&cask->page->sequence) > cask->sequence)
         cask->sequence = atomic_load(&cask->page->sequence);
+    if (HF_CASK_FAULT(sequence_again))
+        cask->sequence = 0;
     atomic_store(&cask->stamp, (int64_t)(clock > (uint64_t)HF_CASK_TIME_MAX ? (uint64_t)HF_CASK_TIME_MAX : clock));
     cask->appended = highest(r->rebuild ? 0 : cask->meta.position, hf_position(1, 0));
     for (size_t i = 0; i < r->count; i++)

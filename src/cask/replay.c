@@ -14,6 +14,7 @@
  * Concurrency: one thread's. Failure: HF_NOMEM, what a fold may say.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 int hf_replay_begin(hf_replay *replay, hf_cask *cask, hf_log_set *logs, hf_notes *notes, uint32_t fold_at)
 {
@@ -140,7 +141,7 @@ static int take(hf_replay *replay, const hf_log_file *file, const hf_record_out 
     replay->bytes += record->size;
     if (record->in.expires != INT64_MAX)
         atomic_fetch_add_explicit(&replay->facts->expiring, 1, memory_order_relaxed);
-    if ((record->in.flags & HF_RECORD_MORE) != 0) {
+    if ((record->in.flags & HF_RECORD_MORE) != 0 && !HF_CASK_FAULT(batch_half)) {
         hf_replayed *batch =
             hf_grown(replay->batch, &replay->batch_room, replay->batch_count + 1, sizeof *replay->batch);
         if (batch == NULL)

@@ -18,6 +18,7 @@
  * the cask (cask.h); a hint that cannot be written is none.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 int hf_sync_broken(hf_cask *cask, int status)
 {
@@ -69,7 +70,7 @@ static int flush_sealed(hf_cask *cask, const hf_segment *upto)
 
 static int flush_folder(hf_cask *cask)
 {
-    if (!cask->folder_dirty)
+    if (!cask->folder_dirty || HF_CASK_FAULT(folder_unsynced))
         return 0;
     cask->folder_dirty = false;
     pthread_mutex_unlock(&cask->mutex);
@@ -88,7 +89,7 @@ static int lead(hf_cask *cask)
     cask->flushing = true;
     cask->unsynced_since = 0;
     int status = flush_sealed(cask, active);
-    if (status == 0 && active != NULL)
+    if (status == 0 && active != NULL && !HF_CASK_FAULT(synced_early))
         status = flush_segment(cask, active, end);
     if (status == 0)
         status = flush_folder(cask);

@@ -19,6 +19,7 @@
  * before. Failure: cask.h.
  */
 #include "cask/cask.h"
+#include "cask/sabotage.h"
 
 enum {
     ROOM = 64 << 10,
@@ -124,7 +125,7 @@ static int roll(hf_cask *cask, uint64_t bytes)
     if (cask->active != NULL) {
         cask->written += cask->active->writer.total;
         cask->active->writer.total = 0;
-        cask->active->flushed = false; /* one that was resumed was, when it was */
+        cask->active->flushed &= HF_CASK_FAULT(resumed_flushed); /* one that was resumed was, when it was */
         *cask->sealed_end = cask->active;
         cask->sealed_end = &cask->active->next;
     }
