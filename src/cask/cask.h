@@ -194,7 +194,7 @@ struct hf_cask {
     int fold_failed;         /* what the last fold failed with, 0: it did not */
     unsigned waiting;        /* for `changed` */
     unsigned char *room;     /* records are made here; as long as ROOM in write.c */
-    uint64_t written, written_keydir; /* bytes, for hf_cask_status */
+    uint64_t written;        /* bytes, for hf_cask_status */
 
     /* The fold under way; of who has the duty, but for position: */
     uint64_t frozen_end; /* position that `frozen` reaches up to, */
@@ -215,6 +215,8 @@ struct hf_cask {
     struct hf_merge *merge;
     /* with the mutex: there is something to be looked at again after so long, in nanoseconds; 0: nothing */
     int64_t merge_nap;
+    int64_t
+        merge_credit; /* of the thread: nanoseconds that merging may take before the thread's other work is looked at */
     /* With the mutex: all that the merged files of this generation of the manifest hold is in the tail, or the
      * keydir. */
     uint64_t settled;
@@ -358,13 +360,14 @@ int hf_cask_delete_encoded(hf_cask *cask, const hf_cask_key *key);
 
 /* On what terms something is written. */
 typedef struct hf_cask_terms {
-    bool at_once;      /* HF_TIMEOUT instead of waiting for others (that it is durable, is waited for) */
-    bool only_if;      /* the newest record of the key has this number; 0: it has no value. Else nothing is written: */
+    bool at_once; /* HF_TIMEOUT instead of waiting for others (that it is durable, is waited for) */
+    bool only_if; /* the newest record of the key has this number; 0: it has no value. Else nothing is written: */
     uint64_t sequence;
 } hf_cask_terms;
 
 /* 1: it is done; 0: the terms were not met; of a deletion also: the key was not there. */
-int hf_cask_put_on(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl, hf_cask_terms terms);
+int hf_cask_put_on(hf_cask *cask, const hf_cask_key *key, hf_span head, hf_span value, int64_t ttl,
+                   hf_cask_terms terms);
 int hf_cask_delete_on(hf_cask *cask, const hf_cask_key *key, hf_cask_terms terms);
 
 /* What a record of now would expire at. HF_INVALID. */

@@ -62,7 +62,6 @@ static void fill(hf_cask *cask, hf_cask_status *out, uint32_t *active)
     out->synced = durable >= atomic_load(&cask->page->end) ? out->sequence : 0;
     out->tail_bytes = hf_tail_bytes(index->active) + (index->frozen != NULL ? hf_tail_bytes(index->frozen) : 0);
     out->written = cask->written + (cask->active != NULL ? cask->active->writer.total : 0);
-    out->written_keydir = cask->written_keydir;
     out->merged = cask->merged;
     out->recovered = cask->recovered;
     out->cut = cask->cut;
@@ -102,6 +101,7 @@ int hf_cask_status_get(hf_cask *cask, hf_cask_status *out, int (*visit)(void *ar
     if (done < 0)
         return done;
     status.keydir_bytes = stats.size;
+    status.written_keydir = stats.written;
     pthread_mutex_lock(&cask->mutex);
     done = copy_notes(cask, &notes);
     fill(cask, &status, &active);

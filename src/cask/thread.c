@@ -4,6 +4,9 @@
  *      asleep --- `work`, or the time for a sync --> sealed files? -> a checkpoint due? -> a sync due? -> a step of
  *      a merge? --> asleep
  *
+ * While writers never pause, files to seal and checkpoints never end. So what these take earns merging as much time, which it
+ * has before they are looked at again; else nothing would ever be merged, and the disk fill up.
+ *
  * Without a thread the same is done at the end of the call that makes it due.
  *
  * Concurrency: the thread belongs to the cask from the end of opening to the beginning of closing. It takes no
@@ -14,6 +17,8 @@
 
 #include <signal.h>
 #include <time.h>
+
+enum { CREDIT = 1000 * 1000 * 1000 }; /* nanoseconds */
 
 static uint64_t monotonic(void)
 {
@@ -37,38 +42,56 @@ static bool sync_is_due(const hf_cask *cask, int64_t *wait)
     return false;
 }
 
+/* With the mutex, given back meanwhile: what `job` says. It earns merging as much time as it takes. */
+static int earn(hf_cask *cask, int (*job)(hf_cask *))
+{
+    pthread_mutex_unlock(&cask->mutex);
+    uint64_t start = monotonic();
+    int done = job(cask);
+    int64_t taken = (int64_t)(monotonic() - start);
+    pthread_mutex_lock(&cask->mutex);
+    cask->merge_credit += taken;
+    if (cask->merge_credit > CREDIT)
+        cask->merge_credit = CREDIT;
+    return done;
+}
+
+/* With the mutex, given back meanwhile: a step of a merge. true: there is more to do. */
+static bool merge(hf_cask *cask, int64_t *wait)
+{
+    int (*step)(hf_cask *) = cask->merge_step;
+
+    if (step == NULL || cask->stopping)
+        return false;
+    pthread_mutex_unlock(&cask->mutex);
+    uint64_t start = monotonic();
+    int done = step(cask);
+    int64_t taken = (int64_t)(monotonic() - start);
+    pthread_mutex_lock(&cask->mutex);
+    cask->merge_credit = done > 0 && cask->merge_credit > taken ? cask->merge_credit - taken : 0;
+    if (cask->merge_nap > 0 && (*wait < 0 || *wait > cask->merge_nap))
+        *wait = cask->merge_nap;
+    return done > 0;
+}
+
 /* With the mutex, given back meanwhile. Does one thing: true if there was one. */
 static bool work(hf_cask *cask, int64_t *wait)
 {
-    int done = 0;
-
     *wait = -1;
     if (cask->broken != 0)
         return false;
+    if (cask->has_thread && cask->merge_credit > 0 && merge(cask, wait))
+        return true;
     if (cask->sealed != NULL && !cask->sealing) {
-        pthread_mutex_unlock(&cask->mutex);
-        done = hf_sync_seal(cask);
-        pthread_mutex_lock(&cask->mutex);
-        if (done != 0)
-            return done > 0;
+        int sealed = earn(cask, hf_sync_seal);
+        if (sealed != 0)
+            return sealed > 0;
     }
-    if (hf_checkpoint_is_due(cask)) {
-        pthread_mutex_unlock(&cask->mutex);
-        done = hf_checkpoint(cask);
-        pthread_mutex_lock(&cask->mutex);
-        return done == 0;
-    }
+    if (hf_checkpoint_is_due(cask))
+        return earn(cask, hf_checkpoint) == 0;
     if (sync_is_due(cask, wait))
         return hf_sync_upto(cask, cask->appended) == 0;
-    if (cask->merge_step != NULL && !cask->stopping) {
-        int (*step)(hf_cask *) = cask->merge_step;
-        pthread_mutex_unlock(&cask->mutex);
-        done = step(cask);
-        pthread_mutex_lock(&cask->mutex);
-        if (cask->merge_nap > 0 && (*wait < 0 || *wait > cask->merge_nap))
-            *wait = cask->merge_nap;
-    }
-    return done > 0;
+    return merge(cask, wait);
 }
 
 static void sleep_until(hf_cask *cask, int64_t wait)

@@ -92,6 +92,7 @@ struct hf_file_home {
     uint64_t verified_room;
     _Atomic uint64_t verified_mask;
     struct hf_flusher *flusher;
+    _Atomic uint64_t written;    /* bytes, by commits of this process: growth, blocks, roots */
     struct hf_placer *placer;    /* of the last commit: its memory, and the pages that are being filled */
     _Atomic uint64_t nursery;    /* units of it that are there, as far as is known */
     uint64_t seen_from, seen_to; /* versions that a reader which follows has found there */

@@ -605,6 +605,7 @@ void hf_file_stats(hf_region *region, hf_region_stats *stats)
     stats->waiting += __atomic_load_n(&state->recent_count, __ATOMIC_RELAXED);
     stats->offers = __atomic_load_n(&state->offers[0], __ATOMIC_RELAXED);
     stats->offers += __atomic_load_n(&state->offers[1], __ATOMIC_RELAXED);
+    stats->written = atomic_load_explicit(&region->file->written, memory_order_relaxed);
     stats->durable = atomic_load(&shared->durable);
     stats->recovered = atomic_load(&shared->recovered) != 0;
     stats->stepped_back = atomic_load(&shared->stepped_back) != 0;

@@ -46,12 +46,19 @@ static const char zeros[64 << 10];
 
 /* -- growing -- */
 
+/* All that a commit writes to FILE. */
+static int write_counted(hf_region *region, const void *bytes, uint64_t size, uint64_t at)
+{
+    atomic_fetch_add_explicit(&region->file->written, size, memory_order_relaxed);
+    return hf_os_pwrite_all(region->fd, bytes, size, (off_t)at);
+}
+
 /* Writes zeros: a flush of blocks that were allocated and never written costs twice as much. */
-static int write_zeros(int fd, uint64_t from, uint64_t to)
+static int write_zeros(hf_region *region, uint64_t from, uint64_t to)
 {
     while (from < to) {
         uint64_t part = to - from < sizeof zeros ? to - from : sizeof zeros;
-        int result = hf_os_pwrite_all(fd, zeros, part, (off_t)from);
+        int result = write_counted(region, zeros, part, from);
         if (result < 0)
             return result;
         from += part;
@@ -105,10 +112,10 @@ int hf_file_grow(hf_region *region, uint64_t top)
         uint64_t step = size / 8 / HF_REGION_PAGE * HF_REGION_PAGE, old = size;
         step = step < FIRST_STEP ? FIRST_STEP : step > LARGEST_STEP ? LARGEST_STEP : step;
         size = need + step < most ? need + step : need;
-        result = write_zeros(region->fd, old, size);
+        result = write_zeros(region, old, size);
         if (result < 0 && result != -EIO) {
             size = need;
-            result = write_zeros(region->fd, old, size);
+            result = write_zeros(region, old, size);
         }
     }
     if (result < 0)
@@ -202,7 +209,7 @@ static void sort_by_place(struct hf_block *blocks, size_t count)
 
 static int write_at(hf_region *region, const void *bytes, uint64_t size, uint64_t at)
 {
-    int result = hf_os_pwrite_all(region->fd, bytes, size, (off_t)at);
+    int result = write_counted(region, bytes, size, at);
 
     return result < 0 ? hf_region_status(result) : 0;
 }
@@ -440,7 +447,7 @@ static int write_root(hf_txn *txn, struct hf_root *root)
     root->state = *state;
     root->checksum = hf_root_checksum(root);
     atomic_store(&shared->handed, txn->state.version.txid);
-    int result = hf_os_pwrite_all(region->fd, root, HF_REGION_PAGE, (off_t)slot_at(slot));
+    int result = write_counted(region, root, HF_REGION_PAGE, slot_at(slot));
     if (result < 0)
         return take_back(region, (unsigned)(slot % HF_FILE_SLOTS), result);
     int status = HF_SABOTAGE(missing_flush) ? 0 : hf_file_sync(region);

@@ -272,6 +272,7 @@ typedef struct hf_region_stats {
     uint64_t durable;  /* the last version that survives a power cut */
     uint64_t waiting;  /* free pieces that were not looked at yet */
     uint64_t offers;   /* pages with room for more */
+    uint64_t written;  /* bytes that this process's commits have written to it */
     bool recovered;    /* it had not been closed, */
     bool stepped_back; /* and the newest root was not whole: a commit that nobody was told of, or damage */
     bool broken;
