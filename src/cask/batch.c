@@ -146,6 +146,18 @@ static hf_record_in record_of(const hf_cask_batch *batch, size_t i, int64_t now)
     return record;
 }
 
+/* Asks for what the appends to the tail, after the i-th, will look at: each would wait for memory twice. */
+static void look_ahead(const hf_cask_batch *batch, size_t i)
+{
+    enum { BUCKET = 24, LINK = 12 };
+    const hf_tail *tail = hf_index_now(batch->cask)->active;
+
+    if (i + BUCKET < batch->count)
+        hf_tail_prefetch(tail, batch->ops[i + BUCKET].hash);
+    if (i + LINK < batch->count)
+        hf_tail_prefetch_link(tail, batch->ops[i + LINK].hash);
+}
+
 /* With the mutex. Makes the records, appends them, tells of each. */
 static int write_all(hf_cask_batch *batch)
 {
@@ -165,6 +177,7 @@ static int write_all(hf_cask_batch *batch)
     at = begin;
     for (size_t i = 0; i < batch->count; i++) {
         hf_record_in record = record_of(batch, i, now);
+        look_ahead(batch, i);
         record.sequence = first + 1 + i;
         uint64_t size = (uint64_t)hf_record_size_in(&record);
         hf_write_entry(cask, batch->ops[i].hash, &record, at, size);

@@ -42,6 +42,7 @@
  *      registry (open.c; all casks of the process, for forks)
  *      hf_cask.mutex      all that is under "with the mutex" below. It orders the writers
  *      hf_cask.counting   what counts remember
+ *      hf_cask.flush_mutex  that a flush has ended
  *      the region's own
  *  Two duties are one's at a time, without a lock being held: `flushing` (who flushes the log) and `folding` (who
  *  makes a checkpoint). They are taken with the mutex, waited for with `changed`; who folds may flush, not the other
@@ -166,6 +167,11 @@ struct hf_cask {
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* something that is waited for: a duty is given back, `durable` moved, a fold is done */
     pthread_cond_t work;    /* there is something for the thread */
+
+    /* Who waits for a flush that another leads (sync.c): */
+    pthread_mutex_t flush_mutex;
+    pthread_cond_t flushed;
+    uint64_t flushes; /* with flush_mutex: so many have ended */
 
     /* With the mutex: */
     hf_index *replaced; /* oldest first; freed once nobody can look */
@@ -428,6 +434,9 @@ int hf_cask_batch_delete_encoded(hf_cask_batch *batch, const hf_cask_key *key);
 /* With the mutex, which is given back meanwhile: all before this position is on the disk when it returns 0.
  * HF_BROKEN and others. */
 int hf_sync_upto(hf_cask *cask, uint64_t position);
+
+/* The same, and the mutex is not held when it returns: for many at once, who have nothing else to do with it. */
+int hf_sync_put(hf_cask *cask, uint64_t position);
 
 /* Without the mutex: flushes the oldest sealed file and writes its hint. 1: there was one; 0; a status. */
 int hf_sync_seal(hf_cask *cask);

@@ -124,6 +124,10 @@ static int init_locks(hf_cask *cask)
     if (result == 0)
         result = pthread_cond_init(&cask->changed, NULL);
     if (result == 0)
+        result = pthread_mutex_init(&cask->flush_mutex, NULL);
+    if (result == 0)
+        result = pthread_cond_init(&cask->flushed, NULL);
+    if (result == 0)
         result = pthread_condattr_init(&monotonic);
     if (result != 0)
         return hf_os_status(-result);
@@ -172,6 +176,8 @@ static int let_go(hf_cask *cask)
         pthread_mutex_destroy(&cask->mutex);
         pthread_mutex_destroy(&cask->counting);
         pthread_cond_destroy(&cask->changed);
+        pthread_mutex_destroy(&cask->flush_mutex);
+        pthread_cond_destroy(&cask->flushed);
         pthread_cond_destroy(&cask->work);
     }
     hf_free(cask->room);
@@ -222,8 +228,7 @@ static int is_vacant(const char *path)
     if (result < 0)
         return hf_os_file_status(result);
     while (vacant > 0 && (result = hf_os_readdir(dir, name)) > 0)
-        vacant = strcmp(name, HF_MANIFEST_NEW) == 0 || strcmp(name, "page") == 0 ||
-                 strcmp(name, "page.new") == 0;
+        vacant = strcmp(name, HF_MANIFEST_NEW) == 0 || strcmp(name, "page") == 0 || strcmp(name, "page.new") == 0;
     hf_os_closedir(dir);
     return result < 0 ? hf_os_file_status(result) : vacant;
 }

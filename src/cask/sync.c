@@ -3,7 +3,7 @@
  *
  *      threads    put put put put ...                 all append, then want their end to be durable
  *                  |   |   |   |
- *                  v   waiting for `changed`          one has the duty `flushing`: flushes what there is when it begins,
+ *                  v   waiting for `flushed`          one has the duty `flushing`: flushes what there is when it begins,
  *                 flush ---------> all who are covered go on; one of the others is next
  *
  * A flush is: the sealed files that are not flushed, oldest first, the active one up to its end, the folder, if a
@@ -79,6 +79,15 @@ static int flush_folder(hf_cask *cask)
     return status;
 }
 
+/* With the mutex: a flush has ended, somehow. */
+static void tell_followers(hf_cask *cask)
+{
+    pthread_mutex_lock(&cask->flush_mutex);
+    cask->flushes++;
+    pthread_cond_broadcast(&cask->flushed);
+    pthread_mutex_unlock(&cask->flush_mutex);
+}
+
 /* With the mutex, and nobody has the duty. */
 static int lead(hf_cask *cask)
 {
@@ -94,13 +103,17 @@ static int lead(hf_cask *cask)
     if (status == 0)
         status = flush_folder(cask);
     cask->flushing = false;
-    if (status < 0)
-        return hf_sync_broken(cask, HF_BROKEN);
+    if (status < 0) {
+        status = hf_sync_broken(cask, HF_BROKEN);
+        tell_followers(cask);
+        return status;
+    }
     cask->durable = goal;
     atomic_store_explicit(&cask->page->synced, goal, memory_order_release);
     if (cask->how.sync == HF_CASK_SYNC_PUT)
         hf_write_show(cask, filled, goal, sequence);
     tell(cask);
+    tell_followers(cask);
     return 0;
 }
 
@@ -118,6 +131,31 @@ int hf_sync_upto(hf_cask *cask, uint64_t position)
             return status;
     }
     return 0;
+}
+
+/* With the mutex, which is given back, while another flushes: until that has ended. Those who wait are many; if they all
+ * wanted the mutex next, who appends would stand in line with them. */
+static void follow(hf_cask *cask)
+{
+    pthread_mutex_lock(&cask->flush_mutex);
+    uint64_t flushes = cask->flushes;
+    pthread_mutex_unlock(&cask->mutex);
+    while (cask->flushes == flushes)
+        pthread_cond_wait(&cask->flushed, &cask->flush_mutex);
+    pthread_mutex_unlock(&cask->flush_mutex);
+}
+
+int hf_sync_put(hf_cask *cask, uint64_t position)
+{
+    while (cask->flushing && cask->durable < position && cask->broken == 0) {
+        follow(cask);
+        if (atomic_load_explicit(&cask->page->synced, memory_order_acquire) >= position)
+            return 0;
+        pthread_mutex_lock(&cask->mutex);
+    }
+    int status = hf_sync_upto(cask, position);
+    pthread_mutex_unlock(&cask->mutex);
+    return status;
 }
 
 /* -- sealed files -- */

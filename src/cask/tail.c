@@ -136,6 +136,14 @@ void hf_tail_append(hf_tail *tail, uint64_t hash, uint64_t place)
     tail->filled = i + 1;
 }
 
+void hf_tail_prefetch_link(const hf_tail *tail, uint64_t hash)
+{
+    uint32_t i = newest(atomic_load_explicit(&tail->buckets[hash & tail->mask], memory_order_relaxed));
+
+    if (i != HF_TAIL_NONE)
+        __builtin_prefetch(&tail->links[i]);
+}
+
 uint32_t hf_tail_find(const hf_tail *tail, uint64_t hash, uint32_t below)
 {
     uint64_t bucket = atomic_load_explicit(&tail->buckets[hash & tail->mask], memory_order_acquire);

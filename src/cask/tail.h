@@ -111,6 +111,9 @@ static inline void hf_tail_prefetch(const hf_tail *tail, uint64_t hash)
     __builtin_prefetch(&tail->buckets[hash & tail->mask]);
 }
 
+/* For an append soon: what that looks at first, and, a little later, what it looks at then. */
+void hf_tail_prefetch_link(const hf_tail *tail, uint64_t hash);
+
 /* Memory that it has touched, about. */
 uint64_t hf_tail_bytes(const hf_tail *tail);
 

@@ -325,18 +325,18 @@ int hf_write_end(hf_cask *cask)
 {
     int status = 0;
 
-    if (cask->how.sync == HF_CASK_SYNC_PUT) {
-        status = hf_sync_upto(cask, cask->appended);
-    } else {
+    if (cask->how.sync != HF_CASK_SYNC_PUT) {
         hf_write_show(cask, hf_index_now(cask)->active->filled, cask->appended, cask->sequence);
         note_unsynced(cask);
     }
-    bool due = hf_checkpoint_is_due(cask);
-    if (due && cask->has_thread)
+    if (hf_checkpoint_is_due(cask) && cask->has_thread)
         pthread_cond_signal(&cask->work);
     if (cask->replaced != NULL)
         hf_index_reclaim(cask);
-    pthread_mutex_unlock(&cask->mutex);
+    if (cask->how.sync == HF_CASK_SYNC_PUT)
+        status = hf_sync_put(cask, cask->appended);
+    else
+        pthread_mutex_unlock(&cask->mutex);
     if (__builtin_expect(!cask->has_thread, 0))
         hf_thread_inline(cask);
     return status;
