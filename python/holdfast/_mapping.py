@@ -1,6 +1,6 @@
 """What SharedMap, Cask and their snapshots have in common: views, and what a dict has besides its look-ups.
 
-The classes that are derived from these have look-ups and iterators in C: `_iter_values()` and `_iter_items()`, which run
+The classes that are derived from these have look-ups and iterators in C: `_iter_values()` and `__holdfast_items__()`, which run
 over one version. None of the special methods here is one that those define.
 """
 
@@ -72,7 +72,7 @@ class StoredItems(ItemsView[_K, _V]):
         return cast("Mapping[_K, _V]", self._mapping)
 
     def __iter__(self) -> Iterator[tuple[_K, _V]]:
-        return cast("Iterator[tuple[_K, _V]]", self._mapping._iter_items())
+        return cast("Iterator[tuple[_K, _V]]", self._mapping.__holdfast_items__())
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2:
@@ -109,7 +109,7 @@ class StoredMapping(_Generic[_K, _V]):
 
     __slots__ = ()
 
-    def _iter_items(self) -> Iterator[tuple[_K, _V]]:
+    def __holdfast_items__(self) -> Iterator[tuple[_K, _V]]:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -120,12 +120,12 @@ class StoredMapping(_Generic[_K, _V]):
 
     def copy(self) -> dict[_K, _V]:
         """A dict of what is in it now."""
-        return dict(self._iter_items())
+        return dict(self.__holdfast_items__())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return len(self) == len(other) and dict(self._iter_items()) == dict(other.items())
+        return len(self) == len(other) and dict(self.__holdfast_items__()) == dict(other.items())
 
     __hash__ = None  # type: ignore[assignment]
     __reversed__ = None
@@ -147,7 +147,7 @@ class StoredMutableMapping(StoredMapping[_K, _V]):
     def __or__(self, other: Mapping[_K2, _V2]) -> dict[_K | _K2, _V | _V2]:
         if not isinstance(other, Mapping):
             return NotImplemented
-        both: dict[_K | _K2, _V | _V2] = dict(self._iter_items())
+        both: dict[_K | _K2, _V | _V2] = dict(self.__holdfast_items__())
         both.update(other.items())
         return both
 
@@ -155,7 +155,7 @@ class StoredMutableMapping(StoredMapping[_K, _V]):
         if not isinstance(other, Mapping):
             return NotImplemented
         both: dict[_K | _K2, _V | _V2] = dict(other.items())
-        both.update(self._iter_items())
+        both.update(self.__holdfast_items__())
         return both
 
     def __ior__(self, other: Mapping[_K, _V] | Iterable[tuple[_K, _V]]) -> Self:  # type: ignore[misc]

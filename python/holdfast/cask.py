@@ -245,7 +245,7 @@ class CaskSnapshot(CaskSnapshotCore[_K, _V], StoredMapping[_K, _V]):
 
     def fold(self, fn: Callable[[_K, _V, _T], _T], acc: _T) -> _T:
         """fn(key, value, acc) of each entry, in no particular order: what it returns is the next one's acc, and in the end the result."""
-        for key, value in self._iter_items():
+        for key, value in self.__holdfast_items__():
             acc = fn(key, value, acc)
         return acc
 
@@ -391,7 +391,7 @@ class Cask(CaskCore[_K, _V], StoredMutableMapping[_K, _V]):
     def fold(self, fn: Callable[[_K, _V, _T], _T], acc: _T) -> _T:
         """fn(key, value, acc) of each entry of a snapshot, in no particular order: what it returns is the next one's acc, and in
         the end the result."""
-        for key, value in self._iter_items():
+        for key, value in self.__holdfast_items__():
             acc = fn(key, value, acc)
         return acc
 

@@ -577,7 +577,7 @@ static PyMethodDef cask_methods[] = {
     {"_backup", hfpy_cask_backup_to, METH_O, NULL},
     {"_check", hfpy_cask_check_all, METH_O, NULL},
     {"_info", cask_info, METH_O, NULL},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {"_iter_records", iter_records, METH_NOARGS, NULL},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
     {"_merge", hfpy_cask_merge_files, METH_O, NULL},

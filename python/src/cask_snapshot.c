@@ -422,7 +422,7 @@ static PyMethodDef snapshot_methods[] = {
      PyDoc_STR("close($self, /)\n--\n\n"
                "Let go of it: log files that it alone needs can be removed. Twice does nothing.")},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("See PEP 585.")},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {"_iter_records", iter_records, METH_NOARGS, NULL},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

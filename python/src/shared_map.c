@@ -612,7 +612,7 @@ static PyMethodDef map_methods[] = {
     {"_depth", map_depth, METH_NOARGS, NULL},
     {"_address", map_address, METH_NOARGS, NULL},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {"pop", METHOD(hfpy_shared_pop), METH_FASTCALL,
      PyDoc_STR("pop($self, key, default=<unrepresentable>, /)\n--\n\n"
                "Remove the key and return its value; or the default, or KeyError.")},

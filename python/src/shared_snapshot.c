@@ -293,7 +293,7 @@ static PyMethodDef snapshot_methods[] = {
      PyDoc_STR("close($self, /)\n--\n\nLet go of the version, whose memory can be used again. Twice does nothing.")},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("See PEP 585.")},
     {"_iter_values", iter_values, METH_NOARGS, NULL},
-    {"_iter_items", iter_items, METH_NOARGS, NULL},
+    {"__holdfast_items__", iter_items, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -69,7 +69,7 @@ static int add_mapping(const sink *it, PyObject *source)
  * KeyError. */
 static int add_version(const sink *it, PyObject *source)
 {
-    PyObject *items = PyObject_CallMethod(source, "_iter_items", NULL);
+    PyObject *items = PyObject_CallMethod(source, "__holdfast_items__", NULL);
     int status = items == NULL ? -1 : add_pairs(it, items);
 
     Py_XDECREF(items);
