@@ -1,7 +1,8 @@
 /*
  * arguments.h: what the arguments of methods are checked by, in SharedMap and Cask alike.
  *
- * Concurrency: the GIL. Failure: -1 with an exception that names the argument; out-parameters stay as they are, unless
+ * Concurrency: the GIL. Failure: -1 with an exception that names the argument; out-parameters stay as they are,
+ * unless
  * it is said otherwise.
  */
 #ifndef HFPY_ARGUMENTS_H

@@ -6,7 +6,8 @@
  *
  * What is put is encoded at once, so what is done to an object later is not in it. Nothing is looked up.
  *
- * Concurrency: the GIL, which is given up to write; a thread that uses a batch meanwhile gets a BusyError. Failure: cask_impl.h; a commit that
+ * Concurrency: the GIL, which is given up to write; a thread that uses a batch meanwhile gets a BusyError. Failure:
+ * cask_impl.h; a commit that
  * failed has changed nothing, and the batch is as it was.
  */
 #include "cask_impl.h"
@@ -302,7 +303,7 @@ static PyObject *batch_repr(PyObject *object)
 static PyMethodDef batch_methods[] = {
     {"put", METHOD(batch_put), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("put($self, key, value, /, ttl=None)\n--\n\n"
-               "The same as self[key] = value; with a ttl, as Cask.put, which counts from now.")},
+               "The same as self[key] = value; with a ttl, as Cask.put; it counts from the commit.")},
     {"delete", batch_delete, METH_O,
      PyDoc_STR("delete($self, key, /)\n--\n\nThe same as del self[key]: whether the key is there or not.")},
     {"update", METHOD(batch_update), METH_VARARGS | METH_KEYWORDS,

@@ -1,7 +1,8 @@
 /*
  * cask_change.c: changes of a Cask that look at what is there first, and those of many entries.
  *
- *      find (a copy of the bytes, and the record's sequence number) --> decode: foreign code --> delete, if that record
+ *      find (a copy of the bytes, and the record's sequence number) --> decode: foreign code --> delete, if that
+ * record
  *        ^                                                                   is still the newest of its key
  *        '------------------------------- it is not: again ------------------'
  *
@@ -10,7 +11,8 @@
  *      update    encode everything into a batch -> commit
  *      clear     snapshot -> a deletion of each key into a batch -> commit
  *
- * Concurrency: a retry means that another has made progress. Failure: cask_impl.h; an update or clear is whole or is not.
+ * Concurrency: a retry means that another has made progress. Failure: cask_impl.h; an update or clear is whole or is
+ * not.
  */
 #include "cask_impl.h"
 #include "source.h"
@@ -59,7 +61,8 @@ static PyObject *decode(const Cask *self, const peeked *it)
     return hfpy_stored_decode(self->state, hf_span_of(it->bytes.bytes, it->bytes.size), self->flags);
 }
 
-/* Whether to look again. Where others are always faster that may go on for long, so Ctrl-C ends it: 0 with an exception. */
+/* Whether to look again. Where others are always faster that may go on for long, so Ctrl-C ends it: 0 with an
+ * exception. */
 static bool is_to_be_repeated(int status)
 {
     return status == 0 && PyErr_CheckSignals() == 0;
@@ -85,7 +88,8 @@ static int call_add(hf_cask *cask, void *arg)
     return hf_cask_put_on(cask, it->key, it->head, it->value, 0, it->terms);
 }
 
-/* If the key's newest record is still the one that was seen: 1, 0; a status. The cask may be closed by now: HF_FOREIGN. */
+/* If the key's newest record is still the one that was seen: 1, 0; a status. The cask may be closed by now:
+ * HF_FOREIGN. */
 static int change(Cask *self, const hfpy_stored_key *key, const peeked *seen, hfpy_cask_call call, exchange *it)
 {
     hfpy_cask_handle *handle = hfpy_cask_handle_of(self);

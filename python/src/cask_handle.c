@@ -1,12 +1,15 @@
 /*
- * cask_handle.c: what Casks, snapshots, iterators and batches have in common: the handle and who counts in it, calls without the
+ * cask_handle.c: what Casks, snapshots, iterators and batches have in common: the handle and who counts in it, calls
+ * without the
  * GIL, closing, exceptions. cask_impl.h has the picture.
  *
  *      close():    closing = true -> wait until nothing is running -> end all pins and batches -> hf_cask_close
  *
- * Concurrency: the GIL. Who closes polls for what is running: that is somebody's write or merge, and close is seldom called.
+ * Concurrency: the GIL. Who closes polls for what is running: that is somebody's write or merge, and close is seldom
+ * called.
  *
- * Failure: a cask whose last owner just forgets it is closed too; what goes wrong then is shown as what goes wrong in a
+ * Failure: a cask whose last owner just forgets it is closed too; what goes wrong then is shown as what goes wrong
+ * in a
  * destructor (sys.unraisablehook).
  */
 #include "cask_impl.h"

@@ -17,16 +17,20 @@
  * What is not called often, and what only combines the above, is Python (holdfast/cask.py).
  *
  * Invariants.
- *   1. No foreign code runs while bytes of the log are looked at: what is plain is made into an object at once, anything else is
+ *   1. No foreign code runs while bytes of the log are looked at: what is plain is made into an object at once,
+ * anything else is
  *      copied first. So close() may come from anywhere.
- *   2. hf_cask_close is called when no call is under way: those that run without the GIL are counted (`running`), the others have it.
+ *   2. hf_cask_close is called when no call is under way: those that run without the GIL are counted (`running`),
+ * the others have it.
  *      Whatever else has a handle finds it without a cask then: ClosedError.
  *   3. What runs without the GIL touches no Python object; the bytes of one that the caller holds, it may read.
  *
- * Concurrency: everything under the GIL but what waits for the disk. fork: threads that were in a call are not in the child, so those
+ * Concurrency: everything under the GIL but what waits for the disk. fork: threads that were in a call are not in
+ * the child, so those
  * that a handle counts are counted with the process they are of.
  *
- * Failure: as CPython's functions do, an exception and NULL or -1; functions that say they return a status have set none
+ * Failure: as CPython's functions do, an exception and NULL or -1; functions that say they return a status have set
+ * none
  * but with HF_FOREIGN.
  */
 #ifndef HFPY_CASK_IMPL_H
@@ -121,7 +125,8 @@ static inline hfpy_cask_handle *hfpy_cask_handle_of(const Cask *self)
 /* A call that runs without the GIL, and the cask is not closed meanwhile. A status. */
 typedef int (*hfpy_cask_call)(hf_cask *cask, void *arg);
 
-/* Counts a call that is about to give up the GIL; and, with the GIL again, that it is over. The handle need not be there any more
+/* Counts a call that is about to give up the GIL; and, with the GIL again, that it is over. The handle need not be
+ * there any more
  * then, unless the caller counts in it. */
 void hfpy_cask_begin(hfpy_cask_handle *handle);
 void hfpy_cask_end(hfpy_cask_handle *handle);
@@ -156,7 +161,8 @@ static inline hf_cask_key hfpy_cask_key(const hf_cask *cask, const hfpy_stored_k
 }
 
 /*
- * A value on its way to the log: `head`, then `value`. That of a str or of bytes is the object's own memory: of whatever
+ * A value on its way to the log: `head`, then `value`. That of a str or of bytes is the object's own memory: of
+ * whatever
  * length, it is copied into the record and nowhere else. So the object has to stay.
  */
 typedef struct hfpy_cask_value {
@@ -220,7 +226,8 @@ static inline PyObject *hfpy_cask_take(homes_state *state, hf_span bytes, unsign
     return object;
 }
 
-/* A time to live: None, 0: the cask's own; seconds, or a timedelta; math.inf: for ever. In milliseconds as the core has it. ValueError, TypeError. */
+/* A time to live: None, 0: the cask's own; seconds, or a timedelta; math.inf: for ever. In milliseconds as the core
+ * has it. ValueError, TypeError. */
 int hfpy_cask_ttl_of(PyObject *object, int64_t *out);
 
 /* The arguments of put(key, value, ttl=None): of a Cask, and of a batch. */

@@ -1,13 +1,15 @@
 /*
  * cask_map.c: the type of Casks: opening, closing, [] get put del in len info. cask_impl.h has the picture.
  *
- * holdfast.Cask is a subclass in Python that adds what is seldom called; it defines none of the slots here, so that c[k] goes
+ * holdfast.Cask is a subclass in Python that adds what is seldom called; it defines none of the slots here, so that
+ * c[k] goes
  * straight to cask_subscript.
  *
  *      c[k]        key_make (stack) -> hf_cask_find (the log, under a hold) -> plain (object from bytes) -> release
  *      c[k] = v    key_make (stack), the value where it is -> hf_cask_put_encoded
  *
- * Concurrency: a look-up and a short put that nothing is waited for keep the GIL: they take less time than to give it up and get it
+ * Concurrency: a look-up and a short put that nothing is waited for keep the GIL: they take less time than to give
+ * it up and get it
  * back. Failure: cask_impl.h.
  */
 #include "cask_impl.h"

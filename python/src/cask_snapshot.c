@@ -1,13 +1,16 @@
 /*
- * cask_snapshot.c: CaskSnapshot, a Cask as it was: looking up, and iterators over it. And over the Cask itself, each of which
+ * cask_snapshot.c: CaskSnapshot, a Cask as it was: looking up, and iterators over it. And over the Cask itself, each
+ * of which
  * runs over a snapshot of its own.
  *
  *      CaskSnapshot --> pin --> hf_cask_snapshot          iterators count in the pin too
  *
  * holdfast.CaskSnapshot is a subclass in Python with what is seldom called.
  *
- * Concurrency: the GIL; two threads may share an iterator, and each entry is given to one of them. A pin outlives the close()
- * of the CaskSnapshot, not that of the Cask: then ClosedError. Failure: an entry that cannot be decoded raises, and the next call goes on
+ * Concurrency: the GIL; two threads may share an iterator, and each entry is given to one of them. A pin outlives
+ * the close()
+ * of the CaskSnapshot, not that of the Cask: then ClosedError. Failure: an entry that cannot be decoded raises, and
+ * the next call goes on
  * behind it; damage ends the iteration.
  */
 #include "cask_impl.h"

@@ -76,7 +76,8 @@ static int add_version(const sink *it, PyObject *source)
     return status;
 }
 
-/* Whether it is one of ours, or of a class that derives from one. Types that derive inherit tp_iter, and those of ours
+/* Whether it is one of ours, or of a class that derives from one. Types that derive inherit tp_iter, and those of
+ * ours
  * that may be derived from have it in C. */
 static bool is_ours(const homes_state *state, PyObject *source)
 {

@@ -126,7 +126,8 @@ static inline int hfpy_stored_value_make(homes_state *state, PyObject *object, u
     return -1;
 }
 
-/* Surrogates begin with this byte. To decode one is an exception first, which is an object that the collector is interested in. */
+/* Surrogates begin with this byte. To decode one is an exception first, which is an object that the collector is
+ * interested in. */
 static inline bool hfpy_may_have_surrogate(const char *utf8, size_t size)
 {
     const char *at = size == 0 ? NULL : memchr(utf8, 0xed, size);

@@ -534,7 +534,8 @@ void hf_merge_release(hf_cask *cask);
 
 /* -- merge.c: more of it in merge.h -- */
 
-/* hf_cask_merge, which asks now and then: 0 to go on; anything else ends it in good order, and is what this returns. What was begun is then
+/* hf_cask_merge, which asks now and then: 0 to go on; anything else ends it in good order, and is what this returns.
+ * What was begun is then
  * gone on with by the thread, or by the next call. */
 int hf_cask_merge_told(hf_cask *cask, unsigned files, int (*go_on)(void *arg), void *arg, hf_cask_merged *out);
 

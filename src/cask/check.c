@@ -124,7 +124,8 @@ static int check_manifest(checking *c)
     return status;
 }
 
-/* Of a file that is not there: 1, the manifest of now lists it too; 0: a merge has taken it away meanwhile, which it may do once no
+/* Of a file that is not there: 1, the manifest of now lists it too; 0: a merge has taken it away meanwhile, which it
+ * may do once no
  * manifest lists it. */
 static int is_listed_still(const checking *c, uint32_t number)
 {

@@ -18,8 +18,8 @@
  *
  * Where no page can be believed, nobody has written in this boot, or a writer is there and its page was taken away.
  * If there is none, the reader finds out for itself what there is, as recovery does, and looks at the page again
- * when a writer sets it up (where there is none at all: when the keydir has a newer version). One that had to make a
- * keydir of its own stays with what it has.
+ * when a writer sets it up (where there is none at all: when the keydir has a newer version). One that had to
+ * make a keydir of its own, and one whose keydir a writer has made anew, take the writer's when that has set the page up.
  *
  * Concurrency: with the mutex; threads that look up go by the index that is published. Failure: the reader stays
  * with the index that it has.
@@ -32,6 +32,11 @@ struct hf_follow {
     _Atomic bool credible;        /* cask->page is the writer's */
     _Atomic uint64_t incarnation; /* of a page that was not, when it was last looked at (cask->watched) */
     bool alone;                   /* the keydir is this process's own */
+    _Atomic uint64_t seen;        /* incarnation of the page, when the keydir was last known to be the folder's */
+    uint64_t inode;               /* of the keydir; 0: it may be another */
+    bool renewed;                 /* the index is still of the keydir before */
+    hf_region **retired;          /* keydirs that were replaced: somebody may look at them as long as the cask is open */
+    size_t retired_count, retired_room;
     uint64_t generation;          /* of the manifest that the files were opened by */
     uint64_t last;                /* sequence number */
 };
@@ -50,6 +55,10 @@ bool hf_follow_is_behind(const hf_cask *cask, const hf_index *index)
 {
     const struct hf_follow *follow = cask->follow;
 
+    uint64_t incarnation = atomic_load_explicit(&cask->page->incarnation, memory_order_relaxed);
+    if (__builtin_expect(incarnation != atomic_load_explicit(&follow->seen, memory_order_relaxed), 0) &&
+        incarnation % 2 == 0)
+        return true;
     if (__builtin_expect(!atomic_load_explicit(&follow->credible, memory_order_acquire), 0))
         return cask->watched != NULL && atomic_load(&cask->watched->incarnation) != atomic_load(&follow->incarnation);
     return atomic_load_explicit(&cask->page->end, memory_order_acquire) >
@@ -229,7 +238,7 @@ static int make_tail(hf_cask *cask, const hf_index *old, uint64_t base, uint64_t
 /* With the mutex, and the newest version pinned. */
 static int bring_up(hf_cask *cask, const hf_view *view)
 {
-    hf_index *old = hf_index_now(cask), *index;
+    hf_index *shown = hf_index_now(cask), *old = cask->follow->renewed ? NULL : shown, *index;
     uint64_t end = atomic_load_explicit(&cask->page->end, memory_order_acquire), base = hf_view_txid(view);
     struct hf_keydir_meta meta;
     hf_log_set *logs = NULL;
@@ -243,8 +252,8 @@ static int bring_up(hf_cask *cask, const hf_view *view)
     if (end < meta.position)
         end = meta.position;
     /* What was shown is there for good. */
-    if (old != NULL && end < atomic_load(&old->end))
-        end = atomic_load(&old->end);
+    if (shown != NULL && end < atomic_load(&shown->end))
+        end = atomic_load(&shown->end);
     if (old != NULL && old->base == base && atomic_load(&old->end) == end)
         return 0;
     /* The version may lead to files that the log has gone through since this was last done. */
@@ -257,6 +266,7 @@ static int bring_up(hf_cask *cask, const hf_view *view)
         status = hf_index_new(logs, replay.tail, replay.facts, NULL, NULL, base, &index);
     if (status == 0) {
         atomic_store(&index->end, end);
+        cask->follow->renewed = false;
         cask->follow->last = replay.last;
         int64_t clock = highest_of(replay.clock, (int64_t)meta.clock);
         atomic_store(&cask->stamp, highest_of(clock, atomic_load(&cask->stamp)));
@@ -267,13 +277,60 @@ static int bring_up(hf_cask *cask, const hf_view *view)
     return status;
 }
 
+/* Which file `keydir` is now; 0: there is none. */
+static uint64_t inode_of_keydir(const hf_cask *cask)
+{
+    struct stat found;
+
+    return hf_os_fstatat(cask->folder, "keydir", &found, 0) < 0 ? 0 : (uint64_t)found.st_ino;
+}
+
+/* Has another writer set the page up since the keydir was looked at? */
+static bool is_renewed(const hf_cask *cask)
+{
+    uint64_t incarnation = atomic_load(&cask->page->incarnation);
+
+    return incarnation != atomic_load(&cask->follow->seen) && incarnation % 2 == 0;
+}
+
+/* With the mutex, and a page that is the writer's: a writer may have made the keydir anew; then it is that one from now on. */
+static int take_keydir(hf_cask *cask)
+{
+    struct hf_follow *follow = cask->follow;
+    uint64_t incarnation = atomic_load(&cask->page->incarnation), inode;
+    hf_region *keydir;
+
+    if (!is_renewed(cask))
+        return 0;
+    inode = inode_of_keydir(cask);
+    if (inode == 0 || (inode == follow->inode && !follow->alone)) {
+        atomic_store(&follow->seen, incarnation);
+        return 0;
+    }
+    hf_region **retired = hf_grown(follow->retired, &follow->retired_room, follow->retired_count + 1, sizeof *retired);
+    if (retired == NULL)
+        return HF_NOMEM;
+    follow->retired = retired;
+    int status = hf_keydir_open(cask->path, true, &keydir);
+    if (status < 0)
+        return status;
+    retired[follow->retired_count++] = cask->keydir;
+    __atomic_store_n(&cask->keydir, keydir, __ATOMIC_RELEASE);
+    follow->inode = inode;
+    follow->alone = false;
+    follow->renewed = true;
+    atomic_store(&follow->credible, true);
+    atomic_store(&follow->seen, incarnation);
+    return 0;
+}
+
 /* With the mutex. Is there a writer by now, with a page? 1, 0. */
 static int look_for_page(hf_cask *cask)
 {
     struct hf_follow *follow = cask->follow;
 
     if (follow->credible || follow->alone)
-        return follow->credible;
+        return follow->credible || is_renewed(cask);
     if (cask->watched != NULL)
         atomic_store(&follow->incarnation, atomic_load(&cask->watched->incarnation));
     int attached = hf_cask_page_attach(cask);
@@ -287,7 +344,9 @@ int hf_follow(hf_cask *cask)
     hf_view view;
 
     pthread_mutex_lock(&cask->mutex);
-    int credible = look_for_page(cask), status = credible < 0 ? credible : hf_view_pin(cask->keydir, &view);
+    int credible = look_for_page(cask), status = credible > 0 ? take_keydir(cask) : credible;
+    if (status == 0)
+        status = hf_view_pin(cask->keydir, &view);
     if (status == 0) {
         if (credible > 0)
             status = bring_up(cask, &view);
@@ -329,6 +388,8 @@ int hf_follow_open(hf_cask *cask)
             atomic_store(&cask->follow->incarnation, atomic_load(&cask->watched->incarnation));
         return find_out(cask, false);
     }
+    atomic_store(&cask->follow->seen, atomic_load(&cask->page->incarnation));
+    cask->follow->inode = inode_of_keydir(cask);
     int status = hf_keydir_open(cask->path, true, &cask->keydir);
     if (status == 0) {
         atomic_store(&cask->follow->credible, true);
@@ -344,6 +405,10 @@ int hf_follow_open(hf_cask *cask)
 
 void hf_follow_close(hf_cask *cask)
 {
+    for (size_t i = 0; cask->follow != NULL && i < cask->follow->retired_count; i++)
+        hf_region_close(cask->follow->retired[i]);
+    if (cask->follow != NULL)
+        hf_free(cask->follow->retired);
     hf_free(cask->follow);
     cask->follow = NULL;
 }

@@ -690,6 +690,16 @@ static int resume(recovery *r, const found *f, hf_segment **out)
     return 0;
 }
 
+/* One that is there is of what the file was before: it would not be believed, but taken for damage by who checks. */
+static void forget_hint(hf_cask *cask, uint32_t number)
+{
+    char name[HF_LOG_NAME_SIZE];
+
+    hf_log_name(number, HF_HINT_SUFFIX, name);
+    if (hf_os_unlinkat(cask->folder, name, 0) == 0)
+        cask->folder_dirty = true;
+}
+
 /* The files that this process writes: the last one of the log, and those that are not sealed for good. */
 static int resume_files(recovery *r)
 {
@@ -706,6 +716,7 @@ static int resume_files(recovery *r)
         atomic_store(&f->file->end, f->end);
         if (!cask->writable || f->listed || f->hinted || f->size < f->end)
             continue;
+        forget_hint(cask, f->number);
         status = resume(r, f, &segment);
         if (status < 0)
             break;
