@@ -35,10 +35,10 @@ struct hf_follow {
     _Atomic uint64_t seen;        /* incarnation of the page, when the keydir was last known to be the folder's */
     uint64_t inode;               /* of the keydir; 0: it may be another */
     bool renewed;                 /* the index is still of the keydir before */
-    hf_region **retired;          /* keydirs that were replaced: somebody may look at them as long as the cask is open */
+    hf_region **retired; /* keydirs that were replaced: somebody may look at them as long as the cask is open */
     size_t retired_count, retired_room;
-    uint64_t generation;          /* of the manifest that the files were opened by */
-    uint64_t last;                /* sequence number */
+    uint64_t generation; /* of the manifest that the files were opened by */
+    uint64_t last;       /* sequence number */
 };
 
 static uint64_t position_of(uint64_t place)
@@ -307,7 +307,8 @@ static int take_keydir(hf_cask *cask)
         atomic_store(&follow->seen, incarnation);
         return 0;
     }
-    hf_region **retired = hf_grown(follow->retired, &follow->retired_room, follow->retired_count + 1, sizeof *retired);
+    hf_region **retired =
+        hf_grown(follow->retired, &follow->retired_room, follow->retired_count + 1, sizeof *retired);
     if (retired == NULL)
         return HF_NOMEM;
     follow->retired = retired;

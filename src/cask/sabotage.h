@@ -9,15 +9,15 @@
 #ifndef HF_CASK_SABOTAGE_H
 #define HF_CASK_SABOTAGE_H
 
-#define HF_CASK_FAULT_LIST(X)                                                                           \
-    X(manifest_unsynced, "a manifest is not on the disk before the victims that it leaves out go")      \
-    X(tombstone_soon, "a merge leaves out a deletion that still hides something")                       \
-    X(keydir_early, "the keydir is written before the log that it stands for is flushed")               \
-    X(batch_half, "what is there of a batch that was cut off counts")                                   \
-    X(synced_early, "a sync says that it is done before the active file is flushed")                    \
-    X(folder_unsynced, "the name of a new log file is not flushed with what is in it")                  \
+#define HF_CASK_FAULT_LIST(X)                                                                             \
+    X(manifest_unsynced, "a manifest is not on the disk before the victims that it leaves out go")        \
+    X(tombstone_soon, "a merge leaves out a deletion that still hides something")                         \
+    X(keydir_early, "the keydir is written before the log that it stands for is flushed")                 \
+    X(batch_half, "what is there of a batch that was cut off counts")                                     \
+    X(synced_early, "a sync says that it is done before the active file is flushed")                      \
+    X(folder_unsynced, "the name of a new log file is not flushed with what is in it")                    \
     X(resumed_flushed, "a file that was gone on with is taken for flushed, as it was when it was opened") \
-    X(raw_clock, "whether a record has expired is said by the system's clock alone")                    \
+    X(raw_clock, "whether a record has expired is said by the system's clock alone")                      \
     X(sequence_again, "sequence numbers are used again after a recovery")
 
 enum hf_cask_fault_number {

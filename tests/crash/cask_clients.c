@@ -108,9 +108,8 @@ static uint64_t change(hf_cask *cask, const struct hf_lin_op *op)
         size_t size;
         const void *value = cask_value(op->value, &size);
 
-        require(op->kind == HF_LIN_PUT
-                    ? hf_cask_batch_put(batch, bytes, key_size, value, size, HF_CASK_FOR_EVER)
-                    : hf_cask_batch_delete(batch, bytes, key_size),
+        require(op->kind == HF_LIN_PUT ? hf_cask_batch_put(batch, bytes, key_size, value, size, HF_CASK_FOR_EVER)
+                                       : hf_cask_batch_delete(batch, bytes, key_size),
                 "a change");
     }
     require(hf_cask_batch_commit(batch), "commit");

@@ -26,11 +26,12 @@ static struct memory {
     _Atomic int64_t clock;
     _Atomic uint64_t stamp;
     struct kept kept[KEPT + PROBES];
-} *memory;
+} * memory;
 
 __attribute__((constructor)) static void make_memory(void)
 {
-    void *made = mmap(NULL, sizeof(*memory), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *made =
+        mmap(NULL, sizeof(*memory), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     HF_LAB_REQUIRE(made != MAP_FAILED);
     memory = made;
