@@ -42,7 +42,6 @@
  *      registry (open.c; all casks of the process, for forks)
  *      hf_cask.mutex      all that is under "with the mutex" below. It orders the writers
  *      hf_cask.counting   what counts remember
- *      hf_cask.flush_mutex  that a flush has ended
  *      the region's own
  *  Two duties are one's at a time, without a lock being held: `flushing` (who flushes the log) and `folding` (who
  *  makes a checkpoint). They are taken with the mutex, waited for with `changed`; who folds may flush, not the other
@@ -169,9 +168,9 @@ struct hf_cask {
     pthread_cond_t work;    /* there is something for the thread */
 
     /* Who waits for a flush that another leads (sync.c): */
-    pthread_mutex_t flush_mutex;
-    pthread_cond_t flushed;
-    uint64_t flushes; /* with flush_mutex: so many have ended */
+    _Atomic uint32_t flushes; /* so many have ended */
+    uint64_t asked, answered,
+        last_group; /* with the mutex: who asked for a flush, ever; before the last; in the last */
 
     /* With the mutex: */
     hf_index *replaced; /* oldest first; freed once nobody can look */

@@ -124,10 +124,6 @@ static int init_locks(hf_cask *cask)
     if (result == 0)
         result = pthread_cond_init(&cask->changed, NULL);
     if (result == 0)
-        result = pthread_mutex_init(&cask->flush_mutex, NULL);
-    if (result == 0)
-        result = pthread_cond_init(&cask->flushed, NULL);
-    if (result == 0)
         result = pthread_condattr_init(&monotonic);
     if (result != 0)
         return hf_os_status(-result);
@@ -176,8 +172,6 @@ static int let_go(hf_cask *cask)
         pthread_mutex_destroy(&cask->mutex);
         pthread_mutex_destroy(&cask->counting);
         pthread_cond_destroy(&cask->changed);
-        pthread_mutex_destroy(&cask->flush_mutex);
-        pthread_cond_destroy(&cask->flushed);
         pthread_cond_destroy(&cask->work);
     }
     hf_free(cask->room);

@@ -18,6 +18,10 @@
  * the cask (cask.h); a hint that cannot be written is none.
  */
 #include "cask/cask.h"
+
+#include "base/wait.h"
+
+#include <sched.h>
 #include "cask/sabotage.h"
 
 int hf_sync_broken(hf_cask *cask, int status)
@@ -79,13 +83,11 @@ static int flush_folder(hf_cask *cask)
     return status;
 }
 
-/* With the mutex: a flush has ended, somehow. */
+/* A flush has ended, somehow. */
 static void tell_followers(hf_cask *cask)
 {
-    pthread_mutex_lock(&cask->flush_mutex);
-    cask->flushes++;
-    pthread_cond_broadcast(&cask->flushed);
-    pthread_mutex_unlock(&cask->flush_mutex);
+    atomic_fetch_add_explicit(&cask->flushes, 1, memory_order_release);
+    hf_wake_all(&cask->flushes);
 }
 
 /* With the mutex, and nobody has the duty. */
@@ -97,6 +99,8 @@ static int lead(hf_cask *cask)
 
     cask->flushing = true;
     cask->unsynced_since = 0;
+    cask->last_group = cask->asked - cask->answered;
+    cask->answered = cask->asked;
     int status = flush_sealed(cask, active);
     if (status == 0 && active != NULL && !HF_CASK_FAULT(synced_early))
         status = flush_segment(cask, active, end);
@@ -137,22 +141,40 @@ int hf_sync_upto(hf_cask *cask, uint64_t position)
  * wanted the mutex next, who appends would stand in line with them. */
 static void follow(hf_cask *cask)
 {
-    pthread_mutex_lock(&cask->flush_mutex);
-    uint64_t flushes = cask->flushes;
+    uint32_t flushes = atomic_load_explicit(&cask->flushes, memory_order_relaxed);
+
     pthread_mutex_unlock(&cask->mutex);
-    while (cask->flushes == flushes)
-        pthread_cond_wait(&cask->flushed, &cask->flush_mutex);
-    pthread_mutex_unlock(&cask->flush_mutex);
+    hf_wait_while(&cask->flushes, flushes);
+}
+
+/* With the mutex, given back meanwhile: who leads lets as many come as came last time, or most of them, but not for
+ * long. Else the first of those who were answered would flush for itself alone, and all the others wait for that. */
+static void gather(hf_cask *cask)
+{
+    enum { YIELDS = 100 };
+
+    if (cask->last_group < 3)
+        return;
+    cask->flushing = true;
+    for (int i = 0; i < YIELDS && cask->asked - cask->answered < cask->last_group - cask->last_group / 4; i++) {
+        pthread_mutex_unlock(&cask->mutex);
+        sched_yield();
+        pthread_mutex_lock(&cask->mutex);
+    }
+    cask->flushing = false;
 }
 
 int hf_sync_put(hf_cask *cask, uint64_t position)
 {
+    cask->asked++;
     while (cask->flushing && cask->durable < position && cask->broken == 0) {
         follow(cask);
         if (atomic_load_explicit(&cask->page->synced, memory_order_acquire) >= position)
             return 0;
         pthread_mutex_lock(&cask->mutex);
     }
+    if (cask->durable < position)
+        gather(cask);
     int status = hf_sync_upto(cask, position);
     pthread_mutex_unlock(&cask->mutex);
     return status;
