@@ -245,7 +245,7 @@ int hf_cask_page_open(hf_cask *cask, bool *credible)
     if (status == 0)
         status = map_page(fd, &found, true, &page);
     hf_os_close(fd);
-    if (status <= 0)
+    if (status <= 0 || page == NULL)
         return status < 0 ? status : HF_IO;
     cask->page = page;
     cask->page_writable = true;
@@ -270,7 +270,7 @@ static int hide(hf_cask *cask, int fd, struct stat *found)
         status = fill_page(fd, found);
     if (status == 0)
         status = map_page(fd, found, true, &page);
-    if (status <= 0)
+    if (status <= 0 || page == NULL)
         return status < 0 ? status : HF_IO;
     init_page(cask, page, found, boot, 0, clock);
     int result = hf_os_renameat2(cask->folder, new_name, cask->folder, page_name, 0);
