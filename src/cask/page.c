@@ -337,7 +337,7 @@ int hf_cask_page_attach(hf_cask *cask)
         return fd == HF_ABSENT || fd == HF_DENIED ? 0 : fd;
     status = map_page(fd, &found, writable, &page);
     hf_os_close(fd);
-    if (status <= 0)
+    if (status <= 0 || page == NULL)
         return status;
     if (!is_credible(cask, page, &found, boot)) {
         if (cask->watched == NULL)
