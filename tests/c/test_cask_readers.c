@@ -193,6 +193,45 @@ static void test_two_writers(void **state)
     assert_int_equal(hf_cask_close(other), 0);
 }
 
+/* A reader who found no page that could be believed, and then a writer comes. */
+static void test_writer_comes(void **state)
+{
+    hf_cask_options read = {.mode = HF_CASK_READ};
+    hf_cask *cask = cask_open(NULL), *other;
+    char path[120];
+
+    cask_put(cask, "a", "1");
+    assert_int_equal(hf_cask_close(cask), 0);
+    /* As of another boot. */
+    snprintf(path, sizeof path, "%s/page", cask_path);
+    FILE *page = fopen(path, "r+");
+    assert_non_null(page);
+    assert_int_equal(fseek(page, offsetof(struct hf_cask_page, boot), SEEK_SET), 0);
+    assert_int_equal(fwrite("0123456789abcdef", 1, 16, page), 16);
+    fclose(page);
+    assert_int_equal(hf_cask_open(cask_path, &read, &other), 0);
+    cask_is(other, "a", "1");
+    cask = cask_open(NULL);
+    cask_is(other, "a", "1");
+    cask_put(cask, "b", "2");
+    cask_is(other, "b", "2");
+    assert_int_equal(hf_cask_delete(cask, "a", 1), 1);
+    cask_is(other, "a", NULL);
+    cask_counts(other, 1);
+    assert_int_equal(hf_cask_close(cask), 0);
+    /* None at all: the log tells. */
+    assert_int_equal(hf_cask_close(other), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(hf_cask_open(cask_path, &read, &other), 0);
+    cask_is(other, "b", "2");
+    cask = cask_open(NULL);
+    cask_put(cask, "c", "3");
+    assert_int_equal(hf_cask_close(cask), 0);
+    /* The keydir has a newer version by now. */
+    cask_is(other, "c", "3");
+    assert_int_equal(hf_cask_close(other), 0);
+}
+
 /* -- forks -- */
 
 static void test_fork(void **state)
@@ -253,7 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cask_test(test_single),      cask_test(test_batches),      cask_test(test_synced),
-        cask_test(test_two_writers), cask_test(test_fork),
+        cask_test(test_two_writers), cask_test(test_writer_comes), cask_test(test_fork),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
