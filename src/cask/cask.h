@@ -101,7 +101,8 @@ typedef struct hf_index {
     hf_log_set *logs;
     hf_tail *active, *frozen;
     hf_facts *active_facts, *frozen_facts;
-    uint64_t base;         /* txid */
+    uint64_t base;         /* txid, */
+    hf_region *keydir;     /* of this: noted when the index is published */
     _Atomic uint64_t end;  /* of a process that reads: position up to which `active` was filled */
     struct hf_index *next; /* among those that were replaced, */
     uint64_t tag;          /* then */
@@ -148,7 +149,7 @@ struct hf_cask {
     uint64_t seed;       /* of the hashes of keys */
     hf_cask_options how; /* no member is 0 that has a default */
     bool writable;
-    hf_region *keydir;
+    _Atomic(hf_region *) keydir; /* of a process that reads: another one once a writer has made it anew (follow.c) */
     struct hf_cask_page *_Atomic page;    /* mapped; or `own_page`, where nobody else looks or there is none */
     struct hf_cask_page *_Atomic watched; /* one that is not believed, but may be set up by a writer; NULL */
     bool page_writable;

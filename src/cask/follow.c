@@ -316,7 +316,7 @@ static int take_keydir(hf_cask *cask)
     if (status < 0)
         return status;
     retired[follow->retired_count++] = cask->keydir;
-    __atomic_store_n(&cask->keydir, keydir, __ATOMIC_RELEASE);
+    atomic_store_explicit(&cask->keydir, keydir, memory_order_release);
     follow->inode = inode;
     follow->alone = false;
     follow->renewed = true;
@@ -391,8 +391,10 @@ int hf_follow_open(hf_cask *cask)
     }
     atomic_store(&cask->follow->seen, atomic_load(&cask->page->incarnation));
     cask->follow->inode = inode_of_keydir(cask);
-    int status = hf_keydir_open(cask->path, true, &cask->keydir);
+    hf_region *keydir;
+    int status = hf_keydir_open(cask->path, true, &keydir);
     if (status == 0) {
+        atomic_store(&cask->keydir, keydir);
         atomic_store(&cask->follow->credible, true);
         status = hf_follow(cask);
     }

@@ -114,6 +114,7 @@ void hf_index_reclaim(hf_cask *cask)
 
 void hf_index_publish(hf_cask *cask, hf_index *index)
 {
+    index->keydir = cask->keydir;
     hf_index *old = atomic_exchange(&cask->index, index);
 
     if (old == NULL)
@@ -209,7 +210,7 @@ static int find_following(hf_cask *cask, const hf_index *index, bool fresh, hf_p
                           bool *again)
 {
     hf_view view;
-    int status = hf_view_pin(cask->keydir, &view);
+    int status = hf_view_pin(index->keydir, &view);
 
     if (status < 0)
         return status;

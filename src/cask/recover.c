@@ -260,10 +260,16 @@ static int open_keydir_again(hf_cask *cask)
         hf_region_close(cask->keydir);
         cask->keydir = NULL;
     }
-    if (cask->how.keydir_in_memory || !cask->writable)
-        return hf_keydir_open_memory(&cask->keydir);
-    status = hf_keydir_remove(cask->path);
-    return status < 0 ? status : hf_keydir_open(cask->path, false, &cask->keydir);
+    hf_region *keydir = NULL;
+    if (cask->how.keydir_in_memory || !cask->writable) {
+        status = hf_keydir_open_memory(&keydir);
+    } else {
+        status = hf_keydir_remove(cask->path);
+        if (status == 0)
+            status = hf_keydir_open(cask->path, false, &keydir);
+    }
+    cask->keydir = keydir;
+    return status;
 }
 
 static int open_keydir(recovery *r)
@@ -275,7 +281,9 @@ static int open_keydir(recovery *r)
         /* One in a file would not know what is merged from now on. */
         status = hf_keydir_remove(cask->path);
     } else {
-        status = hf_keydir_open(cask->path, !cask->writable, &cask->keydir);
+        hf_region *keydir = NULL;
+        status = hf_keydir_open(cask->path, !cask->writable, &keydir);
+        cask->keydir = keydir;
         if (status == 0)
             good = read_keydir(r);
         else if (can_be_made_again(status))

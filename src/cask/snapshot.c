@@ -29,7 +29,7 @@ static int try_begin(hf_cask *cask, hf_cask_snapshot *snapshot)
     hf_index_keep(index);
     hf_epoch_leave(place);
     uint32_t visible = atomic_load_explicit(&index->active->visible, memory_order_acquire);
-    int status = hf_snapshot_begin(cask->keydir, &snapshot->pinned);
+    int status = hf_snapshot_begin(index->keydir, &snapshot->pinned);
     if (status < 0) {
         hf_index_drop(index);
         return status;
