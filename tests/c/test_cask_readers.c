@@ -14,6 +14,7 @@ enum { KEYS = 40, READERS = 3 };
 
 typedef struct board {
     _Atomic uint64_t put; /* all keys have this number, or a higher one */
+    _Atomic int opened;
     _Atomic int stop;
     _Atomic int reads;
 } board;
@@ -100,6 +101,8 @@ static void reader(bool batches)
     hf_cask *cask = NULL;
     unsigned turn = 0;
 
+    while (atomic_load(&b->opened) == 0)
+        usleep(100);
     while (atomic_load(&b->stop) == 0) {
         if (cask == NULL)
             must(hf_cask_open(cask_path, &read, &cask) == 0);
@@ -121,7 +124,7 @@ static void run(bool batches, unsigned rounds)
 
     b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(b != MAP_FAILED);
-    hf_cask *cask = cask_open(&options);
+    /* Before there is a thread of the cask's: AddressSanitizer's allocator does not survive a fork beside one. */
     for (int i = 0; i < READERS; i++) {
         readers[i] = fork();
         assert_true(readers[i] >= 0);
@@ -130,6 +133,8 @@ static void run(bool batches, unsigned rounds)
             reader(batches);
         }
     }
+    hf_cask *cask = cask_open(&options);
+    atomic_store(&b->opened, 1);
     for (uint64_t n = 1; n <= rounds; n++) {
         put_all(cask, n, batches);
         /* The writer comes and goes; whoever reads stays. */
