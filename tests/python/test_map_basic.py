@@ -995,6 +995,7 @@ def test_all_is_exported() -> None:
         "MISSING", "Change", "Conflict", "Map", "MapItems", "MapKeys", "MapValues", "MissingType", "TransientMap",
         "footprint", "__version__", "HoldfastError", "register_codec",
         "SharedInfo", "SharedMap", "SharedSnapshot", "SharedStats", "list_shared",
+        "Cask", "CaskBatch", "CaskFault", "CaskFile", "CaskInfo", "CaskMerged", "CaskSnapshot", "CaskStatus",
     }  # fmt: skip
     expected |= {error.__name__ for error in holdfast.HoldfastError.__subclasses__()}
     assert expected - {"__version__"} <= set(holdfast.__all__) <= expected
